@@ -1,0 +1,120 @@
+"""Every error Sightline raises on purpose, in one tree.
+
+The branch says who can put it right, the message says what was wrong and what to do:
+
+    SightlineError
+    ├── ConfigError              the operator: a setting, a device, a model file
+    │   └── ModelError           … that cannot be found, read or understood
+    ├── RequestError             the client: what was asked
+    │   ├── MalformedBody        … the envelope is broken (multipart, headers)
+    │   ├── BodyTooLarge         … more bytes than are allowed
+    │   ├── WrongFileCount       … no file, or more than one
+    │   ├── BadOption            … an option out of its range, an unknown class or model
+    │   └── ImageError           … the picture itself
+    │       ├── EmptyImage           no bytes at all
+    │       ├── UnsupportedImage     not a picture type that is read
+    │       ├── BrokenImage          damaged, truncated, or not what its header says
+    │       └── ImageTooLarge        more pixels than are allowed
+    ├── Overloaded               nobody's fault: try again after `retry_after` seconds
+    ├── DeadlineExceeded         nobody's fault: it took longer than the caller would wait
+    ├── DetectorClosed           the program: used after close()
+    └── InferenceError           us: the engine failed, or answered nonsense
+
+No HTTP in here: `api/problems.py` holds the one table from errors to statuses.
+"""
+
+from __future__ import annotations
+
+
+class SightlineError(Exception):
+    """Base of every error that Sightline raises on purpose."""
+
+
+class ConfigError(SightlineError):
+    """The operator can fix it: an option, a device or an engine that is not there."""
+
+
+class ModelError(ConfigError):
+    """The operator can fix it: a model file that cannot be found, read or understood."""
+
+
+class RequestError(SightlineError):
+    """The client can fix it: something is wrong with what was sent."""
+
+
+class MalformedBody(RequestError):
+    """The body's envelope is broken: no boundary, cut-off multipart."""
+
+
+class BodyTooLarge(RequestError):
+    """More bytes than `limit`. Raised while the body is still being read."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"The upload is larger than the limit of {limit / 2**20:g} MB. "
+            "Send a smaller picture, or raise SIGHTLINE_MAX_UPLOAD_MB on the server."
+        )
+
+
+class WrongFileCount(RequestError):
+    """No file where one is needed, or more than one."""
+
+
+class BadOption(RequestError):
+    """An option out of its range, or a class or model that the server does not know."""
+
+
+class ImageError(RequestError):
+    """The picture cannot be used; the subclass and the message say why."""
+
+
+class EmptyImage(ImageError):
+    """No bytes at all."""
+
+    def __init__(self) -> None:
+        super().__init__("The picture is empty (0 bytes).")
+
+
+class UnsupportedImage(ImageError):
+    """Not a picture type that is read, judged by its first bytes and not by its name."""
+
+
+class BrokenImage(ImageError):
+    """Damaged, truncated, or not what its header says."""
+
+
+class ImageTooLarge(ImageError):
+    """More pixels than allowed, known from the header before anything is decoded."""
+
+    def __init__(self, width: int, height: int, limit: int) -> None:
+        self.width, self.height, self.limit = width, height, limit
+        super().__init__(
+            f"The picture has {width}×{height} = {width * height / 1e6:.1f} million pixels; "
+            f"the limit is {limit / 1e6:g} million. Send a smaller picture, "
+            "or raise SIGHTLINE_MAX_PIXELS on the server."
+        )
+
+
+class Overloaded(SightlineError):
+    """The queue is full, or the wait would be too long. Nothing was lost: try again.
+
+    Attributes:
+        retry_after: seconds, at least 1, after which there is room again by today's estimate.
+    """
+
+    def __init__(self, reason: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"{reason} Try again in {retry_after} s.")
+
+
+class DeadlineExceeded(SightlineError):
+    """The caller's deadline passed before the answer was there."""
+
+
+class DetectorClosed(SightlineError):
+    """The detector was closed, or its worker died; no further picture is accepted."""
+
+
+class InferenceError(SightlineError):
+    """The engine failed or returned outputs that do not belong to its inputs: a bug, report it."""

@@ -1,0 +1,128 @@
+"""Every option once: its name, default, unit and help.
+
+Flags of `sightline serve` win over `SIGHTLINE_*` in the environment, which win over
+`sightline.toml` in the working directory. docs/reference/settings.md is generated from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from sightline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+EngineName = Literal["auto", "openvino", "onnxruntime", "fake"]
+
+
+class Settings(BaseSettings):
+    """The service's options. Units are in the names or the help."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIGHTLINE_",
+        toml_file="sightline.toml",
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on; 0.0.0.0 opens it to the network."
+    )
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("SIGHTLINE_PORT", "PORT", "port"),
+        description="Port to listen on; 0 picks a free one. PORT is honoured too.",
+    )
+    model: str | None = Field(
+        default=None, description="Model to serve: a path to an .onnx or OpenVINO .xml file."
+    )
+    engine: EngineName = Field(
+        default="auto", description="auto, openvino, onnxruntime, or fake (for tests)."
+    )
+    device: str = Field(
+        default="auto",
+        description="auto, cpu, gpu (Intel, by OpenVINO), cuda, tensorrt; cuda:1 names the second.",
+    )
+    confidence: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Lowest confidence that is reported where a request does not say, 0..1.",
+    )
+    data_dir: Path = Field(
+        default=Path("~/.sightline"),
+        description="Folder for what the service keeps between starts (TensorRT engine cache).",
+    )
+    max_upload_mb: float = Field(
+        default=10, gt=0, allow_inf_nan=False, description="Largest accepted picture file, in MB."
+    )
+    max_pixels: int = Field(
+        default=50_000_000,
+        gt=0,
+        description="Most pixels of a picture, read from its header before decoding.",
+    )
+    max_wait: float = Field(
+        default=10,
+        gt=0,
+        allow_inf_nan=False,
+        description="Longest predicted wait in seconds; beyond it a request is answered 503.",
+    )
+    max_queue: int = Field(
+        default=512, gt=0, description="Most pictures that wait; beyond it a request gets 503."
+    )
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return int(self.max_upload_mb * 2**20)
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.data_dir.expanduser() / "engines"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**flags: object) -> Settings:
+    """Settings from `flags` (None means "not given"), the environment and sightline.toml.
+
+    Raises:
+        ConfigError: an option is unknown or out of its range; the message names each.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic validates them
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from None
+    except ValueError as error:
+        raise ConfigError(f"sightline.toml cannot be read: {error}") from None
+
+
+def _explain(problem: ErrorDetails) -> str:
+    name = str(problem["loc"][0]).removeprefix("SIGHTLINE_").lower() if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        return f"unknown option '{name}' in sightline.toml"
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"option '{name}': {message}, not {problem['input']!r}"
