@@ -1,0 +1,1 @@
+"""Pictures in and out: decode, letterbox, boxes, draw. Pure functions on NumPy arrays."""

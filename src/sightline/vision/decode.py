@@ -1,0 +1,237 @@
+"""From compressed bytes (or another library's picture) to upright BGR pixels.
+
+Nothing is decoded before its type (magic bytes) and size (header) are known to be acceptable.
+Plain JPEGs go through libjpeg-turbo (simplejpeg); everything else through Pillow, which is
+strict about damage and reads every variant (docs/decisions/0004).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from sightline.errors import BrokenImage, ImageTooLarge, UnsupportedImage
+from sightline.vision.formats import SNIFF_BYTES, PictureFormat, sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL.ImageFile import ImageFile
+
+    from sightline.types import BGRImage
+
+# Opened by class and not by Image.open: the type is known already, and Image.open's own size
+# check is a process-wide global with a warning of its own.
+_OPENERS: dict[PictureFormat, Callable[[BytesIO], ImageFile]] = {
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "avif": AvifImagePlugin.AvifImageFile,
+}
+
+# All that Pillow and its codecs are known to raise on damaged input.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    OverflowError,
+    ArithmeticError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+_ORIENTATION = 0x0112
+
+# EXIF orientation -> what turns the stored pixels upright (EXIF 2.32, table 4, tag 0x0112).
+_UPRIGHT: dict[int, Callable[[BGRImage], Any]] = {
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
+    4: lambda image: cv2.flip(image, 0),
+    5: lambda image: cv2.transpose(image),
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.flip(cv2.transpose(image), -1),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+
+
+def decode(data: bytes, max_pixels: int) -> BGRImage:
+    """Decode a picture: upright, uint8 [height, width, 3] BGR, its first frame if it has many.
+
+    Transparent parts become white, 16-bit pictures are scaled to 8 bits.
+
+    Args:
+        data: the whole compressed file.
+        max_pixels: most pixels accepted, checked on the header.
+
+    Raises:
+        ImageError: empty, of another type, damaged, or of too many pixels.
+    """
+    kind = sniff(data[:SNIFF_BYTES])
+    picture = _open(data, kind, max_pixels)
+    if kind == "jpeg" and picture.mode in {"RGB", "L"}:
+        pixels = _decode_jpeg(data)
+        if pixels is not None:
+            return _upright(pixels, _orientation(picture))
+    return _load(picture)
+
+
+def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """(width, height) in pixels as stored, without decoding anything.
+
+    Raises:
+        ImageError: as `decode`, as far as the header can tell.
+    """
+    return _open(data, sniff(data[:SNIFF_BYTES]), max_pixels).size
+
+
+def from_array(array: Any) -> BGRImage:  # noqa: ANN401  whatever a caller hands over
+    """Check a NumPy picture and bring it to [height, width, 3] BGR.
+
+    Args:
+        array: uint8; [height, width] grey, [height, width, 3] BGR or [height, width, 4] BGRA.
+
+    Raises:
+        BrokenImage: another dtype or shape, or no pixels.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.size == 0:
+        found = f"{array.dtype} {list(array.shape)}" if hasattr(array, "dtype") else type(array)
+        raise BrokenImage(f"A picture array must be uint8 with at least one pixel, not {found}.")
+    match array.shape:
+        case (_, _, 3):
+            return np.ascontiguousarray(array)
+        case (_, _) | (_, _, 1):
+            return np.asarray(cv2.cvtColor(array, cv2.COLOR_GRAY2BGR), np.uint8)
+        case (_, _, 4):
+            return from_pil(Image.fromarray(array[..., [2, 1, 0, 3]], "RGBA"))
+        case _:
+            raise BrokenImage(
+                "A picture array must be [height, width], [height, width, 3] BGR or "
+                f"[height, width, 4] BGRA, not {list(array.shape)}."
+            )
+
+
+def from_pil(picture: Image.Image) -> BGRImage:
+    """A Pillow picture as upright uint8 [height, width, 3] BGR.
+
+    Raises:
+        BrokenImage: Pillow cannot decode it.
+    """
+    return _load(picture)
+
+
+def _open(data: bytes, kind: PictureFormat, max_pixels: int) -> ImageFile:
+    if kind == "webp":  # its codec allocates the canvas when it is opened
+        _check_pixels(_webp_canvas(data), max_pixels)
+    try:
+        picture = _OPENERS[kind](BytesIO(data))
+    except _DAMAGE as error:
+        raise BrokenImage(f"The {kind.upper()} header is damaged: {_reason(error)}.") from error
+    _check_pixels(picture.size, max_pixels)
+    return picture
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise ImageTooLarge(*size, max_pixels)
+
+
+def _webp_canvas(data: bytes) -> tuple[int, int]:
+    """Width and height from a WebP header (RFC 9649, sections 2.5 to 2.7)."""
+    match data[12:16]:
+        case b"VP8X":
+            width, height = (int.from_bytes(data[i : i + 3], "little") + 1 for i in (24, 27))
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        case _:
+            width, height = (
+                int.from_bytes(data[i : i + 2], "little") & 0x3FFF for i in (26, 28)
+            )
+    return width, height
+
+
+def _decode_jpeg(data: bytes) -> BGRImage | None:
+    """The pixels as stored, or None if libjpeg-turbo has anything to complain about.
+
+    Many cameras write harmless oddities that strict decoding refuses; Pillow, asked next, tells
+    those from a truncated file.
+    """
+    try:
+        pixels: BGRImage = simplejpeg.decode_jpeg(
+            data, colorspace="BGR", fastdct=False, fastupsample=False
+        )
+    except ValueError:
+        return None
+    return pixels
+
+
+def _load(picture: Image.Image) -> BGRImage:
+    try:
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+        return _to_bgr(upright)
+    except _DAMAGE as error:
+        raise BrokenImage(
+            f"The picture is damaged or truncated: {_reason(error)}. "
+            "Open it in a viewer and save it again."
+        ) from error
+
+
+def _to_bgr(picture: Image.Image) -> BGRImage:
+    if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow's convert() would clip
+        picture = Image.fromarray((np.asarray(picture, np.uint32) >> 8).clip(0, 255).astype("u1"))
+    elif picture.mode == "F":
+        raise UnsupportedImage("Floating-point TIFF is not read. Save it with 8 or 16 bits.")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = Image.new("RGBA", layer.size, "white")
+        picture.alpha_composite(layer)
+    rgb = np.asarray(picture.convert("RGB"))
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def _orientation(picture: ImageFile) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except _DAMAGE:
+        return 1  # a damaged EXIF block does not make a picture unreadable
+
+
+def _upright(pixels: BGRImage, orientation: int) -> BGRImage:
+    turn = _UPRIGHT.get(orientation)
+    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip().rstrip(".")
+    return text if text and len(text) < 120 else type(error).__name__

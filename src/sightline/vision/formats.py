@@ -1,0 +1,73 @@
+"""What kind of picture bytes are, judged by their first bytes alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sightline.errors import EmptyImage, UnsupportedImage
+
+PictureFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "avif"]
+
+SNIFF_BYTES = 32
+"""So many leading bytes are enough to tell (an AVIF names itself among its compatible brands)."""
+
+_MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),
+    (b"MM\x00+", "tiff"),
+)
+
+# What people send by mistake, so that the answer can name it.
+_NOT_PICTURES = (
+    (b"%PDF", "a PDF document"),
+    (b"MZ", "a Windows program"),
+    (b"\x7fELF", "a Linux program"),
+    (b"PK\x03\x04", "a ZIP archive or office document"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "XML (an SVG drawing, perhaps)"),
+    (b"<!DOCTYPE", "a web page"),
+    (b"<html", "a web page"),
+    (b"{", "JSON"),
+)
+
+
+def sniff(head: bytes) -> PictureFormat:
+    """The format of a picture from its first `SNIFF_BYTES` bytes (fewer if it is shorter).
+
+    Raises:
+        EmptyImage: there are no bytes.
+        UnsupportedImage: it is no picture type that is read; the message says what it looks like.
+    """
+    if not head:
+        raise EmptyImage
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[:2] == b"BM" and head[6:10] == bytes(4):
+        return "bmp"
+    if head[4:8] == b"ftyp" and (b"avif" in head[8:32] or b"avis" in head[8:32]):
+        return "avif"
+    raise UnsupportedImage(
+        f"This is {_guess(head)}, not a picture that can be read. "
+        "Send JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF."
+    )
+
+
+def _guess(head: bytes) -> str:
+    for magic, description in _NOT_PICTURES:
+        if head.lstrip().startswith(magic):
+            return description
+    if head[4:8] == b"ftyp":
+        brand = head[8:12].decode("ascii", "replace")
+        return "a HEIC photograph" if brand.startswith(("hei", "mif")) else "a video"
+    if all(byte in b"\t\n\r\f\b" or byte >= 0x20 for byte in head):
+        return "text"
+    return "an unknown kind of file"

@@ -1,0 +1,81 @@
+"""Fit a picture into a network's input, and boxes back into the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sightline.types import BGRImage, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a picture lies in the input: input = source * scale + offset, all in pixels.
+
+    Attributes:
+        width: of the upright source image.
+        height: of the upright source image.
+        scale: (x, y); equal but for stretched pictures.
+        offset: (left, top) padding.
+    """
+
+    width: int
+    height: int
+    scale: tuple[float, float]
+    offset: tuple[int, int]
+
+    def to_source(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes float32 [N, 4] xyxy from input pixels to source pixels, clipped to the picture."""
+        shift = np.array(self.offset * 2, np.float32)
+        scale = np.array(self.scale * 2, np.float32)
+        limit = np.array((self.width, self.height) * 2, np.float32)
+        return np.clip((boxes - shift) / scale, 0, limit, dtype=np.float32)
+
+
+def fit(image: BGRImage, spec: ModelSpec) -> tuple[BGRImage, Placement]:
+    """Resize and pad `image` to an input of `spec`.
+
+    A dynamic model gets the smallest shape that fits (each side a multiple of the stride, no
+    side over `input_size`), a fixed one its `input_size`.
+
+    Returns:
+        uint8 [input height, input width, 3] BGR, and where the picture lies in it.
+    """
+    height, width = image.shape[:2]
+    input_h, input_w = spec.input_size
+    if spec.resize == "stretch":
+        resized = _resize(image, input_w, input_h)
+        return resized, Placement(width, height, (input_w / width, input_h / height), (0, 0))
+    scale = min(input_w / width, input_h / height)
+    new_w, new_h = _scaled(width, scale, spec), _scaled(height, scale, spec)
+    if spec.dynamic:
+        input_w, input_h = (ceil(n / spec.stride) * spec.stride for n in (new_w, new_h))
+    left, top = _padding(input_w - new_w, spec), _padding(input_h - new_h, spec)
+    canvas = np.full((input_h, input_w, 3), spec.pad, np.uint8)
+    canvas[top : top + new_h, left : left + new_w] = _resize(image, new_w, new_h)
+    return canvas, Placement(width, height, (scale, scale), (left, top))
+
+
+def _scaled(side: int, scale: float, spec: ModelSpec) -> int:
+    # Centred families (Ultralytics) round, YOLOX truncates: a network reads a picture best the
+    # way it was shown pictures in training.
+    pixels = round(side * scale) if spec.anchor == "center" else int(side * scale)
+    return max(1, pixels)
+
+
+def _padding(free: int, spec: ModelSpec) -> int:
+    return round(free / 2 - 0.1) if spec.anchor == "center" else 0
+
+
+def _resize(image: BGRImage, width: int, height: int) -> BGRImage:
+    if image.shape[:2] == (height, width):
+        return image
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
