@@ -1,0 +1,33 @@
+"""What accelerators this machine has, asked of their own drivers."""
+
+from __future__ import annotations
+
+
+def nvidia_gpus() -> int:
+    """NVIDIA GPUs that the driver reports; 0 where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return 0
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def onnxruntime_has(provider: str) -> bool:
+    """Whether the installed ONNX Runtime wheel was built with `provider`."""
+    import onnxruntime
+
+    return provider in onnxruntime.get_available_providers()
+
+
+def gpu_available() -> bool:
+    """Whether a GPU is there that one of the engines could use."""
+    if nvidia_gpus() and onnxruntime_has("CUDAExecutionProvider"):
+        return True
+    import openvino
+
+    return any(name.startswith("GPU") for name in openvino.Core().available_devices)

@@ -1,0 +1,59 @@
+"""An engine without a network, shipped so that users can test against Sightline without a model.
+
+It "sees" one object wherever a picture is brighter than the letterbox padding around it: its
+answer depends on the pixels, so that mixed-up pictures show.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sightline.engines.base import Device
+    from sightline.types import ModelSpec
+
+FAKE_SPEC_LABELS = ("bright", "dark")
+
+
+class FakeEngine:
+    """Answers in the `end2end` form: one row [x1, y1, x2, y2, score, class] an image.
+
+    The box spans the pixels that differ from the padding; the score is the mean brightness of
+    the input over 255; class 0 is `bright`, class 1 `dark`.
+
+    Attributes:
+        before_infer: called with each batch first; tests block, count or raise in it.
+    """
+
+    name = "fake"
+    precision = "fp32"
+    max_batch = 4
+
+    def __init__(self, path: Path, spec: ModelSpec, device: Device, cache_dir: Path) -> None:
+        del path, cache_dir
+        self.device = str(device)
+        self._pad = spec.pad
+        self.before_infer: Callable[[NDArray[np.uint8]], None] = lambda _images: None
+
+    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        self.before_infer(images)
+        return [np.stack([self._see(image) for image in images])]
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _see(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        differs = (image != self._pad).any(axis=2)
+        if not differs.any():
+            return np.zeros((1, 6), np.float32)
+        rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+        brightness = float(image[differs].mean()) / 255
+        box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        return np.array([[*box, brightness, float(brightness < 0.5)]], np.float32)

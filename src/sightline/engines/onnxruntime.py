@@ -1,0 +1,187 @@
+"""ONNX Runtime: CPU, and NVIDIA GPUs through CUDA or TensorRT.
+
+The input is prepared by nodes put in front of the network's own, so that a GPU receives a
+quarter of the bytes (uint8) and does the arithmetic itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from sightline.engines import devices
+from sightline.errors import ConfigError, InferenceError, ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sightline.engines.base import Device
+    from sightline.types import ModelSpec
+
+_INPUT = "sightline_images"
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_GPU_BATCH = 8
+
+
+class OnnxRuntimeEngine:
+    """A network in an ONNX Runtime session. See `engines.base.Engine`."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, spec: ModelSpec, device: Device, cache_dir: Path) -> None:
+        """Open the ONNX file at `path` on `device`.
+
+        Raises:
+            ConfigError: the wheel or the machine lacks the device.
+            ModelError: ONNX Runtime cannot read the file.
+        """
+        if path.suffix != ".onnx":
+            raise ConfigError(f"engine onnxruntime reads .onnx files, not {path.name}")
+        provider = _PROVIDERS[device.kind]
+        _require_provider(provider, device)
+        self.max_batch = spec.batch or (1 if device.kind == "cpu" else _GPU_BATCH)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(path.parent)
+        )
+        providers = _provider_chain(device, spec, self.max_batch, cache_dir)
+        try:
+            model = with_preprocessing(onnx.load(path, load_external_data=False), spec)
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers
+            )
+        except Exception as error:  # noqa: BLE001  onnxruntime's errors have no common base class
+            raise ModelError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
+        _require_used(self._session, provider, device)
+        self.device = str(device)
+        self.precision = "fp16" if device.kind == "tensorrt" else "fp32"
+
+    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        try:
+            outputs = self._session.run(None, {_INPUT: images})
+        except Exception as error:  # noqa: BLE001  onnxruntime's errors have no common base class
+            raise InferenceError(f"ONNX Runtime failed: {_first_line(error)}") from error
+        return [np.asarray(output, np.float32) for output in outputs]
+
+    def close(self) -> None:
+        del self._session
+
+
+def with_preprocessing(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
+    """`model`, changed in place to take uint8 NHWC BGR: cast, colour, scale, layout as nodes.
+
+    All of them exist, in this form, in every ONNX operator set.
+    """
+    graph = model.graph
+    weights = {initializer.name for initializer in graph.initializer}
+    old = next(value for value in graph.input if value.name not in weights)
+    # The picture is BGR: mean and std are given in the network's order, so they are turned too.
+    turn = slice(None, None, -1 if spec.colour == "rgb" else 1)
+    constants = {
+        "sightline_mean": np.array(spec.mean, np.float32)[turn],
+        "sightline_scale": 1 / np.array(spec.std, np.float32)[turn],
+        "sightline_order": np.arange(3)[turn],
+    }
+    graph.initializer.extend(numpy_helper.from_array(v.copy(), k) for k, v in constants.items())
+    steps: list[tuple[str, list[str], dict[str, Any]]] = [
+        ("Cast", [], {"to": TensorProto.FLOAT}),
+        ("Sub", ["sightline_mean"], {}),
+        ("Mul", ["sightline_scale"], {}),
+        ("Gather", ["sightline_order"], {"axis": 3}),
+        ("Transpose", [], {"perm": [0, 3, 1, 2]}),
+        ("Cast", [], {"to": old.type.tensor_type.elem_type}),
+    ]
+    value, nodes = _INPUT, []
+    for number, (operator, constant, attributes) in enumerate(steps, start=1):
+        result = old.name if number == len(steps) else f"sightline_{number}"
+        nodes.append(helper.make_node(operator, [value, *constant], [result], **attributes))
+        value = result
+    network = list(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes + network)
+    height, width = ("height", "width") if spec.dynamic else spec.input_size
+    shape = [spec.batch or "batch", height, width, 3]
+    graph.input.remove(old)
+    graph.input.append(helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, shape))
+    return model
+
+
+def _provider_chain(
+    device: Device, spec: ModelSpec, max_batch: int, cache_dir: Path
+) -> list[tuple[str, dict[str, Any]]]:
+    """Provider options, as https://onnxruntime.ai/docs/execution-providers/ documents them."""
+    cpu: tuple[str, dict[str, Any]] = ("CPUExecutionProvider", {})
+    if device.kind == "cpu":
+        return [cpu]
+    cuda: dict[str, Any] = {
+        "device_id": device.index,
+        # Exhaustive search would tune again for every new input shape.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "do_copy_in_default_stream": True,
+    }
+    if device.kind == "cuda":
+        return [("CUDAExecutionProvider", cuda), cpu]
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    tensorrt: dict[str, Any] = {
+        "device_id": device.index,
+        "trt_fp16_enable": True,
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(cache_dir),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(cache_dir),
+    }
+    if spec.batch is None or spec.dynamic:
+        tensorrt |= _tensorrt_profile(spec, max_batch)
+    return [("TensorrtExecutionProvider", tensorrt), ("CUDAExecutionProvider", cuda), cpu]
+
+
+def _tensorrt_profile(spec: ModelSpec, max_batch: int) -> dict[str, str]:
+    """One profile for all shapes, so that TensorRT builds one engine and not one a shape."""
+    height, width = spec.input_size
+    small_h, small_w = (spec.stride, spec.stride) if spec.dynamic else spec.input_size
+    least = spec.batch or 1
+    return {
+        "trt_profile_min_shapes": f"{_INPUT}:{least}x{small_h}x{small_w}x3",
+        "trt_profile_opt_shapes": f"{_INPUT}:{least}x{height}x{width}x3",
+        "trt_profile_max_shapes": f"{_INPUT}:{max_batch}x{height}x{width}x3",
+    }
+
+
+def _require_provider(provider: str, device: Device) -> None:
+    if not devices.onnxruntime_has(provider):
+        raise ConfigError(
+            f"device {device} needs ONNX Runtime's GPU build, and the CPU build is installed: "
+            "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+        )
+    if device.kind != "cpu" and devices.nvidia_gpus() <= device.index:
+        raise ConfigError(
+            f"device {device} is not there: the NVIDIA driver reports "
+            f"{devices.nvidia_gpus()} GPU(s)"
+        )
+    if device.kind != "cpu":
+        onnxruntime.preload_dlls()  # CUDA and cuDNN from the nvidia-* wheels, if they are installed
+
+
+def _require_used(session: Any, provider: str, device: Device) -> None:  # noqa: ANN401
+    """ONNX Runtime falls back to the CPU without a word; Sightline does not."""
+    used = session.get_providers()
+    if provider not in used:
+        raise ConfigError(
+            f"device {device} could not be started: ONNX Runtime fell back to {used[0]}. "
+            "Check that CUDA, cuDNN (and TensorRT) libraries match this onnxruntime-gpu."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
