@@ -1,0 +1,1 @@
+"""Models: what a file holds, what its outputs mean, where it comes from."""
