@@ -1,0 +1,1 @@
+"""From waiting pictures to boxes: lanes, decode pool, batcher, detector."""

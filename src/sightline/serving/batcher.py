@@ -1,0 +1,163 @@
+"""Groups decoded pictures that wait for one engine call, and runs it."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Condition, Thread
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sightline.errors import DetectorClosed, InferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from sightline.engines.base import Engine
+    from sightline.serving.job import Job
+
+DIED = "The inference worker died. Restart the service, and report the traceback in its log."
+
+
+class Batcher:
+    """One thread that owns the engine.
+
+    It takes the oldest waiting picture and with it those of the same input shape, up to the
+    engine's `max_batch`; it never waits for more to come.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        fixed_batch: int | None,
+        deliver: Callable[[Job, list[NDArray[np.float32]], float], None],
+        release: Callable[[int], None],
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            engine: called from this thread only.
+            fixed_batch: images a call, where the model fixes it; short batches are padded.
+            deliver: gets each job with its outputs (without the batch dimension) and the
+                seconds that the engine call took; may raise, which fails that job alone.
+            release: told how many jobs have left, whether they succeeded or failed.
+        """
+        self._engine = engine
+        self._fixed_batch = fixed_batch
+        self._deliver = deliver
+        self._release = release
+        self._ready: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._wake = Condition()
+        self._closing = False
+        self._thread = Thread(target=self._run, name="sightline-batcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def put(self, job: Job) -> None:
+        """Queue a decoded job. After `close`, or if the thread has died, it fails at once."""
+        with self._wake:
+            if not self._closing:
+                self._ready.append(job)
+                self._wake.notify()
+                return
+        job.fail(DetectorClosed("The detector is closed."))
+        self._release(1)
+
+    def close(self) -> None:
+        """Finish the running call, fail what waits, end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while jobs := self._next_batch():
+                self._running = jobs
+                self._infer([job for job in jobs if job.is_wanted()])
+                self._running = []
+                self._release(len(jobs))
+        finally:
+            self._abandon()
+
+    def _next_batch(self) -> list[Job]:
+        """The next jobs of one shape, oldest first; empty once closing."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._ready or self._closing)
+            if self._closing:
+                return []
+            shape = _tensor(self._ready[0]).shape
+            batch: list[Job] = []
+            others: deque[Job] = deque()
+            for job in self._ready:
+                fits = len(batch) < self._engine.max_batch and _tensor(job).shape == shape
+                (batch if fits else others).append(job)
+            self._ready = others
+            return batch
+
+    def _infer(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
+        started = perf_counter()
+        try:
+            outputs = self._call_engine(jobs)
+        except Exception as error:  # noqa: BLE001  whatever the engine raises must reach its futures
+            self._isolate(jobs, error)
+            return
+        seconds = perf_counter() - started
+        for index, job in enumerate(jobs):
+            try:
+                self._deliver(job, [output[index] for output in outputs], seconds)
+            except Exception as error:  # noqa: BLE001  one picture's failure is its own
+                job.fail(_as_inference_error(error))
+
+    def _call_engine(self, jobs: list[Job]) -> list[NDArray[np.float32]]:
+        images = np.stack([_tensor(job) for job in jobs])
+        expected = len(jobs)
+        if self._fixed_batch and self._fixed_batch > expected:
+            padding = np.zeros((self._fixed_batch - expected, *images.shape[1:]), np.uint8)
+            images = np.concatenate((images, padding))
+            expected = self._fixed_batch
+        outputs = self._engine.infer(images)
+        counts = [len(output) for output in outputs]
+        if not outputs or any(count != expected for count in counts):
+            raise InferenceError(f"The engine answered {counts} rows for {expected} images.")
+        return outputs
+
+    def _isolate(self, jobs: list[Job], error: Exception) -> None:
+        """A failed batch is tried again one by one, so that one picture cannot fail another."""
+        if len(jobs) == 1:
+            jobs[0].fail(_as_inference_error(error))
+            return
+        for job in jobs:
+            self._infer([job])
+
+    def _abandon(self) -> None:
+        with self._wake:
+            reason = "The detector is closed." if self._closing else DIED
+            self._closing = True
+            left, self._ready = [*self._running, *self._ready], deque()
+        for job in left:
+            job.fail(DetectorClosed(reason))
+        self._release(len(left))
+
+
+def _tensor(job: Job) -> NDArray[np.uint8]:
+    if job.tensor is None:
+        raise InferenceError("A picture reached the batcher before it was decoded.")
+    return job.tensor
+
+
+def _as_inference_error(error: Exception) -> Exception:
+    if isinstance(error, InferenceError):
+        return error
+    wrapped = InferenceError(f"Inference failed: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,351 @@
+"""The detector: pictures in, Detections out, from any number of threads."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import numpy as np
+
+from sightline.engines.base import open_engine
+from sightline.errors import (
+    BrokenImage,
+    ConfigError,
+    DetectorClosed,
+    InferenceError,
+    ModelError,
+    Overloaded,
+    SightlineError,
+)
+from sightline.models.spec import read_spec
+from sightline.serving.batcher import DIED, Batcher
+from sightline.serving.job import Job, LaneName, Result
+from sightline.serving.lanes import Lanes
+from sightline.serving.options import make_options
+from sightline.serving.pace import Pace
+from sightline.serving.postprocess import to_detections
+from sightline.types import BGRImage, Detections, ModelSpec, Timing
+from sightline.vision.decode import check_header, decode, from_array, from_pil
+from sightline.vision.letterbox import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from sightline.settings import EngineName
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | BGRImage | Image"
+"""A picture: a path, a compressed file's bytes, a BGR array, or a Pillow image."""
+
+FAKE_SPEC = ModelSpec("fake", "end2end", ("bright", "dark"), input_size=(640, 640), dynamic=True)
+
+_MAX_WAITING_BYTES = 512 * 2**20
+
+
+class Detector:
+    """Finds objects in pictures with one model on one device.
+
+    Safe to use from many threads; use it as a context manager, or call `close`.
+
+        with Detector("model.onnx") as detector:
+            for detection in detector.detect("photo.jpg"):
+                print(detection.label, detection.confidence, detection.bbox)
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        engine: EngineName = "auto",
+        device: str = "auto",
+        confidence: float = 0.5,
+        max_pixels: int = 50_000_000,
+        max_queue: int = 1024,
+        cache_dir: str | os.PathLike[str] = "~/.sightline/engines",
+    ) -> None:
+        """Load a model and warm it up.
+
+        Args:
+            model: path to an `.onnx` or OpenVINO `.xml` file; only engine `fake` needs none.
+            engine: `auto`, `openvino`, `onnxruntime` or `fake`.
+            device: `auto`, `cpu`, `gpu`, `cuda`, `tensorrt`, with an index if need be: `cuda:1`.
+            confidence: lowest confidence reported where a call does not say, 0..1.
+            max_pixels: most pixels of a compressed picture, checked on its header.
+            max_queue: most pictures that wait.
+            cache_dir: where TensorRT keeps what it built.
+
+        Raises:
+            ConfigError: engine or device unknown or not there.
+            ModelError: the file is missing, unreadable, or no detector.
+        """
+        self.spec, path = _locate(model, engine)
+        self.confidence = confidence
+        self._max_pixels = max_pixels
+        self._engine = open_engine(
+            path, self.spec, engine=engine, device=device, cache_dir=Path(cache_dir).expanduser()
+        )
+        workers = min(4, os.process_cpu_count() if hasattr(os, "process_cpu_count") else _cores())
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sightline-vision")
+        self._lanes = Lanes(max_queue, _MAX_WAITING_BYTES)
+        self._pace = Pace(workers)
+        self._lock = Lock()
+        # One batch in the engine and at most two decoded ahead of it: pixels are 50 times the
+        # size of their JPEG, and a queue of them would be one without lanes.
+        self._room = 3 * self._engine.max_batch
+        self._closed = False
+        self._batcher = Batcher(self._engine, self.spec.batch, self._deliver, self._release)
+        try:
+            self._warm_up()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def engine(self) -> str:
+        """The engine that runs: `openvino`, `onnxruntime`, `fake`."""
+        return self._engine.name
+
+    @property
+    def device(self) -> str:
+        """Where it really runs: `cpu`, `cuda:0`, …"""
+        return self._engine.device
+
+    @property
+    def precision(self) -> str:
+        """What it really computes in: `fp32`, `fp16`, …"""
+        return self._engine.precision
+
+    @property
+    def alive(self) -> bool:
+        """False once it was closed, or its worker died: every call fails then."""
+        return not self._closed and self._batcher.alive
+
+    def detect(
+        self,
+        image: Source,
+        *,
+        confidence: float | None = None,
+        iou: float | None = None,
+        classes: Iterable[int | str] | None = None,
+        max_detections: int = 300,
+    ) -> Detections:
+        """Detect objects in one picture and wait for the answer.
+
+        Args:
+            image: a path, a compressed file's bytes, a uint8 [height, width, 3] BGR array, or a
+                Pillow image.
+            confidence: lowest confidence reported, 0..1; the detector's own if None.
+            iou: NMS threshold, 0..1; the family's usual one if None.
+            classes: labels or class ids to report; all if None.
+            max_detections: most boxes reported, 1..1000.
+
+        Raises:
+            BadOption: an option out of its range, or an unknown class.
+            ImageError: the picture is missing, damaged, too large, or of an unknown type.
+            Overloaded: the queue is full.
+            InferenceError: the engine failed.
+        """
+        future = self.submit(
+            image,
+            confidence=confidence,
+            iou=iou,
+            classes=classes,
+            max_detections=max_detections,
+        )
+        return future.result().detections
+
+    def submit(
+        self,
+        image: Source,
+        *,
+        confidence: float | None = None,
+        iou: float | None = None,
+        classes: Iterable[int | str] | None = None,
+        max_detections: int = 300,
+        lane: LaneName = "interactive",
+        max_wait: float | None = None,
+        timeout: float | None = None,
+        keep_image: bool = False,
+    ) -> Future[Result]:
+        """Queue one picture. Cancel the future, and it costs no inference.
+
+        Args:
+            image: as for `detect`, and so are the four options.
+            confidence: see `detect`.
+            iou: see `detect`.
+            classes: see `detect`.
+            max_detections: see `detect`.
+            lane: `interactive` before `stream` before `batch`; none is ever starved.
+            max_wait: seconds; refuse at once if the predicted wait is longer.
+            timeout: seconds; the future fails with DeadlineExceeded if its turn comes later.
+            keep_image: hand the decoded picture back in the result.
+
+        Raises:
+            BadOption, ImageError, Overloaded, DetectorClosed: as far as can be told at once;
+                what shows later comes out of the future.
+        """
+        if not self.alive:
+            raise DetectorClosed("The detector is closed." if self._closed else DIED)
+        options = make_options(
+            self.spec,
+            self.confidence if confidence is None else confidence,
+            iou,
+            classes,
+            max_detections,
+        )
+        deadline = None if timeout is None else perf_counter() + timeout
+        job = Job(self._read(image), options, deadline, keep_image)
+        wait = self.predicted_wait()
+        if max_wait is not None and wait > max_wait:
+            raise Overloaded(f"A picture would wait {wait:.1f} s.", max(1, ceil(wait - max_wait)))
+        self._lanes.put(job, lane, retry_after=max(1, ceil(wait / 2)))
+        self._pump()
+        return job.future
+
+    def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
+        """Run drawing or encoding on the pool that decodes."""
+        return self._pool.submit(work)
+
+    def predicted_wait(self) -> float:
+        """Seconds that a picture submitted now would wait for its answer, decoding included."""
+        in_flight = 3 * self._engine.max_batch - self._room
+        return self._pace.seconds(len(self._lanes) + in_flight)
+
+    def close(self) -> None:
+        """End the threads, fail what still waits, give the engine's memory back."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        while (job := self._lanes.take()) is not None:
+            job.fail(DetectorClosed("The detector is closed."))
+        self._pool.shutdown(wait=True)
+        self._batcher.close()
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _warm_up(self) -> None:
+        """One run on a grey picture: the first request is not the slow one, and outputs that do
+        not fit the family show now and not then.
+        """
+        height, width = self.spec.input_size
+        grey = np.full((height, width, 3), self.spec.pad, np.uint8)
+        try:
+            self.detect(grey, confidence=1.0)
+        except InferenceError as error:
+            raise ModelError(f"{self.spec.name} was loaded but cannot be used: {error}") from error
+
+    def _read(self, image: Source) -> bytes | BGRImage:
+        match image:
+            case str() | os.PathLike():
+                data = _read_file(Path(image))
+            case bytes() | bytearray() | memoryview():
+                data = bytes(image)
+            case np.ndarray():
+                return from_array(image)
+            case _ if hasattr(image, "mode") and hasattr(image, "getexif"):
+                return from_pil(image)
+            case _:
+                raise BrokenImage(
+                    "A picture must be a path, bytes, a NumPy array or a Pillow image, "
+                    f"not {type(image).__name__}."
+                )
+        check_header(data, self._max_pixels)
+        return data
+
+    def _pump(self) -> None:
+        """Move jobs from the lanes to the decoders while there is room ahead of the engine."""
+        while True:
+            with self._lock:
+                if self._room < 1 or self._closed:
+                    return
+                job = self._lanes.take()
+                if job is None:
+                    return
+                self._room -= 1
+                self._pool.submit(self._prepare, job)
+
+    def _prepare(self, job: Job) -> None:
+        """Decode and letterbox one job (on the pool) and hand it to the batcher."""
+        try:
+            if not self._batcher.alive:
+                job.fail(DetectorClosed(DIED))
+            if job.is_wanted():
+                self._decode(job)
+                self._batcher.put(job)
+                return
+        except SightlineError as error:
+            job.fail(error)
+        except Exception as error:  # noqa: BLE001  the future must end, whatever the codecs raise
+            failure = InferenceError(f"Decoding failed: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            job.fail(failure)
+        self._release(1)
+
+    def _decode(self, job: Job) -> None:
+        job.started = perf_counter()
+        source, job.source = job.source, b""
+        image = decode(source, self._max_pixels) if isinstance(source, bytes) else source
+        job.tensor, job.placement = fit(image, self.spec)
+        job.image = image if job.keep_image else None
+        job.decoded = perf_counter()
+
+    def _deliver(self, job: Job, outputs: list[NDArray[np.float32]], seconds: float) -> None:
+        """Turn one job's outputs into its result (on the batcher's thread)."""
+        inferred = perf_counter()
+        if job.tensor is None or job.placement is None:
+            raise InferenceError("A picture was inferred before it was decoded.")
+        size = (job.tensor.shape[0], job.tensor.shape[1])
+        detections = to_detections(outputs, self.spec, size, job.placement, job.options)
+        done = perf_counter()
+        self._pace.note(decode=job.decoded - job.started, inference=seconds)
+        waited = inferred - seconds - job.submitted - (job.decoded - job.started)
+        timing = Timing(
+            queue_ms=1000 * max(0.0, waited),
+            decode_ms=1000 * (job.decoded - job.started),
+            inference_ms=1000 * seconds,
+            postprocess_ms=1000 * (done - inferred),
+            total_ms=1000 * (done - job.submitted),
+        )
+        job.succeed(Result(detections, timing, job.image))
+
+    def _release(self, count: int) -> None:
+        with self._lock:
+            self._room += count
+        self._pump()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _locate(model: str | os.PathLike[str] | None, engine: EngineName) -> tuple[ModelSpec, Path]:
+    if engine == "fake":
+        return replace(FAKE_SPEC, name=Path(model).stem if model else "fake"), Path()
+    if model is None:
+        raise ConfigError("no model is named; give the path of an .onnx or OpenVINO .xml file")
+    path = Path(model).expanduser()
+    return read_spec(path), path
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BrokenImage(f"{path} cannot be read: {error.strerror or error}.") from error
+
+

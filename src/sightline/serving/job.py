@@ -1,0 +1,77 @@
+"""One picture on its way through the detector."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Literal
+
+from sightline.errors import DeadlineExceeded
+
+if TYPE_CHECKING:
+    from sightline.types import BGRImage, Detections, DetectOptions, Timing
+    from sightline.vision.letterbox import Placement
+
+LaneName = Literal["interactive", "stream", "batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer for one picture.
+
+    Attributes:
+        detections: in upright source pixels.
+        timing: where the time went.
+        image: the upright picture that was detected in, if it was asked for.
+    """
+
+    detections: Detections
+    timing: Timing
+    image: BGRImage | None
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A picture, what was asked of it, and the future that always ends.
+
+    Attributes:
+        source: compressed bytes, or pixels that a caller had decoded already.
+        deadline: `perf_counter` seconds after which nobody waits any more; None for never.
+        keep_image: hand the decoded picture back with the result (for drawing).
+    """
+
+    source: bytes | BGRImage
+    options: DetectOptions
+    deadline: float | None = None
+    keep_image: bool = False
+    future: Future[Result] = field(default_factory=Future)
+    submitted: float = field(default_factory=perf_counter)
+
+    # Filled on the way.
+    started: float = 0.0
+    decoded: float = 0.0
+    image: BGRImage | None = None
+    tensor: BGRImage | None = None
+    placement: Placement | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.source) if isinstance(self.source, bytes) else self.source.nbytes
+
+    def is_wanted(self) -> bool:
+        """False once its caller has gone or its deadline has passed (and then it is ended)."""
+        if self.future.done():
+            return False
+        if self.deadline is not None and perf_counter() > self.deadline:
+            self.fail(DeadlineExceeded("The deadline passed before the picture's turn came."))
+            return False
+        return True
+
+    def succeed(self, result: Result) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done() and self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)

@@ -1,0 +1,57 @@
+"""Check what a caller asks for against what the model can answer."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from sightline.errors import BadOption
+from sightline.types import DetectOptions, ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_DETECTIONS = 1000
+
+
+def make_options(
+    spec: ModelSpec,
+    confidence: float,
+    iou: float | None,
+    classes: Iterable[int | str] | None,
+    max_detections: int,
+) -> DetectOptions:
+    """Options for one picture.
+
+    Raises:
+        BadOption: out of range, or a class that the model does not know.
+    """
+    _require_fraction("confidence", confidence)
+    if iou is not None:
+        _require_fraction("iou", iou)
+    if not 1 <= max_detections <= MAX_DETECTIONS:
+        raise BadOption(f"max_detections must lie in 1..{MAX_DETECTIONS}, not {max_detections}.")
+    if isinstance(classes, str):
+        classes = [classes]
+    ids = None if classes is None else frozenset(_class_id(spec, wanted) for wanted in classes)
+    return DetectOptions(confidence, iou, ids, max_detections)
+
+
+def _require_fraction(name: str, value: float) -> None:
+    if not 0 <= value <= 1:  # false for NaN too
+        raise BadOption(f"{name} must lie in 0..1, not {value}.")
+
+
+def _class_id(spec: ModelSpec, wanted: int | str) -> int:
+    if isinstance(wanted, str) and wanted in spec.labels:
+        return spec.labels.index(wanted)
+    text = str(wanted)
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) < len(spec.labels):
+        return int(text)
+    close = get_close_matches(text, spec.labels, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    example = ", ".join(spec.labels[:5]) + (", …" if len(spec.labels) > 5 else "")
+    raise BadOption(
+        f"{spec.name} knows no class '{text[:80]}'.{hint} It knows {len(spec.labels)}: {example} "
+        f"(or ids 0..{len(spec.labels) - 1})."
+    )

@@ -1,0 +1,66 @@
+"""From one image's raw outputs to Detections in source pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sightline.errors import InferenceError
+from sightline.models.families import FAMILIES
+from sightline.types import Detections
+from sightline.vision.boxes import nms
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sightline.types import DetectOptions, ModelSpec
+    from sightline.vision.letterbox import Placement
+
+
+def to_detections(
+    outputs: list[NDArray[np.float32]],
+    spec: ModelSpec,
+    input_size: tuple[int, int],
+    placement: Placement,
+    options: DetectOptions,
+) -> Detections:
+    """Decode, filter, suppress duplicates, and bring back to the source picture.
+
+    Args:
+        outputs: the network's, float32, without the batch dimension.
+        spec: whose outputs they are.
+        input_size: (height, width) of the input this image was put into.
+        placement: where the picture lay in it.
+        options: what the caller wants to see.
+
+    Raises:
+        InferenceError: the outputs are not of the family's form, or name unknown classes.
+    """
+    family = FAMILIES[spec.family]
+    try:
+        found = family.decode(outputs, input_size, options.confidence)
+    except ValueError as error:
+        raise InferenceError(f"{spec.name} is not of family {spec.family}: {error}.") from error
+    boxes, scores, class_ids = found.boxes, found.scores, found.class_ids
+    if class_ids.max(initial=0) >= len(spec.labels) or class_ids.min(initial=0) < 0:
+        raise InferenceError(
+            f"{spec.name} answered class {class_ids.max()}, but {len(spec.labels)} labels are "
+            "known. Name them all in a model.toml beside the model."
+        )
+    if options.classes is not None:
+        wanted = np.isin(class_ids, list(options.classes))
+        boxes, scores, class_ids = boxes[wanted], scores[wanted], class_ids[wanted]
+    if family.overlaps:
+        threshold = family.iou if options.iou is None else options.iou
+        kept = nms(boxes, scores, class_ids, threshold, options.max_detections)
+    else:
+        kept = np.argsort(-scores, kind="stable")[: options.max_detections]
+    return Detections(
+        boxes=placement.to_source(boxes[kept]),
+        confidence=scores[kept],
+        class_id=class_ids[kept],
+        labels=spec.labels,
+        width=placement.width,
+        height=placement.height,
+    )
