@@ -28,6 +28,6 @@ def gpu_available() -> bool:
     """Whether a GPU is there that one of the engines could use."""
     if nvidia_gpus() and onnxruntime_has("CUDAExecutionProvider"):
         return True
-    import openvino
+    from sightline.engines.openvino import core
 
-    return any(name.startswith("GPU") for name in openvino.Core().available_devices)
+    return any(name.startswith("GPU") for name in core().available_devices)

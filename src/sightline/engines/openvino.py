@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,12 +32,11 @@ class OpenVINOEngine:
             ModelError: OpenVINO cannot read or compile the file.
         """
         del cache_dir  # ov.Core can cache too: worth it once start-up time is measured
-        core = ov.Core()
         target = "CPU" if device.kind == "cpu" else f"GPU.{device.index}"
-        _require_device(core, target)
+        _require_device(target)
         try:
-            network = _with_preprocessing(core.read_model(path), spec)
-            self._compiled = core.compile_model(network, target, _properties(device))
+            network = _with_preprocessing(core().read_model(path), spec)
+            self._compiled = core().compile_model(network, target, _properties(device))
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {path}: {_last_line(error)}") from error
         self._request = self._compiled.create_infer_request()
@@ -56,8 +56,18 @@ class OpenVINOEngine:
         del self._request, self._compiled
 
 
-def _require_device(core: ov.Core, target: str) -> None:
-    there = core.available_devices
+@cache
+def core() -> ov.Core:
+    """The process's one OpenVINO core.
+
+    It is kept to the end: the CPU plugin gives the thread that loads it a signal stack, and
+    frees that on whichever thread unloads it; the next signal then crashes the process.
+    """
+    return ov.Core()
+
+
+def _require_device(target: str) -> None:
+    there = core().available_devices
     if target in there or (target == "GPU.0" and "GPU" in there):
         return
     raise ConfigError(

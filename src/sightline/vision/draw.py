@@ -34,11 +34,11 @@ def draw_detections(image: BGRImage, detections: Detections) -> BGRImage:
             f"not {image.shape[1]}×{image.shape[0]}"
         )
     canvas = np.ascontiguousarray(image).copy()
-    for detection in reversed(list(detections)):  # the most confident ends on top
+    worst_first = list(detections)[::-1]  # so that the most confident ends on top
+    for detection in worst_first:
         _draw_box(canvas, detection)
-    taken: list[Rect] = []
-    for detection in detections:
-        _draw_label(canvas, detection, taken)
+    for detection, place in reversed(_place_labels(canvas, detections)):
+        _draw_label(canvas, detection, place)
     return canvas
 
 
@@ -57,47 +57,70 @@ def class_colour(class_id: int) -> Colour:
 
 
 def _draw_box(canvas: BGRImage, detection: Detection) -> None:
-    left, top, right, bottom = (round(value) for value in detection.bbox)
-    width = line_width(canvas)
-    cv2.rectangle(
-        canvas, (left, top), (right, bottom), class_colour(detection.class_id), width, cv2.LINE_AA
-    )
-
-
-def _draw_label(canvas: BGRImage, detection: Detection, taken: list[Rect]) -> None:
-    text = f"{detection.label} {detection.confidence:.2f}"
-    height = text_height(canvas)
-    font = cv2.FontFace("uni")
-    _, _, text_w, _ = cv2.getTextSize((0, 0), text, (0, 0), font, height, _FONT_WEIGHT)
-    margin = max(2, height // 4)
-    rect_w, rect_h = text_w + 2 * margin, height + 2 * margin
-    if rect_w > canvas.shape[1] or rect_h > canvas.shape[0]:
-        return  # a picture too small for words: the box and its colour must do
-    left, top, right, bottom = _place(canvas, detection, (rect_w, rect_h), taken)
-    taken.append((left, top, right, bottom))
+    height, width = canvas.shape[:2]
+    x1, y1, x2, y2 = (round(value) for value in detection.bbox)
+    corners = (min(x1, width - 1), min(y1, height - 1)), (min(x2, width - 1), min(y2, height - 1))
     colour = class_colour(detection.class_id)
-    cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
-    baseline = (left + margin, bottom - margin - height // 6)
-    cv2.putText(canvas, text, baseline, _ink_on(colour), font, height, _FONT_WEIGHT)
+    cv2.rectangle(canvas, *corners, colour, line_width(canvas), cv2.LINE_AA)
 
 
-def _place(
+def _place_labels(canvas: BGRImage, detections: Detections) -> list[tuple[Detection, Rect]]:
+    """A place for each label, the most confident choosing first."""
+    height = text_height(canvas)
+    margin = _margin(height)
+    placed: list[tuple[Detection, Rect]] = []
+    for detection in detections:
+        _, _, text_width, _ = cv2.getTextSize(
+            (0, 0), _caption(detection), (0, 0), _font(), height, _FONT_WEIGHT
+        )
+        size = text_width + 2 * margin, height + 2 * margin
+        if size[0] > canvas.shape[1] or size[1] > canvas.shape[0]:
+            continue  # a picture too small for words: the box and its colour must do
+        taken = [place for _, place in placed]
+        placed.append((detection, _best_place(canvas, detection, size, taken)))
+    return placed
+
+
+def _best_place(
     canvas: BGRImage, detection: Detection, size: tuple[int, int], taken: list[Rect]
 ) -> Rect:
-    """The first free place of: above the box, inside its top, inside its bottom, below it."""
+    """Above the box, inside its top, inside its bottom, or below it: wherever it hides least."""
     x1, y1, _, y2 = (round(value) for value in detection.bbox)
     width, height = size
     left = min(max(0, x1), canvas.shape[1] - width)
-    places = []
-    for wanted in (y1 - height, y1, y2 - height, y2):
-        top = min(max(0, wanted), canvas.shape[0] - height)
-        places.append((left, top, left + width, top + height))
-    free = (place for place in places if not any(_overlap(place, other) for other in taken))
-    return next(free, places[0])
+    tops = (min(max(0, top), canvas.shape[0] - height) for top in (y1 - height, y1, y2 - height, y2))
+    places = [(left, top, left + width, top + height) for top in tops]
+    return min(places, key=lambda place: sum(_overlap(place, other) for other in taken))
 
 
-def _overlap(a: Rect, b: Rect) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _overlap(a: Rect, b: Rect) -> int:
+    """Pixels that two rectangles share."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(0, width) * max(0, height)
+
+
+def _draw_label(canvas: BGRImage, detection: Detection, place: Rect) -> None:
+    left, top, right, bottom = place
+    height = text_height(canvas)
+    colour = class_colour(detection.class_id)
+    cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
+    baseline = (left + _margin(height), bottom - _margin(height) - height // 6)
+    cv2.putText(
+        canvas, _caption(detection), baseline, _ink_on(colour), _font(), height, _FONT_WEIGHT
+    )
+
+
+def _caption(detection: Detection) -> str:
+    return f"{detection.label} {detection.confidence:.2f}"
+
+
+def _font() -> cv2.FontFace:
+    return cv2.FontFace("uni")  # built into OpenCV 5; has Latin, Cyrillic, Greek and CJK
+
+
+def _margin(height: int) -> int:
+    return max(2, height // 4)
 
 
 def line_width(image: BGRImage) -> int:
@@ -106,8 +129,8 @@ def line_width(image: BGRImage) -> int:
 
 
 def text_height(image: BGRImage) -> int:
-    """Pixels; about 1/45 of the picture's mean side, readable on small and large pictures."""
-    return int(np.clip((image.shape[0] + image.shape[1]) / 2 / 45, 12, 96))
+    """Pixels; about 1/55 of the picture's mean side, readable on small and large pictures."""
+    return int(np.clip((image.shape[0] + image.shape[1]) / 2 / 55, 12, 96))
 
 
 def _ink_on(background: Colour) -> Colour:

@@ -1,0 +1,137 @@
+"""One picture now."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from sightline.api.bodies import read_picture
+from sightline.api.negotiation import wants_jpeg
+from sightline.api.schemas import DetectAnswer, DetectQuery, Problem
+from sightline.errors import BadOption
+from sightline.vision.draw import draw_detections, encode_jpeg
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from sightline.serving.detector import Detector
+    from sightline.serving.job import Result
+    from sightline.settings import Settings
+
+router = APIRouter(tags=["detect"])
+
+_PICTURE = {"type": "string", "format": "binary"}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "The picture: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) or AVIF.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": _PICTURE},
+                }
+            },
+            "image/*": {"schema": _PICTURE},
+        },
+    }
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": DetectAnswer,
+        "description": "The objects; with `Accept: image/jpeg` the annotated picture",
+        "content": {"image/jpeg": {"schema": _PICTURE}},
+    },
+    400: {"model": Problem, "description": "Malformed multipart"},
+    413: {"model": Problem, "description": "Too many bytes or pixels"},
+    415: {"model": Problem, "description": "Not a picture type that is read"},
+    422: {"model": Problem, "description": "Broken picture, no or several files, bad option"},
+    503: {"model": Problem, "description": "Too much waits; see Retry-After"},
+    504: {"model": Problem, "description": "The deadline passed"},
+}
+
+
+@router.post(
+    "/detect",
+    summary="Detect objects in one picture",
+    response_class=JSONResponse,
+    responses=_ANSWERS,
+    openapi_extra=_BODY,
+)
+async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
+    detector: Detector = request.app.state.detector
+    settings: Settings = request.app.state.settings
+    _require_model(detector, query.model)
+    picture = await read_picture(request, settings.max_upload_bytes)
+    drawn = wants_jpeg(request.headers.get("accept", ""))
+    future = detector.submit(
+        picture,
+        confidence=query.confidence,
+        iou=query.iou,
+        classes=query.class_names(),
+        max_detections=query.max_detections,
+        max_wait=settings.max_wait,
+        keep_image=drawn,
+    )
+    result = await _unless_gone(request, future)
+    if result is None:
+        return Response(status_code=499)  # nobody reads it: the client hung up
+    if drawn:
+        jpeg = detector.run_on_pool(lambda: _annotate(result))
+        return Response(await asyncio.wrap_future(jpeg), media_type="image/jpeg")
+    return JSONResponse(_answer(detector.spec.name, result))
+
+
+def _require_model(detector: Detector, name: str | None) -> None:
+    if name is not None and name != detector.spec.name:
+        raise BadOption(f"There is no model '{name[:80]}' here; there is: {detector.spec.name}.")
+
+
+async def _unless_gone(request: Request, future: Future[Result]) -> Result | None:
+    """The result, or None if the client hung up first (its work is dropped then)."""
+    answer = asyncio.wrap_future(future)
+    gone = asyncio.create_task(_until_disconnect(request))
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        return None
+    finally:
+        gone.cancel()
+        answer.cancel()
+
+
+async def _until_disconnect(request: Request) -> None:
+    """Returns once the client is gone; the body has been read, so nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _annotate(result: Result) -> bytes:
+    if result.image is None:
+        raise RuntimeError("the detector was not asked to keep the picture")
+    return encode_jpeg(draw_detections(result.image, result.detections))
+
+
+def _answer(model: str, result: Result) -> dict[str, Any]:
+    found, timing = result.detections, result.timing
+    inference_ms = round(timing.inference_ms, 2)
+    return {
+        "model": model,
+        "image": {"width": found.width, "height": found.height},
+        "count": len(found),
+        "detections": found.to_dicts(),
+        "inference_time_ms": inference_ms,
+        "fps": round(1000 / max(inference_ms, 0.01), 1),
+        "timing": {
+            "queue_ms": round(timing.queue_ms, 2),
+            "decode_ms": round(timing.decode_ms, 2),
+            "inference_ms": inference_ms,
+            "postprocess_ms": round(timing.postprocess_ms, 2),
+            "total_ms": round(timing.total_ms, 2),
+        },
+    }

@@ -1,0 +1,60 @@
+"""Is it alive, is it ready, and what is it running on?"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request
+
+from sightline import __version__
+from sightline.api.schemas import Health, Live, Problem
+from sightline.engines.devices import gpu_available
+from sightline.errors import DetectorClosed
+from sightline.serving.batcher import DIED
+
+if TYPE_CHECKING:
+    from sightline.serving.detector import Detector
+
+router = APIRouter(tags=["health"])
+
+_NOT_READY = {503: {"model": Problem, "description": "It cannot serve; restart it"}}
+
+
+@router.get("/health", summary="What serves, and on what", responses=_NOT_READY)
+def health(request: Request) -> Health:
+    detector = _serving(request)
+    return Health(
+        status="ok",
+        model=detector.spec.name,
+        family=detector.spec.family,
+        classes=len(detector.spec.labels),
+        device=detector.device,
+        engine=detector.engine,
+        precision=detector.precision,
+        gpu_available=_gpu_available(),
+        version=__version__,
+    )
+
+
+@router.get("/health/live", summary="The process answers")
+async def live() -> Live:
+    return Live(status="ok")
+
+
+@router.get("/health/ready", summary="It can serve a picture now", responses=_NOT_READY)
+async def ready(request: Request) -> Live:
+    _serving(request)
+    return Live(status="ok")
+
+
+def _serving(request: Request) -> Detector:
+    detector: Detector = request.app.state.detector
+    if not detector.alive:
+        raise DetectorClosed(DIED)
+    return detector
+
+
+@cache
+def _gpu_available() -> bool:
+    return gpu_available()

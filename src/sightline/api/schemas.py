@@ -1,0 +1,142 @@
+"""The API's JSON, as OpenAPI shows it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sightline.serving.options import MAX_DETECTIONS
+
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class DetectQuery(BaseModel):
+    """What can be asked of one picture. A parameter that is not listed here is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    confidence: Fraction | None = Field(
+        default=None, description="Lowest confidence reported; the service's own if left out."
+    )
+    iou: Fraction | None = Field(
+        default=None,
+        description="Boxes of one class that overlap more than this are one object.",
+    )
+    classes: list[str] | None = Field(
+        default=None,
+        description="Labels or class ids to report, comma-separated or repeated: `person,bus`.",
+    )
+    max_detections: int = Field(
+        default=300, ge=1, le=MAX_DETECTIONS, description="Most boxes reported, best first."
+    )
+    model: str | None = Field(default=None, description="Name of the model; see `/health`.")
+
+    def class_names(self) -> list[str] | None:
+        """`classes`, split at commas; None if it was not given."""
+        if self.classes is None:
+            return None
+        return [name.strip() for item in self.classes for name in item.split(",") if name.strip()]
+
+
+class Box(BaseModel):
+    """Corners in pixels of the upright source image."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+class DetectionOut(BaseModel):
+    """One object."""
+
+    label: str
+    class_id: int
+    confidence: float = Field(description="0..1")
+    bbox: Box
+
+
+class ImageSize(BaseModel):
+    """Of the picture, upright, in pixels."""
+
+    width: int
+    height: int
+
+
+class TimingOut(BaseModel):
+    """Where the time went."""
+
+    queue_ms: float
+    decode_ms: float
+    inference_ms: float
+    postprocess_ms: float
+    total_ms: float
+
+
+class DetectAnswer(BaseModel):
+    """The objects in one picture, highest confidence first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "yolox-tiny",
+                "image": {"width": 1280, "height": 720},
+                "count": 1,
+                "detections": [
+                    {
+                        "label": "person",
+                        "class_id": 0,
+                        "confidence": 0.913,
+                        "bbox": {"x1": 50.2, "y1": 395.0, "x2": 216.4, "y2": 898.1},
+                    }
+                ],
+                "inference_time_ms": 15.4,
+                "fps": 64.9,
+                "timing": {
+                    "queue_ms": 0.2,
+                    "decode_ms": 3.1,
+                    "inference_ms": 15.4,
+                    "postprocess_ms": 0.4,
+                    "total_ms": 20.3,
+                },
+            }
+        }
+    )
+
+    model: str
+    image: ImageSize
+    count: int
+    detections: list[DetectionOut]
+    inference_time_ms: float
+    fps: float = Field(description="1000 / inference_time_ms")
+    timing: TimingOut
+
+
+class Health(BaseModel):
+    """What serves, and on what."""
+
+    status: Literal["ok"]
+    model: str
+    family: str
+    classes: int
+    device: str
+    engine: str
+    precision: str
+    gpu_available: bool
+    version: str
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Problem(BaseModel):
+    """RFC 9457. `type` is stable; `detail` is for people and says what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str

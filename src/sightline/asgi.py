@@ -1,0 +1,14 @@
+"""For those who bring their own server: `uvicorn sightline.asgi:app`.
+
+Options come from the environment (SIGHTLINE_*) and sightline.toml; the model is loaded when the
+server starts, not when this module is imported.
+"""
+
+from __future__ import annotations
+
+from sightline.api.app import create_app
+from sightline.settings import load_settings
+from sightline.wiring import open_detector
+
+_settings = load_settings()
+app = create_app(_settings, lambda: open_detector(_settings))

@@ -1,0 +1,47 @@
+"""The command line: thin, one file a command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from sightline import __version__
+from sightline.cli.detect import detect
+from sightline.cli.serve import serve
+from sightline.errors import SightlineError
+
+app = typer.Typer(
+    name="sightline",
+    help="Object detection you can put in production.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(serve)
+app.command()(detect)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sightline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_print_version, is_eager=True
+    ),
+) -> None:
+    """Object detection you can put in production."""
+
+
+def main() -> None:
+    """Entry point. What an operator can put right is one clear line, never a traceback."""
+    try:
+        app()
+    except SightlineError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)

@@ -1,0 +1,160 @@
+"""`sightline detect`: pictures in, boxes out."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from glob import glob
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sightline.cli.formats import FORMATS, OutputFormat, Outcome
+from sightline.cli.options import Confidence, Device, Engine, Model
+from sightline.errors import ConfigError, SightlineError
+from sightline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from sightline.serving.detector import Detector
+    from sightline.serving.job import Result
+
+_PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+)
+_AHEAD = 8  # pictures read while earlier ones are worked on: bounds memory in a folder of any size
+
+
+def detect(
+    sources: Annotated[
+        list[str], typer.Argument(help="Pictures: files, folders, globs, http(s) addresses.")
+    ],
+    model: Model = None,
+    confidence: Confidence = None,
+    iou: Annotated[
+        float | None, typer.Option(help="Boxes of a class overlapping more are one object, 0..1.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Labels or ids to report, comma-separated.")
+    ] = None,
+    max_detections: Annotated[int, typer.Option(help="Most boxes a picture.")] = 300,
+    save: Annotated[
+        Path | None, typer.Option(help="Folder for annotated pictures (and YOLO txt files).")
+    ] = None,
+    format: Annotated[  # noqa: A002  the flag's name
+        OutputFormat, typer.Option(help="What is written to stdout; yolo writes files to --save.")
+    ] = OutputFormat.JSONL,
+    engine: Engine = None,
+    device: Device = None,
+) -> None:
+    """Detect objects in pictures.
+
+    Boxes go to stdout, messages to stderr. The exit code is 1 if a picture failed; the others
+    are answered all the same.
+    """
+    from sightline.wiring import open_detector
+
+    settings = load_settings(model=model, confidence=confidence, engine=engine, device=device)
+    names = _expand(sources)
+    if format is OutputFormat.YOLO and save is None:
+        raise ConfigError("--format yolo writes one file a picture: add --save FOLDER")
+    with open_detector(settings) as detector:
+        writer = FORMATS[format](sys.stdout, save, detector.spec.labels)
+        wanted = None if classes is None else [name.strip() for name in classes.split(",")]
+        asked = {"iou": iou, "classes": wanted, "max_detections": max_detections}
+        failed = 0
+        for outcome in _progress(_detect_all(detector, settings, names, asked, save), len(names)):
+            writer.write(outcome)
+            if outcome.error is not None:
+                failed += 1
+                typer.secho(f"error: {outcome.name}: {outcome.error}", fg="red", err=True)
+        writer.finish()
+    if failed:
+        typer.echo(f"{failed} of {len(names)} pictures failed", err=True)
+        raise typer.Exit(1)
+
+
+def _expand(sources: list[str]) -> list[str]:
+    """Every picture that `sources` name, in order, each once.
+
+    A file that is named is kept even if it does not exist (it will be reported); a folder or a
+    glob without pictures is an error, because a typing mistake would otherwise look like success.
+    """
+    from sightline.net.fetch import is_url
+
+    names: list[str] = []
+    for source in sources:
+        path = Path(source).expanduser()
+        if is_url(source) or path.is_file():
+            found = [source]
+        elif path.is_dir():
+            found = sorted(str(p) for p in path.rglob("*") if _is_picture(p))
+        elif any(sign in source for sign in "*?["):
+            found = sorted(p for p in glob(str(path), recursive=True) if Path(p).is_file())
+        else:
+            found = [source]
+        if not found:
+            raise ConfigError(f"there are no pictures in {source}")
+        names += found
+    return list(dict.fromkeys(names))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in _PICTURE_SUFFIXES and path.is_file()
+
+
+def _detect_all(
+    detector: Detector,
+    settings: Settings,
+    names: list[str],
+    asked: dict[str, object],
+    save: Path | None,
+) -> Iterator[Outcome]:
+    """Outcomes in the order of `names`; a few pictures are always under way at once."""
+    from sightline.serving.options import make_options
+
+    # A bad option is the caller's mistake, not a failure of every picture.
+    make_options(detector.spec, detector.confidence, **asked)  # type: ignore[arg-type]
+    under_way: deque[tuple[str, Future[Result] | SightlineError]] = deque()
+    for name in names:
+        under_way.append((name, _submit(detector, settings, name, asked, save is not None)))
+        if len(under_way) > _AHEAD:
+            yield _outcome(*under_way.popleft())
+    while under_way:
+        yield _outcome(*under_way.popleft())
+
+
+def _submit(
+    detector: Detector, settings: Settings, name: str, asked: dict[str, object], keep: bool
+) -> Future[Result] | SightlineError:
+    from sightline.net.fetch import fetch, is_url
+
+    try:
+        source = fetch(name, settings.max_upload_bytes) if is_url(name) else Path(name).expanduser()
+        return detector.submit(source, keep_image=keep, lane="batch", **asked)  # type: ignore[arg-type]
+    except SightlineError as error:
+        return error
+
+
+def _outcome(name: str, answer: Future[Result] | SightlineError) -> Outcome:
+    if isinstance(answer, SightlineError):
+        return Outcome(name, None, answer)
+    try:
+        return Outcome(name, answer.result(), None)
+    except SightlineError as error:
+        return Outcome(name, None, error)
+
+
+def _progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    """A progress bar on a terminal; nothing where stderr is a file or a pipe."""
+    if total < 2 or not sys.stderr.isatty():
+        return outcomes
+    from rich.console import Console
+    from rich.progress import track
+
+    return iter(
+        track(outcomes, "detecting", total, console=Console(stderr=True), transient=True)
+    )
