@@ -103,7 +103,7 @@ class Detections:
         """One dict a detection, as in the HTTP API's `detections`."""
         return [detection.to_dict() for detection in self]
 
-    def to_supervision(self) -> Any:  # noqa: ANN401  supervision is an optional extra
+    def to_supervision(self) -> Any:
         """The same as a `supervision.Detections`.
 
         Raises:
@@ -129,7 +129,7 @@ class Detections:
         return draw_detections(image, self)
 
 
-def _require(array: Any, name: str, dtype: type, shape: tuple[int, ...]) -> None:  # noqa: ANN401
+def _require(array: Any, name: str, dtype: type, shape: tuple[int, ...]) -> None:
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
         found = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
         raise ValueError(f"{name} must be {dtype.__name__} {list(shape)}, not {found}")

@@ -68,9 +68,7 @@ class _RawReader:
 class _MultipartReader:
     """multipart/form-data (RFC 7578) with one part named `file`."""
 
-    def __init__(
-        self, content_type: bytes, parameters: dict[bytes, bytes], max_bytes: int
-    ) -> None:
+    def __init__(self, content_type: bytes, parameters: dict[bytes, bytes], max_bytes: int) -> None:
         boundary = parameters.get(b"boundary")
         if content_type != b"multipart/form-data" or not boundary:
             raise MalformedBody(

@@ -10,7 +10,7 @@ def wants_jpeg(accept: str) -> bool:
 
 def _quality(accept: str, wanted: str) -> float:
     """The q of the most specific range that matches `wanted`; JSON where nothing is said."""
-    ranges = {wanted: 3, wanted.split("/")[0] + "/*": 2, "*/*": 1}
+    ranges = {wanted: 3, wanted.split("/", maxsplit=1)[0] + "/*": 2, "*/*": 1}
     best = (0, 0.0)
     for item in accept.split(","):
         media_range, _, parameters = item.partition(";")

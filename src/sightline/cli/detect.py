@@ -6,11 +6,11 @@ import sys
 from collections import deque
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from sightline.cli.formats import FORMATS, OutputFormat, Outcome
+from sightline.cli.formats import FORMATS, Outcome, OutputFormat
 from sightline.cli.options import Confidence, Device, Engine, Model
 from sightline.errors import ConfigError, SightlineError
 from sightline.settings import Settings, load_settings
@@ -26,6 +26,14 @@ _PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 )
 _AHEAD = 8  # pictures read while earlier ones are worked on: bounds memory in a folder of any size
+
+
+class Asked(TypedDict):
+    """Options of `Detector.submit` that the command line passes on."""
+
+    iou: float | None
+    classes: list[str] | None
+    max_detections: int
 
 
 def detect(
@@ -64,7 +72,7 @@ def detect(
     with open_detector(settings) as detector:
         writer = FORMATS[format](sys.stdout, save, detector.spec.labels)
         wanted = None if classes is None else [name.strip() for name in classes.split(",")]
-        asked = {"iou": iou, "classes": wanted, "max_detections": max_detections}
+        asked = Asked(iou=iou, classes=wanted, max_detections=max_detections)
         failed = 0
         for outcome in _progress(_detect_all(detector, settings, names, asked, save), len(names)):
             writer.write(outcome)
@@ -93,13 +101,18 @@ def _expand(sources: list[str]) -> list[str]:
         elif path.is_dir():
             found = sorted(str(p) for p in path.rglob("*") if _is_picture(p))
         elif any(sign in source for sign in "*?["):
-            found = sorted(p for p in glob(str(path), recursive=True) if Path(p).is_file())
+            found = _glob(str(path))
         else:
             found = [source]
         if not found:
             raise ConfigError(f"there are no pictures in {source}")
         names += found
     return list(dict.fromkeys(names))
+
+
+def _glob(pattern: str) -> list[str]:
+    found = glob(pattern, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
+    return sorted(name for name in found if Path(name).is_file())
 
 
 def _is_picture(path: Path) -> bool:
@@ -110,14 +123,14 @@ def _detect_all(
     detector: Detector,
     settings: Settings,
     names: list[str],
-    asked: dict[str, object],
+    asked: Asked,
     save: Path | None,
 ) -> Iterator[Outcome]:
     """Outcomes in the order of `names`; a few pictures are always under way at once."""
     from sightline.serving.options import make_options
 
     # A bad option is the caller's mistake, not a failure of every picture.
-    make_options(detector.spec, detector.confidence, **asked)  # type: ignore[arg-type]
+    make_options(detector.spec, detector.confidence, **asked)
     under_way: deque[tuple[str, Future[Result] | SightlineError]] = deque()
     for name in names:
         under_way.append((name, _submit(detector, settings, name, asked, save is not None)))
@@ -128,13 +141,13 @@ def _detect_all(
 
 
 def _submit(
-    detector: Detector, settings: Settings, name: str, asked: dict[str, object], keep: bool
+    detector: Detector, settings: Settings, name: str, asked: Asked, keep: bool
 ) -> Future[Result] | SightlineError:
     from sightline.net.fetch import fetch, is_url
 
     try:
         source = fetch(name, settings.max_upload_bytes) if is_url(name) else Path(name).expanduser()
-        return detector.submit(source, keep_image=keep, lane="batch", **asked)  # type: ignore[arg-type]
+        return detector.submit(source, keep_image=keep, lane="batch", **asked)
     except SightlineError as error:
         return error
 
@@ -155,6 +168,4 @@ def _progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
     from rich.console import Console
     from rich.progress import track
 
-    return iter(
-        track(outcomes, "detecting", total, console=Console(stderr=True), transient=True)
-    )
+    return iter(track(outcomes, "detecting", total, console=Console(stderr=True), transient=True))

@@ -118,9 +118,7 @@ class Csv(Writer):
     def write_detections(self, name: str, detections: Detections) -> None:
         for found in detections.to_dicts():
             box = found["bbox"].values()
-            self._csv.writerow(
-                [name, found["label"], found["class_id"], found["confidence"], *box]
-            )
+            self._csv.writerow([name, found["label"], found["class_id"], found["confidence"], *box])
 
 
 class Coco(Writer):

@@ -61,7 +61,7 @@ class OnnxRuntimeEngine:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers
             )
-        except Exception as error:  # noqa: BLE001  onnxruntime's errors have no common base class
+        except Exception as error:
             raise ModelError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         _require_used(self._session, provider, device)
         self.device = str(device)
@@ -70,7 +70,7 @@ class OnnxRuntimeEngine:
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         try:
             outputs = self._session.run(None, {_INPUT: images})
-        except Exception as error:  # noqa: BLE001  onnxruntime's errors have no common base class
+        except Exception as error:
             raise InferenceError(f"ONNX Runtime failed: {_first_line(error)}") from error
         return [np.asarray(output, np.float32) for output in outputs]
 
@@ -88,7 +88,7 @@ def with_preprocessing(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelPro
     old = next(value for value in graph.input if value.name not in weights)
     # The picture is BGR: mean and std are given in the network's order, so they are turned too.
     turn = slice(None, None, -1 if spec.colour == "rgb" else 1)
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "sightline_mean": np.array(spec.mean, np.float32)[turn],
         "sightline_scale": 1 / np.array(spec.std, np.float32)[turn],
         "sightline_order": np.arange(3)[turn],
@@ -173,7 +173,7 @@ def _require_provider(provider: str, device: Device) -> None:
         onnxruntime.preload_dlls()  # CUDA and cuDNN from the nvidia-* wheels, if they are installed
 
 
-def _require_used(session: Any, provider: str, device: Device) -> None:  # noqa: ANN401
+def _require_used(session: Any, provider: str, device: Device) -> None:
     """ONNX Runtime falls back to the CPU without a word; Sightline does not."""
     used = session.get_providers()
     if provider not in used:

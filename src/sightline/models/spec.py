@@ -1,5 +1,6 @@
-"""From a model file to its ModelSpec: metadata, output shapes, and model.toml where those
-are silent (or wrong: what model.toml says wins).
+"""From a model file to its ModelSpec.
+
+Metadata and output shapes tell what they can; what a `model.toml` says wins.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def _labels(graph: Graph, said: ModelToml) -> tuple[str, ...] | None:
             return COCO80
         case "coco91":
             return COCO91
-        case list(names):
-            return tuple(names)
+        case list():
+            return tuple(said.labels)
     match graph.metadata.get("names"):
         case dict() as names:
             ordered = sorted(names.items(), key=lambda item: int(item[0]))

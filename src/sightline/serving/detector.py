@@ -116,12 +116,12 @@ class Detector:
 
     @property
     def device(self) -> str:
-        """Where it really runs: `cpu`, `cuda:0`, …"""
+        """Where it really runs, for example `cpu` or `cuda:0`."""
         return self._engine.device
 
     @property
     def precision(self) -> str:
-        """What it really computes in: `fp32`, `fp16`, …"""
+        """What it really computes in, for example `fp32` or `fp16`."""
         return self._engine.precision
 
     @property
@@ -239,8 +239,10 @@ class Detector:
         self.close()
 
     def _warm_up(self) -> None:
-        """One run on a grey picture: the first request is not the slow one, and outputs that do
-        not fit the family show now and not then.
+        """Run once on a grey picture.
+
+        The first request is then not the slow one, and outputs that do not fit the family show
+        at start.
         """
         height, width = self.spec.input_size
         grey = np.full((height, width, 3), self.spec.pad, np.uint8)
@@ -253,8 +255,8 @@ class Detector:
         match image:
             case str() | os.PathLike():
                 data = _read_file(Path(image))
-            case bytes() | bytearray() | memoryview():
-                data = bytes(image)
+            case bytes():
+                data = image
             case np.ndarray():
                 return from_array(image)
             case _ if hasattr(image, "mode") and hasattr(image, "getexif"):
@@ -347,5 +349,3 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BrokenImage(f"{path} cannot be read: {error.strerror or error}.") from error
-
-

@@ -16,7 +16,10 @@ MAX_CANDIDATES = 30_000
 def cxcywh_to_xyxy(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Boxes [N, 4] from centre and size to corners, in the same unit."""
     half = np.maximum(boxes[:, 2:], 0) / 2
-    return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
+    corners: NDArray[np.float32] = np.concatenate(
+        (boxes[:, :2] - half, boxes[:, :2] + half), axis=1
+    )
+    return corners
 
 
 def iou(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -24,13 +27,17 @@ def iou(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.floa
     top_left = np.maximum(box[:2], boxes[:, :2])
     bottom_right = np.minimum(box[2:], boxes[:, 2:])
     size = np.maximum(bottom_right - top_left, 0)
-    intersection = size[:, 0] * size[:, 1]
+    intersection: NDArray[np.float32] = size[:, 0] * size[:, 1]
     union = _area(box[None]) + _area(boxes) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    nothing = np.zeros_like(intersection)
+    ratio: NDArray[np.float32] = np.divide(intersection, union, out=nothing, where=union > 0)
+    return ratio
 
 
 def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    size = boxes[:, 2:] - boxes[:, :2]
+    area: NDArray[np.float32] = size[:, 0] * size[:, 1]
+    return area
 
 
 def nms(

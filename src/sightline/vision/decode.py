@@ -77,7 +77,7 @@ _UPRIGHT: dict[int, Callable[[BGRImage], Any]] = {
     2: lambda image: cv2.flip(image, 1),
     3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
     4: lambda image: cv2.flip(image, 0),
-    5: lambda image: cv2.transpose(image),
+    5: cv2.transpose,
     6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
     7: lambda image: cv2.flip(cv2.transpose(image), -1),
     8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
@@ -114,7 +114,7 @@ def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
     return _open(data, sniff(data[:SNIFF_BYTES]), max_pixels).size
 
 
-def from_array(array: Any) -> BGRImage:  # noqa: ANN401  whatever a caller hands over
+def from_array(array: Any) -> BGRImage:
     """Check a NumPy picture and bring it to [height, width, 3] BGR.
 
     Args:
@@ -174,9 +174,7 @@ def _webp_canvas(data: bytes) -> tuple[int, int]:
             bits = int.from_bytes(data[21:25], "little")
             width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
         case _:
-            width, height = (
-                int.from_bytes(data[i : i + 2], "little") & 0x3FFF for i in (26, 28)
-            )
+            width, height = (int.from_bytes(data[i : i + 2], "little") & 0x3FFF for i in (26, 28))
     return width, height
 
 

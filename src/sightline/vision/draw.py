@@ -88,7 +88,9 @@ def _best_place(
     x1, y1, _, y2 = (round(value) for value in detection.bbox)
     width, height = size
     left = min(max(0, x1), canvas.shape[1] - width)
-    tops = (min(max(0, top), canvas.shape[0] - height) for top in (y1 - height, y1, y2 - height, y2))
+    tops = (
+        min(max(0, top), canvas.shape[0] - height) for top in (y1 - height, y1, y2 - height, y2)
+    )
     places = [(left, top, left + width, top + height) for top in tops]
     return min(places, key=lambda place: sum(_overlap(place, other) for other in taken))
 
@@ -125,12 +127,17 @@ def _margin(height: int) -> int:
 
 def line_width(image: BGRImage) -> int:
     """Pixels; about 1/400 of the picture's mean side, at least 1."""
-    return max(1, round((image.shape[0] + image.shape[1]) / 2 / 400))
+    return max(1, round(_mean_side(image) / 400))
 
 
 def text_height(image: BGRImage) -> int:
     """Pixels; about 1/55 of the picture's mean side, readable on small and large pictures."""
-    return int(np.clip((image.shape[0] + image.shape[1]) / 2 / 55, 12, 96))
+    return min(max(12, round(_mean_side(image) / 55)), 96)
+
+
+def _mean_side(image: BGRImage) -> float:
+    height, width = image.shape[:2]
+    return float(height + width) / 2
 
 
 def _ink_on(background: Colour) -> Colour:

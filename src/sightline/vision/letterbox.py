@@ -36,7 +36,8 @@ class Placement:
         shift = np.array(self.offset * 2, np.float32)
         scale = np.array(self.scale * 2, np.float32)
         limit = np.array((self.width, self.height) * 2, np.float32)
-        return np.clip((boxes - shift) / scale, 0, limit, dtype=np.float32)
+        inside: NDArray[np.float32] = np.clip((boxes - shift) / scale, 0, limit)
+        return inside
 
 
 def fit(image: BGRImage, spec: ModelSpec) -> tuple[BGRImage, Placement]:

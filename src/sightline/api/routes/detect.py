@@ -96,10 +96,9 @@ async def _unless_gone(request: Request, future: Future[Result]) -> Result | Non
     answer = asyncio.wrap_future(future)
     gone = asyncio.create_task(_until_disconnect(request))
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            return answer.result()
-        return None
+        waiting: set[asyncio.Future[Any]] = {answer, gone}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else None
     finally:
         gone.cancel()
         answer.cancel()

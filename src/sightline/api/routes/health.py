@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["health"])
 
-_NOT_READY = {503: {"model": Problem, "description": "It cannot serve; restart it"}}
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Problem, "description": "It cannot serve; restart it"}
+}
 
 
 @router.get("/health", summary="What serves, and on what", responses=_NOT_READY)

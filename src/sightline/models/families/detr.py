@@ -92,5 +92,6 @@ def _boxes_and_scores(
         first, second = second, first
     if first.shape[1] != 4 or len(first) != len(second):
         raise ValueError(f"outputs {shapes} are not boxes and logits")
+    one = np.float32(1)
     with np.errstate(over="ignore"):
-        return first, 1 / (1 + np.exp(-second))
+        return first, one / (one + np.exp(-second))

@@ -1,0 +1,53 @@
+# Everything runs in a virtual environment of the project's own; nothing else is touched.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+MODEL ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check bench format docs clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: $(VENV)/base ## set up and serve: make serve MODEL=path/to/model.onnx [ARGS="--port 9000"]
+	$(BIN)/sightline serve $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+test: $(VENV)/dev ## set up everything and run all tests, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: $(VENV)/dev ## format, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_architecture.py tests/unit/test_docs.py
+
+bench: $(VENV)/dev ## measure engines and the service on this machine (MODEL=, IMAGE=)
+	$(BIN)/python benchmarks/bench.py $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+format: $(VENV)/dev ## rewrite the code as `make check` wants it
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/dev ## generate docs/reference from the code
+	$(BIN)/python docs/generate.py
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage*
+
+$(VENV)/python: # the interpreter alone
+	@test -n "$(PYTHON)" || { echo "Sightline needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/base: $(VENV)/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/base
+	$(PIP) --editable '.[dev]'
+	@touch $@
