@@ -135,7 +135,7 @@ def _read_openvino(path: Path) -> Graph:
             if layer.get("type") == "Parameter"
         )
         outputs = tuple(
-            TensorInfo(layer.get("name", ""), _ir_shape(layer.find("input/port")))
+            TensorInfo(layer.get("name", "").split("/")[0], _ir_shape(layer.find("input/port")))
             for layer in root.iter("layer")
             if layer.get("type") == "Result"
         )

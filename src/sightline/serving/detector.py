@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 
 from sightline.engines.base import open_engine
-from sightline.errors import (
-    BrokenImage,
-    ConfigError,
-    DetectorClosed,
-    InferenceError,
-    ModelError,
-    Overloaded,
-    SightlineError,
-)
+from sightline.errors import BrokenImage, ConfigError, InferenceError, ModelError, Overloaded
 from sightline.models.spec import read_spec
-from sightline.serving.batcher import DIED, Batcher
 from sightline.serving.job import Job, LaneName, Result
-from sightline.serving.lanes import Lanes
 from sightline.serving.options import make_options
-from sightline.serving.pace import Pace
-from sightline.serving.postprocess import to_detections
-from sightline.types import BGRImage, Detections, ModelSpec, Timing
-from sightline.vision.decode import check_header, decode, from_array, from_pil
-from sightline.vision.letterbox import fit
+from sightline.serving.pipeline import Pipeline
+from sightline.types import BGRImage, Detections, ModelSpec
+from sightline.vision.decode import check_header, from_array, from_pil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
-    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from sightline.settings import EngineName
@@ -47,8 +32,6 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BGRImage | Image"
 """A picture: a path, a compressed file's bytes, a BGR array, or a Pillow image."""
 
 FAKE_SPEC = ModelSpec("fake", "end2end", ("bright", "dark"), input_size=(640, 640), dynamic=True)
-
-_MAX_WAITING_BYTES = 512 * 2**20
 
 
 class Detector:
@@ -93,16 +76,7 @@ class Detector:
         self._engine = open_engine(
             path, self.spec, engine=engine, device=device, cache_dir=Path(cache_dir).expanduser()
         )
-        workers = min(4, os.process_cpu_count() if hasattr(os, "process_cpu_count") else _cores())
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sightline-vision")
-        self._lanes = Lanes(max_queue, _MAX_WAITING_BYTES)
-        self._pace = Pace(workers)
-        self._lock = Lock()
-        # One batch in the engine and at most two decoded ahead of it: pixels are 50 times the
-        # size of their JPEG, and a queue of them would be one without lanes.
-        self._room = 3 * self._engine.max_batch
-        self._closed = False
-        self._batcher = Batcher(self._engine, self.spec.batch, self._deliver, self._release)
+        self._pipeline = Pipeline(self._engine, self.spec, max_pixels, max_queue)
         try:
             self._warm_up()
         except BaseException:
@@ -127,7 +101,7 @@ class Detector:
     @property
     def alive(self) -> bool:
         """False once it was closed, or its worker died: every call fails then."""
-        return not self._closed and self._batcher.alive
+        return self._pipeline.alive
 
     def detect(
         self,
@@ -193,8 +167,7 @@ class Detector:
             BadOption, ImageError, Overloaded, DetectorClosed: as far as can be told at once;
                 what shows later comes out of the future.
         """
-        if not self.alive:
-            raise DetectorClosed("The detector is closed." if self._closed else DIED)
+        self._pipeline.require_alive()
         options = make_options(
             self.spec,
             self.confidence if confidence is None else confidence,
@@ -204,33 +177,19 @@ class Detector:
         )
         deadline = None if timeout is None else perf_counter() + timeout
         job = Job(self._read(image), options, deadline, keep_image)
-        wait = self.predicted_wait()
+        wait = self._pipeline.predicted_wait()
         if max_wait is not None and wait > max_wait:
             raise Overloaded(f"A picture would wait {wait:.1f} s.", max(1, ceil(wait - max_wait)))
-        self._lanes.put(job, lane, retry_after=max(1, ceil(wait / 2)))
-        self._pump()
+        self._pipeline.put(job, lane, retry_after=max(1, ceil(wait / 2)))
         return job.future
 
     def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
         """Run drawing or encoding on the pool that decodes."""
-        return self._pool.submit(work)
-
-    def predicted_wait(self) -> float:
-        """Seconds that a picture submitted now would wait for its answer, decoding included."""
-        in_flight = 3 * self._engine.max_batch - self._room
-        return self._pace.seconds(len(self._lanes) + in_flight)
+        return self._pipeline.run_on_pool(work)
 
     def close(self) -> None:
         """End the threads, fail what still waits, give the engine's memory back."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        while (job := self._lanes.take()) is not None:
-            job.fail(DetectorClosed("The detector is closed."))
-        self._pool.shutdown(wait=True)
-        self._batcher.close()
-        self._engine.close()
+        self._pipeline.close()
 
     def __enter__(self) -> Self:
         return self
@@ -268,71 +227,6 @@ class Detector:
                 )
         check_header(data, self._max_pixels)
         return data
-
-    def _pump(self) -> None:
-        """Move jobs from the lanes to the decoders while there is room ahead of the engine."""
-        while True:
-            with self._lock:
-                if self._room < 1 or self._closed:
-                    return
-                job = self._lanes.take()
-                if job is None:
-                    return
-                self._room -= 1
-                self._pool.submit(self._prepare, job)
-
-    def _prepare(self, job: Job) -> None:
-        """Decode and letterbox one job (on the pool) and hand it to the batcher."""
-        try:
-            if not self._batcher.alive:
-                job.fail(DetectorClosed(DIED))
-            if job.is_wanted():
-                self._decode(job)
-                self._batcher.put(job)
-                return
-        except SightlineError as error:
-            job.fail(error)
-        except Exception as error:  # noqa: BLE001  the future must end, whatever the codecs raise
-            failure = InferenceError(f"Decoding failed: {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            job.fail(failure)
-        self._release(1)
-
-    def _decode(self, job: Job) -> None:
-        job.started = perf_counter()
-        source, job.source = job.source, b""
-        image = decode(source, self._max_pixels) if isinstance(source, bytes) else source
-        job.tensor, job.placement = fit(image, self.spec)
-        job.image = image if job.keep_image else None
-        job.decoded = perf_counter()
-
-    def _deliver(self, job: Job, outputs: list[NDArray[np.float32]], seconds: float) -> None:
-        """Turn one job's outputs into its result (on the batcher's thread)."""
-        inferred = perf_counter()
-        if job.tensor is None or job.placement is None:
-            raise InferenceError("A picture was inferred before it was decoded.")
-        size = (job.tensor.shape[0], job.tensor.shape[1])
-        detections = to_detections(outputs, self.spec, size, job.placement, job.options)
-        done = perf_counter()
-        self._pace.note(decode=job.decoded - job.started, inference=seconds)
-        waited = inferred - seconds - job.submitted - (job.decoded - job.started)
-        timing = Timing(
-            queue_ms=1000 * max(0.0, waited),
-            decode_ms=1000 * (job.decoded - job.started),
-            inference_ms=1000 * seconds,
-            postprocess_ms=1000 * (done - inferred),
-            total_ms=1000 * (done - job.submitted),
-        )
-        job.succeed(Result(detections, timing, job.image))
-
-    def _release(self, count: int) -> None:
-        with self._lock:
-            self._room += count
-        self._pump()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _locate(model: str | os.PathLike[str] | None, engine: EngineName) -> tuple[ModelSpec, Path]:

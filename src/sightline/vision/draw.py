@@ -16,6 +16,7 @@ Colour: TypeAlias = tuple[int, int, int]
 Rect: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom
 
 _GOLDEN_RATIO = 0.618033988749895
+_TONES = ((0.85, 0.95), (0.6, 1.0), (0.95, 0.7))  # saturation, value
 _FONT_WEIGHT = 600
 
 
@@ -51,7 +52,7 @@ def encode_jpeg(image: BGRImage, quality: int = 90) -> bytes:
 def class_colour(class_id: int) -> Colour:
     """A vivid BGR colour, the same for a class always, far from that of its neighbours."""
     hue = (0.08 + class_id * _GOLDEN_RATIO) % 1
-    saturation, value = (0.85, 0.95) if class_id % 2 == 0 else (0.7, 1.0)
+    saturation, value = _TONES[class_id % len(_TONES)]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return round(blue * 255), round(green * 255), round(red * 255)
 
@@ -61,7 +62,7 @@ def _draw_box(canvas: BGRImage, detection: Detection) -> None:
     x1, y1, x2, y2 = (round(value) for value in detection.bbox)
     corners = (min(x1, width - 1), min(y1, height - 1)), (min(x2, width - 1), min(y2, height - 1))
     colour = class_colour(detection.class_id)
-    cv2.rectangle(canvas, *corners, colour, line_width(canvas), cv2.LINE_AA)
+    cv2.rectangle(canvas, *corners, colour, line_width(canvas))
 
 
 def _place_labels(canvas: BGRImage, detections: Detections) -> list[tuple[Detection, Rect]]:

@@ -30,12 +30,14 @@ class Outline:
         input_size: (height, width) in pixels.
         labels: how many class names the file carries; None if it carries none.
         metadata: as in `models.graph.Graph`.
+        stride_sets: the strides that its grids may have.
     """
 
     outputs: tuple[TensorInfo, ...]
     input_size: tuple[int, int]
     labels: int | None
     metadata: Mapping[str, object]
+    stride_sets: tuple[tuple[int, ...], ...] = _STRIDE_SETS
 
     def __str__(self) -> str:
         return " and ".join(str(output) for output in self.outputs)
@@ -43,7 +45,7 @@ class Outline:
     @property
     def anchor_counts(self) -> set[int]:
         """How many places a grid detector of this input size can have."""
-        return {grid_cells(self.input_size, strides) for strides in _STRIDE_SETS}
+        return {grid_cells(self.input_size, strides) for strides in self.stride_sets}
 
     def only_output(self) -> tuple[int | None, int | None] | None:
         """The last two sizes of the one output [N, a, b]; None if it is not of that form."""

@@ -38,7 +38,8 @@ class Detr:
         if len(outline.outputs) == 2:
             return True
         sizes = outline.only_output()
-        few = sizes is not None and (sizes[0] is None or sizes[0] <= MAX_QUERIES)
+        rows = None if sizes is None else sizes[0]
+        few = rows is None or (rows <= MAX_QUERIES and rows not in outline.anchor_counts)
         named = classes == outline.labels
         return few and named and (classes != 2 or "RTDETR" in str(outline.metadata.get("head")))
 

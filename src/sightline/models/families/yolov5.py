@@ -27,7 +27,7 @@ def recognises_objectness(outline: Outline, anchors_a_cell: int) -> bool:
             fits = rows in {cells * anchors_a_cell for cells in outline.anchor_counts}
             return fits and columns >= 6
         case (None, int(columns)):
-            return columns >= 6 and outline.labels in {None, columns - 5}
+            return columns >= 6
         case _:
             return False
 

@@ -28,7 +28,7 @@ class YoloV8:
     def recognises(self, outline: Outline) -> bool:
         match outline.only_output():
             case (int(rows), None):
-                return rows >= 5 and outline.labels in {None, rows - 4}
+                return rows >= 5
             case (int(rows), int(cells)):
                 return rows >= 5 and (cells in outline.anchor_counts or outline.labels == rows - 4)
             case _:

@@ -1,0 +1,161 @@
+"""The way of a picture: lane -> decode -> letterbox -> batch -> infer -> boxes."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from sightline.errors import DetectorClosed, InferenceError, SightlineError
+from sightline.serving.batcher import DIED, Batcher
+from sightline.serving.job import Job, LaneName, Result
+from sightline.serving.lanes import Lanes
+from sightline.serving.pace import Pace
+from sightline.serving.postprocess import to_detections
+from sightline.types import Timing
+from sightline.vision.decode import decode
+from sightline.vision.letterbox import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sightline.engines.base import Engine
+    from sightline.types import ModelSpec
+
+_MAX_WAITING_BYTES = 512 * 2**20
+
+
+class Pipeline:
+    """Lanes, a decode pool and a batcher around one engine. Safe from many threads."""
+
+    def __init__(self, engine: Engine, spec: ModelSpec, max_pixels: int, max_queue: int) -> None:
+        """Start the threads. The engine belongs to the pipeline from here on."""
+        self._engine = engine
+        self._spec = spec
+        self._max_pixels = max_pixels
+        workers = min(4, _cores())
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sightline-vision")
+        self._lanes = Lanes(max_queue, _MAX_WAITING_BYTES)
+        self._pace = Pace(workers)
+        self._lock = Lock()
+        # One batch in the engine and at most two decoded ahead of it: pixels are 50 times the
+        # size of their JPEG, and a queue of them would be one without lanes.
+        self._capacity = self._room = 3 * engine.max_batch
+        self._closed = False
+        self._batcher = Batcher(engine, spec.batch, self._deliver, self._release)
+
+    @property
+    def alive(self) -> bool:
+        """False once it was closed, or its worker died."""
+        return not self._closed and self._batcher.alive
+
+    def require_alive(self) -> None:
+        """Raises DetectorClosed if it is not."""
+        if not self.alive:
+            raise DetectorClosed("The detector is closed." if self._closed else DIED)
+
+    def put(self, job: Job, lane: LaneName, retry_after: int) -> None:
+        """Queue a job; its future always ends.
+
+        Raises:
+            Overloaded: the queue is full.
+            DetectorClosed: it is closed, or its worker died.
+        """
+        self.require_alive()
+        self._lanes.put(job, lane, retry_after)
+        self._pump()
+
+    def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
+        """Run drawing or encoding on the pool that decodes."""
+        self.require_alive()
+        return self._pool.submit(work)
+
+    def predicted_wait(self) -> float:
+        """Seconds until a picture that is queued now would be through."""
+        return self._pace.seconds(len(self._lanes) + self._capacity - self._room)
+
+    def close(self) -> None:
+        """Finish what the engine works on, fail what waits, end the threads. Safe to repeat."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._fail_waiting()
+        self._pool.shutdown(wait=True)
+        self._batcher.close()
+        self._engine.close()
+
+    def _pump(self) -> None:
+        """Move jobs from the lanes to the decoders while there is room ahead of the engine."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    break
+                if self._room < 1 or (job := self._lanes.take()) is None:
+                    return
+                self._room -= 1
+                self._pool.submit(self._prepare, job)
+        self._fail_waiting()  # a job may have been queued while close() was emptying the lanes
+
+    def _fail_waiting(self) -> None:
+        while (job := self._lanes.take()) is not None:
+            job.fail(DetectorClosed("The detector is closed."))
+
+    def _prepare(self, job: Job) -> None:
+        """Decode and letterbox one job (on the pool) and hand it to the batcher."""
+        try:
+            if not self._batcher.alive:
+                job.fail(DetectorClosed(DIED))
+            if job.is_wanted():
+                self._decode(job)
+                self._batcher.put(job)
+                return
+        except SightlineError as error:
+            job.fail(error)
+        except Exception as error:  # noqa: BLE001  the future must end, whatever the codecs raise
+            failure = InferenceError(f"Decoding failed: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            job.fail(failure)
+        self._release(1)
+
+    def _decode(self, job: Job) -> None:
+        job.started = perf_counter()
+        source, job.source = job.source, b""
+        image = decode(source, self._max_pixels) if isinstance(source, bytes) else source
+        job.tensor, job.placement = fit(image, self._spec)
+        job.image = image if job.keep_image else None
+        job.decoded = perf_counter()
+
+    def _deliver(self, job: Job, outputs: list[NDArray[np.float32]], seconds: float) -> None:
+        """Turn one job's outputs into its result (on the batcher's thread)."""
+        inferred = perf_counter()
+        if job.tensor is None or job.placement is None:
+            raise InferenceError("A picture was inferred before it was decoded.")
+        size = (job.tensor.shape[0], job.tensor.shape[1])
+        detections = to_detections(outputs, self._spec, size, job.placement, job.options)
+        done = perf_counter()
+        decoding = job.decoded - job.started
+        self._pace.note(decoding, seconds)
+        timing = Timing(
+            queue_ms=1000 * max(0.0, inferred - job.submitted - decoding - seconds),
+            decode_ms=1000 * decoding,
+            inference_ms=1000 * seconds,
+            postprocess_ms=1000 * (done - inferred),
+            total_ms=1000 * (done - job.submitted),
+        )
+        job.succeed(Result(detections, timing, job.image))
+
+    def _release(self, count: int) -> None:
+        with self._lock:
+            self._room += count
+        self._pump()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

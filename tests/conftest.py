@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real models, photographs and reference answers, kept beside the project."""
+    if not _SHARED.is_dir():
+        message = f"{_SHARED} is not there: it holds the real models and photographs"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return _SHARED
+
+
+@pytest.fixture(scope="session")
+def photos(shared: Path) -> list[Path]:
+    return sorted((shared / "photos").glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def yolov8n(shared: Path) -> Path:
+    return shared / "models" / "yolov8n.onnx"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the options of the shell it runs in, nor a sightline.toml."""
+    for name in list(os.environ):
+        if name.startswith("SIGHTLINE_") or name == "PORT":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SIGHTLINE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)

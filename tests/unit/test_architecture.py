@@ -1,0 +1,133 @@
+"""The contract on structure: who may import whom, how large things get, what is public."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sightline
+
+PACKAGE = Path(sightline.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What each part may import of ours, besides itself.
+EVERYONE = {"types", "errors", "settings", "sightline"}
+ALLOWED = {
+    "sightline": EVERYONE | {"serving"},  # the public names
+    "__main__": {"cli"},
+    "types": {"vision"},  # Detections.draw, when it is called: docs/decisions/0002
+    "errors": set(),
+    "settings": {"errors"},
+    "vision": EVERYONE,
+    "engines": EVERYONE,
+    "net": EVERYONE,
+    "models": EVERYONE | {"net", "vision"},
+    "serving": EVERYONE | {"engines.base", "models", "vision"},
+    "api": EVERYONE | {"serving", "engines", "vision"},
+    "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net"},
+    "cli": EVERYONE | {"wiring", "api", "serving", "net", "vision"},
+    "asgi": EVERYONE | {"api", "wiring"},
+}
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return "sightline" if relative == Path("__init__.py") else relative.parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Modules of ours that the file at `path` imports, without the leading `sightline.`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = {name for name in found if name.split(".")[0] == "sightline"}
+    return {name.partition(".")[2] for name in ours}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(path)
+    for name in imports_of(path):
+        top = name.split(".")[0]
+        public = top in sightline.__all__ or top == ""
+        allowed = any(name == target or name.startswith(f"{target}.") for target in ALLOWED[part])
+        assert allowed or public or top == part, f"{part} must not import sightline.{name}"
+
+
+@pytest.mark.parametrize("name", ["types", "errors"])
+def test_core_imports_nothing_of_ours_at_import_time(name: str) -> None:
+    tree = ast.parse((PACKAGE / f"{name}.py").read_text("utf-8"))
+    top_level = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not [ast.unparse(node) for node in top_level if "sightline" in ast.unparse(node)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert text.count("\n") <= 300, "a file under 300 lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            start = node.body[1].lineno if documented and len(node.body) > 1 else node.lineno
+            assert (node.end_lineno or 0) - start < 40, f"{node.name}: a function under 40 lines"
+
+
+def test_public_names() -> None:
+    assert sorted(sightline.__all__) == [
+        "ConfigError",
+        "DeadlineExceeded",
+        "Detection",
+        "Detections",
+        "Detector",
+        "ImageError",
+        "InferenceError",
+        "ModelError",
+        "ModelSpec",
+        "Overloaded",
+        "SightlineError",
+        "__version__",
+    ]
+    for name in sightline.__all__:
+        assert getattr(sightline, name) is not None
+    assert dir(sightline) == sorted(sightline.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = sightline.nonsense  # type: ignore[attr-defined]
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    """The budget is 0.3 s; an import is what would break it, and that shows without a clock."""
+    code = "import sys, sightline; print(' '.join(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    heavy = {"numpy", "cv2", "openvino", "onnxruntime", "onnx", "PIL", "fastapi", "pydantic"}
+    assert not heavy & set(loaded.stdout.split())
+
+
+def test_importing_the_package_takes_under_300_ms() -> None:
+    """Best of three, as CPU time, so that a busy machine does not count."""
+    code = "import time; t = time.process_time(); import sightline; print(time.process_time() - t)"
+    times = [
+        float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(3)
+    ]
+    assert min(times) < 0.3
+
+
+def test_nothing_under_agpl_or_gpl_and_no_torch_in_the_base_install() -> None:
+    from importlib.metadata import requires
+
+    base = [name for name in requires("sightline") or [] if "extra ==" not in name]
+    forbidden = ("torch", "ultralytics", "av", "supervision")
+    assert not [name for name in base if name.lower().startswith(forbidden)]
+    source = "\n".join(path.read_text("utf-8") for path in MODULES)
+    assert "import torch" not in source
+    assert "import ultralytics" not in source
