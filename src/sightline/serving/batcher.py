@@ -43,7 +43,7 @@ class Batcher:
             fixed_batch: images a call, where the model fixes it; short batches are padded.
             deliver: gets each job with its outputs (without the batch dimension) and the
                 seconds that the engine call took; may raise, which fails that job alone.
-            release: told how many jobs have left, whether they succeeded or failed.
+            release: told how many jobs have left the queue, to the engine or failed.
         """
         self._engine = engine
         self._fixed_batch = fixed_batch
@@ -59,6 +59,11 @@ class Batcher:
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def running(self) -> int:
+        """Jobs in the engine now."""
+        return len(self._running)
 
     def put(self, job: Job) -> None:
         """Queue a decoded job. After `close`, or if the thread has died, it fails at once."""
@@ -81,9 +86,9 @@ class Batcher:
         try:
             while jobs := self._next_batch():
                 self._running = jobs
+                self._release(len(jobs))
                 self._infer([job for job in jobs if job.is_wanted()])
                 self._running = []
-                self._release(len(jobs))
         finally:
             self._abandon()
 
@@ -146,7 +151,7 @@ class Batcher:
             left, self._ready = [*self._running, *self._ready], deque()
         for job in left:
             job.fail(DetectorClosed(reason))
-        self._release(len(left))
+        self._release(len(left))  # whoever waits in a lane is let through, and fails too
 
 
 def _tensor(job: Job) -> NDArray[np.uint8]:

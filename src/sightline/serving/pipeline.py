@@ -44,9 +44,9 @@ class Pipeline:
         self._lanes = Lanes(max_queue, _MAX_WAITING_BYTES)
         self._pace = Pace(workers)
         self._lock = Lock()
-        # One batch in the engine and at most two decoded ahead of it: pixels are 50 times the
-        # size of their JPEG, and a queue of them would be one without lanes.
-        self._capacity = self._room = 3 * engine.max_batch
+        # At most two batches are decoded ahead of the engine: pixels are 50 times the size of
+        # their JPEG, and a queue of them would be one without lanes.
+        self._capacity = self._room = 2 * engine.max_batch
         self._closed = False
         self._batcher = Batcher(engine, spec.batch, self._deliver, self._release)
 
@@ -78,7 +78,8 @@ class Pipeline:
 
     def predicted_wait(self) -> float:
         """Seconds until a picture that is queued now would be through."""
-        return self._pace.seconds(len(self._lanes) + self._capacity - self._room)
+        ahead = self._capacity - self._room
+        return self._pace.seconds(len(self._lanes) + ahead + self._batcher.running)
 
     def close(self) -> None:
         """Finish what the engine works on, fail what waits, end the threads. Safe to repeat."""

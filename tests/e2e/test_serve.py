@@ -1,0 +1,144 @@
+"""`sightline serve` as an operator meets it: a process, a real model, a signal."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support import graphs
+from support.servers import serve
+
+
+def sightline(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sightline", *arguments]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def fails_with_one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode not in {0, None}
+    assert done.returncode > 0, "it crashed"
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_photograph_to_boxes_and_a_clean_end(yolov8n: Path, shared: Path, engine: str) -> None:
+    arguments = ["--model", str(yolov8n), "--engine", engine, "--device", "cpu"]
+    with serve(arguments) as running:
+        photo = (shared / "photos" / "dog.jpg").read_bytes()
+        answer = httpx.post(f"{running.url}/detect", files={"file": photo}, timeout=30)
+        labels = [found["label"] for found in answer.json()["detections"]]
+        assert labels == ["dog", "bicycle", "car", "truck"]
+        assert answer.headers["x-sightline-device"] == f"cpu; engine={engine}; precision=fp32"
+        health = httpx.get(f"{running.url}/health").json()
+        assert (health["model"], health["engine"], health["classes"]) == ("yolov8n", engine, 80)
+        code, said = running.stop()
+    assert code == 0, said
+    assert "Traceback" not in said
+
+
+def test_options_come_from_the_environment(yolov8n: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_MODEL", str(yolov8n))
+    monkeypatch.setenv("SIGHTLINE_MAX_UPLOAD_MB", "0.001")
+    with serve() as running:
+        answer = httpx.post(f"{running.url}/detect", content=b"\xff\xd8\xff" + bytes(5000))
+        assert answer.status_code == 413
+        assert running.stop()[0] == 0
+
+
+def test_other_peoples_servers_can_run_it(yolov8n: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_MODEL", str(yolov8n))
+    with serve(module="uvicorn", arguments=["sightline.asgi:app", "--port", "0"]) as running:
+        assert httpx.get(f"{running.url}/health").json()["model"] == "yolov8n"
+        running.stop()
+
+
+def test_a_port_in_use_is_told_before_the_model_loads() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = fails_with_one_line(sightline("serve", "--model", "x.onnx", "--port", str(port)))
+    assert f"127.0.0.1:{port}" in line
+    assert "--port" in line
+
+
+def bad_models(folder: Path) -> dict[str, tuple[list[str], str]]:
+    import numpy as np
+
+    (folder / "junk.onnx").write_bytes(b"\x08junk")
+    graphs.constant_network(folder / "classifier.onnx", {"p": np.zeros(1000, np.float32)})
+    return {
+        "no model": ([], "no model is named"),
+        "missing": (["--model", "missing.onnx"], "missing.onnx does not exist"),
+        "unreadable": (["--model", "junk.onnx"], "junk.onnx is not a readable ONNX file"),
+        "no detector": (["--model", "classifier.onnx"], r"p\[\?,1000\] fit no detection family"),
+        "pytorch": (["--model", "best.pt"], "yolo export"),
+        "unknown engine": (["--engine", "torch"], "engine"),
+    }
+
+
+CASES = ["no model", "missing", "unreadable", "no detector", "pytorch", "unknown engine"]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["detect", "photo.jpg"]])
+def test_what_an_operator_can_get_wrong_is_one_clear_line(
+    tmp_path: Path, command: list[str], case: str
+) -> None:
+    arguments, message = bad_models(tmp_path)[case]
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    line = fails_with_one_line(sightline(*command, *arguments))
+    import re
+
+    assert re.search(message, line), line
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("banana", "unknown device 'banana'"),
+        ("cuda", "onnxruntime-gpu"),
+        ("tensorrt:0", "onnxruntime-gpu"),
+        ("gpu", "does not see device GPU.0"),
+    ],
+)
+def test_a_device_that_is_not_there_is_never_replaced(
+    yolov8n: Path, device: str, message: str
+) -> None:
+    done = sightline("serve", "--port", "0", "--model", str(yolov8n), "--device", device)
+    assert message in fails_with_one_line(done)
+
+
+def test_version_and_help() -> None:
+    assert sightline("--version").stdout.startswith("sightline 0.")
+    told = sightline("serve", "--help", COLUMNS="200").stdout
+    for flag in (
+        "--host",
+        "--port",
+        "--model",
+        "--engine",
+        "--device",
+        "--confidence",
+        "--data-dir",
+    ):
+        assert flag in told
+
+
+def test_a_host_that_is_not_ours(yolov8n: Path) -> None:
+    done = sightline("serve", "--host", "203.0.113.7", "--model", str(yolov8n))
+    assert "cannot listen on 203.0.113.7" in fails_with_one_line(done)

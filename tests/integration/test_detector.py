@@ -1,0 +1,341 @@
+"""The detector under threads, cancellation, failure and closing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sightline import (
+    ConfigError,
+    DeadlineExceeded,
+    Detector,
+    ImageError,
+    InferenceError,
+    ModelError,
+    Overloaded,
+)
+from sightline.errors import BadOption, BrokenImage, DetectorClosed, UnsupportedImage
+from support import graphs, pictures
+
+
+@pytest.fixture
+def fake() -> Iterator[Detector]:
+    with Detector(engine="fake") as detector:
+        yield detector
+
+
+class Gate:
+    """Holds the engine until it is opened, and tells when a batch has reached it."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.reached = threading.Event()
+        self.open = threading.Event()
+        self.batches: list[int] = []
+        detector._engine.before_infer = self  # type: ignore[attr-defined]
+
+    def __call__(self, images: np.ndarray) -> None:
+        self.batches.append(len(images))
+        self.reached.set()
+        assert self.open.wait(20)
+
+
+def shade(value: int, width: int = 64, height: int = 64) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def test_every_kind_of_source_gives_the_same(tmp_path: Path, fake: Detector) -> None:
+    data = pictures.png()
+    (tmp_path / "a.png").write_bytes(data)
+    pixels = np.ascontiguousarray(pictures.scene()[..., ::-1])
+    answers = [
+        fake.detect(source, confidence=0).to_dicts()
+        for source in (
+            tmp_path / "a.png",
+            str(tmp_path / "a.png"),
+            data,
+            pixels,
+            Image.fromarray(pictures.scene()),
+        )
+    ]
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0][0]["bbox"] == {"x1": 0, "y1": 0, "x2": 48, "y2": 32}
+
+
+def test_options_act(fake: Detector) -> None:
+    picture = shade(200)
+    assert len(fake.detect(picture, confidence=0.9)) == 0
+    assert len(fake.detect(picture, classes=["bright"])) == 1
+    assert len(fake.detect(picture, classes=["dark"])) == 0
+    with pytest.raises(BadOption):
+        fake.detect(picture, classes=["light"])
+
+
+def test_bad_pictures_say_why(tmp_path: Path, fake: Detector) -> None:
+    with pytest.raises(BrokenImage, match="No such file"):
+        fake.detect(tmp_path / "missing.jpg")
+    with pytest.raises(BrokenImage, match="cannot be read"):
+        fake.detect(tmp_path)
+    with pytest.raises(UnsupportedImage, match="text"):
+        fake.detect(b"some words")
+    with pytest.raises(BrokenImage, match="not int"):
+        fake.detect(42)  # type: ignore[arg-type]
+    with pytest.raises(ImageError):
+        fake.detect(pictures.jpeg(640, 480)[:-800])
+    assert len(fake.detect(shade(200))) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "engine"), [("yolov8n", "openvino"), ("yolox-nano", "onnxruntime")]
+)
+def test_64_threads_get_each_their_own_answer(
+    shared: Path, photos: list[Path], model: str, engine: Any
+) -> None:
+    """20 different pictures, asked for by 64 threads at once, in as many orders."""
+    sources = [
+        np.ascontiguousarray(
+            np.asarray(Image.open(photo).convert("RGB"))[-300 - 30 * i :, ::-1, ::-1]
+        )
+        for photo in photos
+        for i in range(5)
+    ]
+    path = shared / "models" / f"{model}.onnx"
+    with Detector(path, engine=engine, confidence=0.1) as detector:
+        alone = [detector.detect(source).to_dicts() for source in sources]
+        assert len({str(answer) for answer in alone}) == 20
+        start = threading.Barrier(64)
+
+        def ask(thread: int) -> list[int]:
+            start.wait()
+            order = [(thread * 7 + i * 3) % 20 for i in range(5)]
+            return [i for i in order if detector.detect(sources[i]).to_dicts() != alone[i]]
+
+        with ThreadPoolExecutor(64) as threads:
+            wrong = [index for indices in threads.map(ask, range(64)) for index in indices]
+    assert wrong == []
+
+
+def test_64_threads_with_batches(fake: Detector) -> None:
+    """The fake engine takes batches of 4; shapes and shades differ."""
+    sources = [shade(60 + 9 * i, 64 + 64 * (i % 3), 64) for i in range(20)]
+    alone = [fake.detect(source, confidence=0).to_dicts() for source in sources]
+    with ThreadPoolExecutor(64) as threads:
+        jobs = [i % 20 for i in range(600)]
+        answers = threads.map(lambda i: fake.detect(sources[i], confidence=0).to_dicts(), jobs)
+        assert all(answer == alone[i] for i, answer in zip(jobs, answers, strict=True))
+
+
+def test_waiting_pictures_of_one_shape_share_an_engine_call(fake: Detector) -> None:
+    gate = Gate(fake)
+    futures = [fake.submit(shade(200))]
+    assert gate.reached.wait(10)
+    futures += [fake.submit(shade(200)) for _ in range(8)]
+    wait_for_decoded(fake, 8)
+    gate.open.set()
+    for future in futures:
+        assert len(future.result(10).detections) == 1
+    assert gate.batches == [1, 4, 4]
+
+
+def wait_for_decoded(detector: Detector, count: int) -> None:
+    """Until so many pictures are decoded and wait for the engine."""
+    batcher = detector._pipeline._batcher
+    poll = threading.Event()
+    for _ in range(1000):
+        if len(batcher._ready) >= count:
+            return
+        poll.wait(0.01)
+    raise AssertionError(f"{len(batcher._ready)} of {count} decoded")
+
+
+def test_pixels_do_not_queue_up_ahead_of_the_engine(fake: Detector) -> None:
+    """At most two batches are decoded ahead; everything else waits compressed, in its lane."""
+    gate = Gate(fake)
+    futures = [fake.submit(pictures.png(), confidence=0) for _ in range(60)]
+    assert gate.reached.wait(10)
+    pipeline = fake._pipeline
+    assert len(pipeline._lanes) >= 60 - 3 * 4
+    assert len(pipeline._batcher._ready) <= 2 * 4
+    gate.open.set()
+    assert all(len(future.result(10).detections) == 1 for future in futures)
+
+
+def test_interactive_overtakes_batch_work(fake: Detector) -> None:
+    gate = Gate(fake)
+    order: list[str] = []
+
+    def note(name: str) -> Any:
+        return lambda _future: order.append(name)
+
+    for _ in range(60):
+        fake.submit(shade(200), lane="batch").add_done_callback(note("batch"))
+    assert gate.reached.wait(10)
+    last = fake.submit(shade(200), lane="interactive")
+    last.add_done_callback(note("interactive"))
+    gate.open.set()
+    last.result(10)
+    assert order.index("interactive") <= 3 * 4 + 1
+
+
+def test_a_cancelled_picture_costs_no_inference(fake: Detector) -> None:
+    gate = Gate(fake)
+    first = fake.submit(shade(200))
+    assert gate.reached.wait(10)
+    dropped = [fake.submit(shade(200)) for _ in range(30)]
+    kept = fake.submit(shade(200))
+    assert all(future.cancel() for future in dropped)
+    gate.open.set()
+    assert len(first.result(10).detections) == len(kept.result(10).detections) == 1
+    assert sum(gate.batches) == 2
+    with pytest.raises(CancelledError):
+        dropped[0].result(0)
+
+
+def test_a_passed_deadline_costs_no_inference(fake: Detector) -> None:
+    gate = Gate(fake)
+    first = fake.submit(shade(200))
+    assert gate.reached.wait(10)
+    late = fake.submit(shade(200), timeout=0.01)
+    assert not gate.open.wait(0.05)  # its deadline passes
+    gate.open.set()
+    with pytest.raises(DeadlineExceeded):
+        late.result(10)
+    first.result(10)
+    assert sum(gate.batches) == 1
+
+
+def test_a_full_queue_refuses_with_a_time_and_loses_nothing() -> None:
+    with Detector(engine="fake", max_queue=10) as detector:
+        gate = Gate(detector)
+        futures = [detector.submit(shade(200))]
+        assert gate.reached.wait(10)
+        futures += [detector.submit(shade(200)) for _ in range(2 * 4 + 10)]
+        with pytest.raises(Overloaded) as caught:
+            detector.submit(shade(200))
+        assert caught.value.retry_after >= 1
+        gate.open.set()
+        assert all(len(future.result(10).detections) == 1 for future in futures)
+        assert len(detector.detect(shade(200))) == 1
+
+
+def test_a_wait_that_would_be_too_long_is_refused_at_once(fake: Detector) -> None:
+    gate = Gate(fake)
+    fake._pipeline._pace.note(0, 2.0)
+    futures = [fake.submit(shade(200)) for _ in range(50)]
+    with pytest.raises(Overloaded, match="would wait") as caught:
+        fake.submit(shade(200), max_wait=5)
+    assert caught.value.retry_after > 1
+    gate.open.set()
+    for future in futures:
+        future.result(10)
+
+
+def test_one_bad_picture_fails_alone(fake: Detector) -> None:
+    """In a batch of four, the engine chokes on one: the other three are answered."""
+    gate = Gate(fake)
+
+    def choke(images: np.ndarray) -> None:
+        if (images == 13).all(axis=(1, 2, 3)).any():
+            raise RuntimeError("choked")
+
+    first = fake.submit(shade(200))
+    assert gate.reached.wait(10)
+    futures = [fake.submit(shade(value, 640, 640)) for value in (200, 13, 210, 220)]
+    wait_for_decoded(fake, 4)
+    fake._engine.before_infer = choke  # type: ignore[attr-defined]
+    gate.open.set()
+    first.result(10)
+    with pytest.raises(InferenceError, match="choked"):
+        futures[1].result(10)
+    scores = [future.result(10).detections.confidence[0] for future in futures[:1] + futures[2:]]
+    assert scores == pytest.approx([200 / 255, 210 / 255, 220 / 255])
+    assert fake.alive
+
+
+def test_answers_that_do_not_belong_to_their_inputs_are_an_error(
+    fake: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infer = fake._engine.infer
+    monkeypatch.setattr(fake._engine, "infer", lambda images: [infer(images)[0][:0]])
+    with pytest.raises(InferenceError, match=r"answered \[0\] rows for 1 images"):
+        fake.detect(shade(200))
+
+
+def test_a_dead_worker_is_known_and_strands_nobody(
+    fake: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
+
+    def die(_images: np.ndarray) -> None:
+        raise SystemExit
+
+    gate = Gate(fake)
+    futures = [fake.submit(shade(200)) for _ in range(30)]
+    assert gate.reached.wait(10)
+    fake._engine.before_infer = die  # type: ignore[attr-defined]
+    gate.open.set()
+    outcomes = [future.exception(10) for future in futures]
+    answered = outcomes.count(None)
+    assert 1 <= answered <= 4, "what the engine had taken before is answered"
+    assert sum(isinstance(error, DetectorClosed) for error in outcomes) == 30 - answered
+    assert not fake.alive
+    with pytest.raises(DetectorClosed, match="worker died"):
+        fake.detect(shade(200))
+
+
+def test_closing_ends_every_future_and_every_thread() -> None:
+    before = threading.active_count()
+    detector = Detector(engine="fake")
+    gate = Gate(detector)
+    futures = [detector.submit(shade(200)) for _ in range(100)]
+    assert gate.reached.wait(10)
+    closing = threading.Thread(target=detector.close)
+    closing.start()
+    gate.open.set()
+    closing.join(10)
+    ended = [future.exception(10) for future in futures]
+    answered = ended.count(None)
+    assert 1 <= answered <= 3 * 4
+    assert sum(isinstance(error, DetectorClosed) for error in ended) == 100 - answered
+    assert threading.active_count() == before
+    with pytest.raises(DetectorClosed, match="closed"):
+        detector.detect(shade(200))
+    detector.close()
+
+
+def test_a_fixed_batch_is_padded(tmp_path: Path) -> None:
+    path = graphs.seeing_network(tmp_path / "m.onnx", image=(4, 3, 64, 64))
+    with Detector(path) as detector, ThreadPoolExecutor(8) as threads:
+        assert detector.spec.batch == 4
+        shades = [10 * i for i in range(1, 20)]
+        answers = threads.map(lambda v: detector.detect(shade(v), confidence=0), shades)
+        for value, answer in zip(shades, answers, strict=True):
+            assert answer.confidence == pytest.approx([value / 255], abs=1e-3)
+
+
+def test_a_model_whose_outputs_do_not_fit_shows_at_start(tmp_path: Path) -> None:
+    outputs = {"out": np.zeros((50, 7), np.float32)}
+    path = graphs.constant_network(tmp_path / "m.onnx", outputs)
+    (tmp_path / "model.toml").write_text('family = "yolox"\n')
+    with pytest.raises(ModelError, match="50 rows fit no grid"):
+        Detector(path)
+
+
+def test_a_class_without_a_label_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    row = np.array([[1, 1, 9, 9, 0.9, 5]], np.float32)
+    path = graphs.constant_network(
+        tmp_path / "m.onnx", {"out": row}, metadata=graphs.names("a", "b")
+    )
+    with Detector(path) as detector, pytest.raises(InferenceError, match=r"class 5.*model\.toml"):
+        detector.detect(shade(100))
+
+
+def test_no_model_is_an_error_with_a_hint() -> None:
+    with pytest.raises(ConfigError, match="no model is named"):
+        Detector()

@@ -1,0 +1,48 @@
+"""Real models on real photographs find what their upstream code finds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sightline import Detector
+from support.matching import invented, missed
+
+MODELS = [("yolov8n", "rect", 0.25), ("yolox-nano", "detections", 0.3)]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(("name", "key", "threshold"), MODELS)
+def test_the_same_objects_as_upstream(
+    shared: Path, engine: Any, name: str, key: str, threshold: float
+) -> None:
+    reference = json.loads((shared / "reference" / f"{name}.json").read_text())
+    compared = 0
+    with Detector(shared / "models" / f"{name}.onnx", engine=engine) as detector:
+        for photo, wanted in reference.items():
+            ours = list(detector.detect(shared / "photos" / photo, confidence=threshold))
+            assert missed(wanted[key], ours) == [], photo
+            assert invented(wanted[key], ours) == [], photo
+            compared += len(wanted[key])
+    assert compared > 25
+
+
+def test_a_fixed_input_size_too(shared: Path, tmp_path: Path) -> None:
+    """The square form, as a network of fixed size sees it."""
+    import onnx
+
+    model = onnx.load(shared / "models" / "yolov8n.onnx")
+    for dim, size in zip(
+        model.graph.input[0].type.tensor_type.shape.dim, (1, 3, 640, 640), strict=True
+    ):
+        dim.dim_value = size
+    onnx.save(model, tmp_path / "fixed.onnx")
+    reference = json.loads((shared / "reference" / "yolov8n.json").read_text())
+    with Detector(tmp_path / "fixed.onnx") as detector:
+        assert (detector.spec.dynamic, detector.spec.batch) == (False, 1)
+        for photo, wanted in reference.items():
+            ours = list(detector.detect(shared / "photos" / photo, confidence=0.25))
+            assert missed(wanted["square"], ours) == [], photo

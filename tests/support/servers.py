@@ -1,0 +1,95 @@
+"""Real servers on real sockets."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from sightline import Detector
+from sightline.api.app import create_app
+from sightline.settings import Settings, load_settings
+
+
+@dataclass
+class Live:
+    """A server in a thread of this process, so that a test can reach its detector."""
+
+    url: str
+    port: int
+    detector: Detector
+    settings: Settings
+
+
+@contextmanager
+def live(**options: object) -> Iterator[Live]:
+    settings = load_settings(engine="fake", **options)
+    detector = Detector(engine="fake", max_pixels=settings.max_pixels, max_queue=settings.max_queue)
+    config = uvicorn.Config(create_app(settings, lambda: detector), port=0, log_level="critical")
+    server = uvicorn.Server(config)
+    started = threading.Event()
+    startup = server.startup
+
+    async def startup_and_tell(sockets: object = None) -> None:
+        await startup(sockets)  # type: ignore[arg-type]
+        started.set()
+
+    server.startup = startup_and_tell  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert started.wait(20)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Live(f"http://127.0.0.1:{port}", port, detector, settings)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@dataclass
+class Process:
+    """`sightline serve` as an operator starts it."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def stop(self) -> tuple[int, str]:
+        """SIGTERM, then its exit code and what it still said."""
+        self.process.send_signal(signal.SIGTERM)
+        said, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, said
+
+
+@contextmanager
+def serve(arguments: Sequence[str] = (), module: str = "sightline") -> Iterator[Process]:
+    ours = ["serve", "--port", "0"] if module == "sightline" else []
+    command = [sys.executable, "-m", module, *ours, *arguments]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    said = ""
+    try:
+        while not ("startup complete" in said and "http://" in said):
+            line = process.stdout.readline()
+            assert line, f"it ended at start:\n{said}"
+            said += line
+        found = re.search(r"http://[\d.]+:\d+", said)
+        assert found, said
+        yield Process(found[0], process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
