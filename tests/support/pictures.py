@@ -48,11 +48,35 @@ def bare_png(
     row = bytes(width + 1)
     data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
     header = struct.pack(">IIBBBBB", *(claims or (width, height)), 8, 0, 0, 0, 0)
-    head = _chunk(b"IHDR", header, crc)
-    return b"\x89PNG\r\n\x1a\n" + head + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    head = chunk(b"IHDR", header, crc)
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def _chunk(kind: bytes, data: bytes, crc: int | None = None) -> bytes:
+def relabelled_png(data: bytes, width: int, height: int) -> bytes:
+    """The PNG `data` with another size in its header, and a checksum that fits."""
+    header = struct.pack(">II", width, height) + data[24:29]
+    return data[:8] + chunk(b"IHDR", header) + data[33:]
+
+
+def interlaced_png(picture: Image.Image) -> bytes:
+    """`picture` (mode RGB or 1) as an Adam7 PNG."""
+    from sightline.vision.headers import _ADAM7
+
+    pixels = np.asarray(picture)
+    rows = bytearray()
+    for left, top, step_x, step_y in _ADAM7:
+        part = pixels[top::step_y, left::step_x]
+        if part.shape[1]:
+            for row in part:
+                packed = np.packbits(row) if picture.mode == "1" else row
+                rows += b"\0" + packed.tobytes()
+    kind = (1, 0) if picture.mode == "1" else (8, 2)
+    header = struct.pack(">IIBBBBB", *picture.size, *kind, 0, 0, 1)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(rows)))
+    return b"\x89PNG\r\n\x1a\n" + data + chunk(b"IEND", b"")
+
+
+def chunk(kind: bytes, data: bytes, crc: int | None = None) -> bytes:
     checksum = zlib.crc32(kind + data) if crc is None else crc
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 

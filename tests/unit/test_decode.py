@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,91 @@ def test_truncated_files_are_refused(name: str) -> None:
             decode(data[: int(len(data) * part)], LIMIT)
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_half_a_jpeg_that_claims_to_be_whole_is_refused(mode: str, progressive: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+    picture = Image.fromarray(noise).convert(mode)
+    data = pictures.encode(picture, "JPEG", progressive=progressive)
+    with pytest.raises(errors.BrokenImage):
+        decode(data[: len(data) // 2] + b"\xff\xd9", LIMIT)
+
+
+def test_a_jpeg_whose_header_claims_more_rows_is_refused() -> None:
+    data = bytearray(pictures.jpeg(64, 64))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 2] = (4000).to_bytes(2, "big")
+    with pytest.raises(errors.BrokenImage):
+        decode(bytes(data), LIMIT)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
+@pytest.mark.parametrize("factor", [(1, 2), (1, 0.5), (2, 1), (0.5, 1), (1, 1.1), (2, 0.5)])
+def test_a_png_whose_header_lies_is_refused(mode: str, factor: tuple[float, float]) -> None:
+    width, height = 96, 80
+    grey = np.random.default_rng(0).integers(0, 255, (height, width))
+    picture = (
+        Image.fromarray(grey.astype(np.uint16))
+        if mode == "I;16"
+        else Image.fromarray(grey.astype(np.uint8)).convert(mode)
+    )
+    honest = pictures.encode(picture, "PNG")
+    assert decode(honest, LIMIT).shape == (height, width, 3)
+    claimed = round(width * factor[0]), round(height * factor[1])
+    if factor == (2, 0.5) and mode == "1":
+        return  # 12 bytes a row against 24 + 1: as many bytes, and a picture like any other
+    with pytest.raises(errors.BrokenImage):
+        decode(pictures.relabelled_png(honest, *claimed), LIMIT)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (7, 5), (33, 64)])
+@pytest.mark.parametrize("mode", ["RGB", "1"])
+def test_interlaced_png(size: tuple[int, int], mode: str) -> None:
+    """Pillow writes none, so its rows are laid out here: Adam7 with no row filter."""
+    picture = Image.fromarray(pictures.scene(*size)).convert(mode)
+    data = pictures.interlaced_png(picture)
+    shown = np.asarray(picture.convert("RGB"))
+    assert (rgb(data) == shown).all()
+    with pytest.raises(errors.BrokenImage):
+        decode(pictures.relabelled_png(data, size[0], size[1] * 4 + 8), LIMIT)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused_at_once() -> None:
+    """75 bytes more are another pass over all pixels: 260 kB could keep a core busy for minutes."""
+    data = pictures.encode(Image.new("L", (7000, 7000)), "JPEG", progressive=True)
+    first = data.index(b"\xff\xda")
+    scan = data[first : data.index(b"\xff", first + 12)]
+    bomb = data[:first] + scan * 1000 + data[first:]
+    for check in (check_header, decode):
+        with pytest.raises(errors.BrokenImage, match="scans"):
+            check(bomb, LIMIT)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pictures.jpeg()[:2] + b"\xff\xe5\x00\x02" * 1_000_000 + pictures.jpeg()[2:],
+        pictures.jpeg()[:2] + b"\xff" * 9_000_000,
+        pictures.png()[:33] + (bytes(4) + b"tEXt" + bytes(4)) * 800_000 + pictures.png()[33:],
+    ],
+    ids=["segments", "fill", "chunks"],
+)
+def test_absurd_headers_are_given_up_on(data: bytes) -> None:
+    with pytest.raises(errors.BrokenImage):
+        decode(data, LIMIT)
+
+
+def test_png_metadata_is_not_looked_into() -> None:
+    """A thousand colour profiles that inflate to a megabyte each: none is inflated."""
+    from PIL.PngImagePlugin import PngInfo
+
+    profile = pictures.chunk(b"iCCP", b"x\x00\x00" + zlib.compress(bytes(2**20)))
+    info = PngInfo()
+    info.add_text("comment", "a real one")
+    good = pictures.encode(RGB, "PNG", pnginfo=info)
+    assert (rgb(good[:33] + profile * 1000 + good[33:]) == SCENE).all()
+
+
 @pytest.mark.parametrize("name", pictures.NOT_PICTURES)
 def test_what_is_no_picture_is_told_by_its_bytes(name: str) -> None:
     with pytest.raises(errors.UnsupportedImage, match="not a picture that can be read"):
@@ -268,6 +354,17 @@ def test_pillow_pictures() -> None:
     turned = RGB.copy()
     turned.getexif()[0x0112] = 6
     assert from_pil(turned).shape == (48, 32, 3)
+
+
+def test_a_pillow_picture_without_pixels_is_refused() -> None:
+    with pytest.raises(errors.BrokenImage, match="no pixels"):
+        from_pil(Image.new("RGB", (0, 0)))
+
+
+def test_wide_integers_that_hold_eight_bits_stay_as_they_are() -> None:
+    grey = Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8) * 4)
+    assert grey.mode == "I"
+    assert (from_pil(grey)[..., 0] == np.asarray(grey)).all()
 
 
 def test_floating_point_tiff_is_refused_with_a_reason() -> None:

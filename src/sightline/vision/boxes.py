@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_CANDIDATES = 30_000
+MAX_CANDIDATES = 5_000
 """Most boxes that NMS looks at, best first: bounds its time whatever threshold a client sets."""
 
 
@@ -65,6 +65,8 @@ def nms(
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     if len(order) == 0:
         return order
+    if iou_threshold >= 1:  # no two boxes overlap by more than that
+        return order[:max_detections]
     # Classes are moved apart so far that boxes of two of them cannot overlap.
     apart = np.float32(boxes.max() - boxes.min() + 1)
     shifted = boxes.astype(np.float64) + (class_ids * apart)[:, None]

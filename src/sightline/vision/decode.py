@@ -7,6 +7,7 @@ strict about damage and reads every variant (docs/decisions/0004).
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -29,6 +30,12 @@ from PIL import (
 
 from sightline.errors import BrokenImage, ImageTooLarge, UnsupportedImage
 from sightline.vision.formats import SNIFF_BYTES, PictureFormat, sniff
+from sightline.vision.headers import (
+    bare_png,
+    read_jpeg_header,
+    read_png_size,
+    read_webp_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +77,9 @@ _DAMAGE = (
     Image.DecompressionBombError,
 )
 
+# What libjpeg says of a file whose pixels are not all there (jerror.h).
+_IS_DAMAGE = re.compile(r"(?i)premature end|bad huffman|instead of rst|unsupported marker")
+
 _ORIENTATION = 0x0112
 
 # EXIF orientation -> what turns the stored pixels upright (EXIF 2.32, table 4, tag 0x0112).
@@ -97,12 +107,12 @@ def decode(data: bytes, max_pixels: int) -> BGRImage:
         ImageError: empty, of another type, damaged, or of too many pixels.
     """
     kind = sniff(data[:SNIFF_BYTES])
-    picture = _open(data, kind, max_pixels)
-    if kind == "jpeg" and picture.mode in {"RGB", "L"}:
-        pixels = _decode_jpeg(data)
-        if pixels is not None:
-            return _upright(pixels, _orientation(picture))
-    return _load(picture)
+    if kind == "jpeg":
+        return _decode_jpeg(data, max_pixels)
+    if kind == "png":
+        _check_pixels(read_png_size(data), max_pixels)
+        data = bare_png(data)
+    return _load(_open(data, kind, max_pixels))
 
 
 def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
@@ -111,7 +121,16 @@ def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
     Raises:
         ImageError: as `decode`, as far as the header can tell.
     """
-    return _open(data, sniff(data[:SNIFF_BYTES]), max_pixels).size
+    kind = sniff(data[:SNIFF_BYTES])
+    if kind == "jpeg":
+        header = read_jpeg_header(data)
+        size = header.width, header.height
+    elif kind == "png":
+        size = read_png_size(data)
+    else:
+        return _open(data, kind, max_pixels).size
+    _check_pixels(size, max_pixels)
+    return size
 
 
 def from_array(array: Any) -> BGRImage:
@@ -151,7 +170,7 @@ def from_pil(picture: Image.Image) -> BGRImage:
 
 def _open(data: bytes, kind: PictureFormat, max_pixels: int) -> ImageFile:
     if kind == "webp":  # its codec allocates the canvas when it is opened
-        _check_pixels(_webp_canvas(data), max_pixels)
+        _check_pixels(read_webp_size(data), max_pixels)
     try:
         picture = _OPENERS[kind](BytesIO(data))
     except _DAMAGE as error:
@@ -165,39 +184,28 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageTooLarge(*size, max_pixels)
 
 
-def _webp_canvas(data: bytes) -> tuple[int, int]:
-    """Width and height from a WebP header (RFC 9649, sections 2.5 to 2.7)."""
-    match data[12:16]:
-        case b"VP8X":
-            width, height = (int.from_bytes(data[i : i + 3], "little") + 1 for i in (24, 27))
-        case b"VP8L":
-            bits = int.from_bytes(data[21:25], "little")
-            width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        case _:
-            width, height = (int.from_bytes(data[i : i + 2], "little") & 0x3FFF for i in (26, 28))
-    return width, height
-
-
-def _decode_jpeg(data: bytes) -> BGRImage | None:
-    """The pixels as stored, or None if libjpeg-turbo has anything to complain about.
-
-    Many cameras write harmless oddities that strict decoding refuses; Pillow, asked next, tells
-    those from a truncated file.
-    """
+def _decode_jpeg(data: bytes, max_pixels: int) -> BGRImage:
+    header = read_jpeg_header(data)
+    _check_pixels((header.width, header.height), max_pixels)
+    four_inks = header.components == 4
     try:
         pixels: BGRImage = simplejpeg.decode_jpeg(
-            data, colorspace="BGR", fastdct=False, fastupsample=False
+            data, colorspace="CMYK" if four_inks else "BGR", fastdct=False, fastupsample=False
         )
-    except ValueError:
-        return None
-    return pixels
+    except ValueError as error:
+        if _IS_DAMAGE.search(str(error)):
+            raise BrokenImage(f"The JPEG is damaged or truncated: {_reason(error)}.") from error
+        # Cameras write harmless oddities, which Pillow reads past.
+        return _load(_open(data, "jpeg", max_pixels))
+    if four_inks:  # their meaning depends on who wrote them, which Pillow knows
+        return _load(_open(data, "jpeg", max_pixels))
+    return _upright(pixels, _orientation(header.exif))
 
 
 def _load(picture: Image.Image) -> BGRImage:
     try:
         picture.load()
-        upright = ImageOps.exif_transpose(picture)
-        return _to_bgr(upright)
+        return _to_bgr(ImageOps.exif_transpose(picture))
     except _DAMAGE as error:
         raise BrokenImage(
             f"The picture is damaged or truncated: {_reason(error)}. "
@@ -206,10 +214,12 @@ def _load(picture: Image.Image) -> BGRImage:
 
 
 def _to_bgr(picture: Image.Image) -> BGRImage:
-    if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow's convert() would clip
-        picture = Image.fromarray((np.asarray(picture, np.uint32) >> 8).clip(0, 255).astype("u1"))
-    elif picture.mode == "F":
+    if min(picture.size) < 1:
+        raise ValueError("it has no pixels")
+    if picture.mode == "F":
         raise UnsupportedImage("Floating-point TIFF is not read. Save it with 8 or 16 bits.")
+    if picture.mode.startswith("I"):
+        picture = _eight_bits(picture)
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         picture = Image.new("RGBA", layer.size, "white")
@@ -218,9 +228,21 @@ def _to_bgr(picture: Image.Image) -> BGRImage:
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
 
 
-def _orientation(picture: ImageFile) -> int:
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits as 8 bits; Pillow's own convert() would clip it."""
+    grey = np.asarray(picture, np.int64)
+    if picture.mode != "I" or grey.max() > 255:  # mode I may hold plain 8-bit values
+        grey >>= 8
+    return Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+
+
+def _orientation(block: bytes) -> int:
+    if not block:
+        return 1
     try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
+        exif = Image.Exif()
+        exif.load(block)
+        return int(exif.get(_ORIENTATION, 1))
     except _DAMAGE:
         return 1  # a damaged EXIF block does not make a picture unreadable
 

@@ -68,6 +68,7 @@ def _guess(head: bytes) -> str:
     if head[4:8] == b"ftyp":
         brand = head[8:12].decode("ascii", "replace")
         return "a HEIC photograph" if brand.startswith(("hei", "mif")) else "a video"
-    if all(byte in b"\t\n\r\f\b" or byte >= 0x20 for byte in head):
+    text = head.decode("utf-8", "ignore")
+    if text and all(sign.isprintable() or sign.isspace() for sign in text):
         return "text"
     return "an unknown kind of file"
