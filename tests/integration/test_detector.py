@@ -84,6 +84,8 @@ def test_bad_pictures_say_why(tmp_path: Path, fake: Detector) -> None:
         fake.detect(tmp_path)
     with pytest.raises(UnsupportedImage, match="text"):
         fake.detect(b"some words")
+    with pytest.raises(BrokenImage, match="null byte"):
+        fake.detect("a\0b")
     with pytest.raises(BrokenImage, match="not int"):
         fake.detect(42)  # type: ignore[arg-type]
     with pytest.raises(ImageError):
@@ -210,6 +212,40 @@ def test_a_passed_deadline_costs_no_inference(fake: Detector) -> None:
     assert sum(gate.batches) == 1
 
 
+def test_a_picture_that_left_gives_its_place_back() -> None:
+    with Detector(engine="fake", max_queue=10) as detector:
+        gate = Gate(detector)
+        first = detector.submit(shade(200))
+        assert gate.reached.wait(10)
+        leaving = [detector.submit(shade(200)) for _ in range(2 * 4 + 10)]
+        for future in leaving:
+            future.cancel()
+        staying = [detector.submit(shade(200)) for _ in range(5)]
+        gate.open.set()
+        assert all(len(future.result(10).detections) == 1 for future in [first, *staying])
+
+
+def test_a_queued_array_is_the_detectors_own(fake: Detector) -> None:
+    """A caller that fills one buffer again and again gets each frame's own answer."""
+    gate = Gate(fake)
+    frame, futures = shade(0), []
+    for value in range(10, 250, 10):
+        frame[:] = value
+        futures.append(fake.submit(frame, confidence=0))
+    gate.open.set()
+    scores = [float(future.result(10).detections.confidence[0]) for future in futures]
+    assert scores == pytest.approx([value / 255 for value in range(10, 250, 10)])
+
+
+def test_predicted_wait_counts_batches_once(fake: Detector) -> None:
+    """Four images a call of 0.4 s are 0.1 s a picture."""
+    pause = threading.Event()
+    fake._engine.before_infer = lambda _images: pause.wait(0.05)  # type: ignore[attr-defined]
+    for future in [fake.submit(shade(200)) for _ in range(100)]:
+        future.result(10)
+    assert fake._pipeline._pace.seconds(100) < 100 * 0.05 / 2
+
+
 def test_a_full_queue_refuses_with_a_time_and_loses_nothing() -> None:
     with Detector(engine="fake", max_queue=10) as detector:
         gate = Gate(detector)
@@ -334,6 +370,20 @@ def test_a_class_without_a_label_is_an_error_that_says_what_to_do(tmp_path: Path
     )
     with Detector(path) as detector, pytest.raises(InferenceError, match=r"class 5.*model\.toml"):
         detector.detect(shade(100))
+
+
+def test_a_default_confidence_out_of_range_shows_at_start() -> None:
+    with pytest.raises(BadOption, match="confidence"):
+        Detector(engine="fake", confidence=7)
+
+
+def test_infinite_boxes_are_left_out(tmp_path: Path) -> None:
+    rows = np.array(
+        [[np.inf, 1, 9, 9, 0.9, 0], [1, 1, np.inf, 9, 0.8, 0], [1, 1, 9, 9, 0.7, 0]], np.float32
+    )
+    path = graphs.constant_network(tmp_path / "m.onnx", {"out": rows})
+    with Detector(path) as detector:
+        assert detector.detect(shade(100)).confidence.tolist() == pytest.approx([0.7])
 
 
 def test_no_model_is_an_error_with_a_hint() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from threading import Condition, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.errors import DetectorClosed, InferenceError
+from sightline.errors import DetectorClosed, InferenceError, SightlineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from sightline.engines.base import Engine
     from sightline.serving.job import Job
 
+CLOSED = "The detector is closed."
 DIED = "The inference worker died. Restart the service, and report the traceback in its log."
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCall:
+    """One call: how many seconds it took, for how many images."""
+
+    seconds: float
+    images: int
 
 
 class Batcher:
@@ -33,7 +43,7 @@ class Batcher:
         self,
         engine: Engine,
         fixed_batch: int | None,
-        deliver: Callable[[Job, list[NDArray[np.float32]], float], None],
+        deliver: Callable[[Job, list[NDArray[np.float32]], EngineCall], None],
         release: Callable[[int], None],
     ) -> None:
         """Start the thread.
@@ -41,8 +51,8 @@ class Batcher:
         Args:
             engine: called from this thread only.
             fixed_batch: images a call, where the model fixes it; short batches are padded.
-            deliver: gets each job with its outputs (without the batch dimension) and the
-                seconds that the engine call took; may raise, which fails that job alone.
+            deliver: gets each job with its outputs (without the batch dimension) and what the
+                engine call was; it ends the job.
             release: told how many jobs have left the queue, to the engine or failed.
         """
         self._engine = engine
@@ -53,6 +63,7 @@ class Batcher:
         self._running: list[Job] = []
         self._wake = Condition()
         self._closing = False
+        self._reason = CLOSED
         self._thread = Thread(target=self._run, name="sightline-batcher", daemon=True)
         self._thread.start()
 
@@ -72,7 +83,8 @@ class Batcher:
                 self._ready.append(job)
                 self._wake.notify()
                 return
-        job.fail(DetectorClosed("The detector is closed."))
+            reason = self._reason
+        job.fail(DetectorClosed(reason))
         self._release(1)
 
     def close(self) -> None:
@@ -116,12 +128,9 @@ class Batcher:
         except Exception as error:  # noqa: BLE001  whatever the engine raises must reach its futures
             self._isolate(jobs, error)
             return
-        seconds = perf_counter() - started
+        call = EngineCall(perf_counter() - started, len(jobs))
         for index, job in enumerate(jobs):
-            try:
-                self._deliver(job, [output[index] for output in outputs], seconds)
-            except Exception as error:  # noqa: BLE001  one picture's failure is its own
-                job.fail(_as_inference_error(error))
+            self._deliver(job, [output[index] for output in outputs], call)
 
     def _call_engine(self, jobs: list[Job]) -> list[NDArray[np.float32]]:
         images = np.stack([_tensor(job) for job in jobs])
@@ -139,18 +148,18 @@ class Batcher:
     def _isolate(self, jobs: list[Job], error: Exception) -> None:
         """A failed batch is tried again one by one, so that one picture cannot fail another."""
         if len(jobs) == 1:
-            jobs[0].fail(_as_inference_error(error))
+            jobs[0].fail(as_inference_error(error))
             return
         for job in jobs:
             self._infer([job])
 
     def _abandon(self) -> None:
         with self._wake:
-            reason = "The detector is closed." if self._closing else DIED
-            self._closing = True
+            if not self._closing:
+                self._closing, self._reason = True, DIED
             left, self._ready = [*self._running, *self._ready], deque()
         for job in left:
-            job.fail(DetectorClosed(reason))
+            job.fail(DetectorClosed(self._reason))
         self._release(len(left))  # whoever waits in a lane is let through, and fails too
 
 
@@ -160,8 +169,9 @@ def _tensor(job: Job) -> NDArray[np.uint8]:
     return job.tensor
 
 
-def _as_inference_error(error: Exception) -> Exception:
-    if isinstance(error, InferenceError):
+def as_inference_error(error: Exception) -> Exception:
+    """`error` if it is one of ours, else an InferenceError with it as the cause."""
+    if isinstance(error, SightlineError):
         return error
     wrapped = InferenceError(f"Inference failed: {type(error).__name__}: {error}")
     wrapped.__cause__ = error

@@ -71,7 +71,7 @@ class Detector:
             ModelError: the file is missing, unreadable, or no detector.
         """
         self.spec, path = _locate(model, engine)
-        self.confidence = confidence
+        self.confidence = make_options(self.spec, confidence, None, None, 1).confidence
         self._max_pixels = max_pixels
         self._engine = open_engine(
             path, self.spec, engine=engine, device=device, cache_dir=Path(cache_dir).expanduser()
@@ -217,7 +217,7 @@ class Detector:
             case bytes():
                 data = image
             case np.ndarray():
-                return from_array(image)
+                return from_array(image).copy()  # the caller may go on using its buffer
             case _ if hasattr(image, "mode") and hasattr(image, "getexif"):
                 return from_pil(image)
             case _:
@@ -243,3 +243,5 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BrokenImage(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:  # a zero byte in the name
+        raise BrokenImage(f"{path!r} cannot be read: {error}.") from error

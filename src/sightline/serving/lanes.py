@@ -62,6 +62,17 @@ class Lanes:
             waiting.jobs.append(job)
             self._jobs += 1
             self._bytes += job.nbytes
+        job.future.add_done_callback(lambda _: self._discard(job, waiting))
+
+    def _discard(self, job: Job, lane: _Lane) -> None:
+        """A job that ended while it waited (its caller left) gives its place back at once."""
+        with self._lock:
+            try:
+                lane.jobs.remove(job)
+            except ValueError:
+                return  # it had been taken
+            self._jobs -= 1
+            self._bytes -= job.nbytes
 
     def take(self) -> Job | None:
         """The job whose turn it is, or None if none waits."""

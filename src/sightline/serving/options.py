@@ -46,6 +46,8 @@ def _class_id(spec: ModelSpec, wanted: int | str) -> int:
     if isinstance(wanted, str) and wanted in spec.labels:
         return spec.labels.index(wanted)
     text = str(wanted)
+    if not text:
+        raise BadOption("classes names an empty class; leave it out to get all of them.")
     if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) < len(spec.labels):
         return int(text)
     close = get_close_matches(text, spec.labels, n=1)

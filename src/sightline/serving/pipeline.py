@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from sightline.errors import DetectorClosed, InferenceError, SightlineError
-from sightline.serving.batcher import DIED, Batcher
+from sightline.errors import DetectorClosed, InferenceError
+from sightline.serving.batcher import CLOSED, DIED, Batcher, EngineCall, as_inference_error
 from sightline.serving.job import Job, LaneName, Result
 from sightline.serving.lanes import Lanes
 from sightline.serving.pace import Pace
@@ -58,7 +59,7 @@ class Pipeline:
     def require_alive(self) -> None:
         """Raises DetectorClosed if it is not."""
         if not self.alive:
-            raise DetectorClosed("The detector is closed." if self._closed else DIED)
+            raise DetectorClosed(CLOSED if self._closed else DIED)
 
     def put(self, job: Job, lane: LaneName, retry_after: int) -> None:
         """Queue a job; its future always ends.
@@ -88,8 +89,8 @@ class Pipeline:
                 return
             self._closed = True
         self._fail_waiting()
-        self._pool.shutdown(wait=True)
         self._batcher.close()
+        self._pool.shutdown(wait=True)
         self._engine.close()
 
     def _pump(self) -> None:
@@ -101,29 +102,24 @@ class Pipeline:
                 if self._room < 1 or (job := self._lanes.take()) is None:
                     return
                 self._room -= 1
-                self._pool.submit(self._prepare, job)
+            self._run_or_fail(job, partial(self._prepare, job))
         self._fail_waiting()  # a job may have been queued while close() was emptying the lanes
 
     def _fail_waiting(self) -> None:
         while (job := self._lanes.take()) is not None:
-            job.fail(DetectorClosed("The detector is closed."))
+            job.fail(DetectorClosed(CLOSED))
 
     def _prepare(self, job: Job) -> None:
         """Decode and letterbox one job (on the pool) and hand it to the batcher."""
+        handed_over = False
         try:
-            if not self._batcher.alive:
-                job.fail(DetectorClosed(DIED))
             if job.is_wanted():
                 self._decode(job)
                 self._batcher.put(job)
-                return
-        except SightlineError as error:
-            job.fail(error)
-        except Exception as error:  # noqa: BLE001  the future must end, whatever the codecs raise
-            failure = InferenceError(f"Decoding failed: {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            job.fail(failure)
-        self._release(1)
+                handed_over = True
+        finally:
+            if not handed_over:
+                self._release(1)
 
     def _decode(self, job: Job) -> None:
         job.started = perf_counter()
@@ -133,24 +129,43 @@ class Pipeline:
         job.image = image if job.keep_image else None
         job.decoded = perf_counter()
 
-    def _deliver(self, job: Job, outputs: list[NDArray[np.float32]], seconds: float) -> None:
-        """Turn one job's outputs into its result (on the batcher's thread)."""
-        inferred = perf_counter()
+    def _deliver(self, job: Job, outputs: list[NDArray[np.float32]], call: EngineCall) -> None:
+        """Hand one job's outputs back to the pool: the engine goes on meanwhile."""
+        self._run_or_fail(job, lambda: self._finish(job, outputs, call))
+
+    def _finish(self, job: Job, outputs: list[NDArray[np.float32]], call: EngineCall) -> None:
+        """Turn one job's outputs into its result (on the pool)."""
         if job.tensor is None or job.placement is None:
             raise InferenceError("A picture was inferred before it was decoded.")
+        started = perf_counter()
         size = (job.tensor.shape[0], job.tensor.shape[1])
         detections = to_detections(outputs, self._spec, size, job.placement, job.options)
         done = perf_counter()
-        decoding = job.decoded - job.started
-        self._pace.note(decoding, seconds)
+        decoding, reading = job.decoded - job.started, done - started
+        self._pace.note(decoding + reading, call.seconds / call.images)
+        total = done - job.submitted
         timing = Timing(
-            queue_ms=1000 * max(0.0, inferred - job.submitted - decoding - seconds),
+            queue_ms=1000 * max(0.0, total - decoding - call.seconds - reading),
             decode_ms=1000 * decoding,
-            inference_ms=1000 * seconds,
-            postprocess_ms=1000 * (done - inferred),
-            total_ms=1000 * (done - job.submitted),
+            inference_ms=1000 * call.seconds,
+            postprocess_ms=1000 * reading,
+            total_ms=1000 * total,
         )
         job.succeed(Result(detections, timing, job.image))
+
+    def _run_or_fail(self, job: Job, step: Callable[[], None]) -> None:
+        """Run a step of a job on the pool; the job fails if the step does, or cannot be run."""
+
+        def run() -> None:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001  the future must end, whatever comes
+                job.fail(as_inference_error(error))
+
+        try:
+            self._pool.submit(run)
+        except RuntimeError:  # the pool, or the interpreter, is shutting down
+            job.fail(DetectorClosed(CLOSED))
 
     def _release(self, count: int) -> None:
         with self._lock:

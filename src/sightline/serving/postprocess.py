@@ -39,10 +39,12 @@ def to_detections(
     """
     family = FAMILIES[spec.family]
     try:
-        found = family.decode(outputs, input_size, options.confidence)
+        with np.errstate(all="ignore"):  # infinite sizes are dropped below
+            found = family.decode(outputs, input_size, options.confidence)
     except ValueError as error:
         raise InferenceError(f"{spec.name} is not of family {spec.family}: {error}.") from error
-    boxes, scores, class_ids = found.boxes, found.scores, found.class_ids
+    finite = np.isfinite(found.boxes).all(axis=1)
+    boxes, scores, class_ids = found.boxes[finite], found.scores[finite], found.class_ids[finite]
     if class_ids.max(initial=0) >= len(spec.labels) or class_ids.min(initial=0) < 0:
         raise InferenceError(
             f"{spec.name} answered class {class_ids.max()}, but {len(spec.labels)} labels are "
