@@ -121,6 +121,34 @@ def test_options(folder: Path) -> None:
     assert "unicorn" in str(detect(folder / "a.jpg", "--classes", "unicorn", *FAKE).exception)
 
 
+def test_pictures_that_are_read_from_are_never_written_over(folder: Path) -> None:
+    before = (folder / "a.jpg").read_bytes()
+    result = detect(folder, "--save", folder, *FAKE)
+    assert "holds pictures that are read from" in str(result.exception)
+    assert (folder / "a.jpg").read_bytes() == before
+
+
+def test_a_picture_that_cannot_be_saved_loses_no_other(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "a.jpg").mkdir(parents=True)
+    result = detect(folder / "a.jpg", folder / "below", "--save", tmp_path / "out", *FAKE)
+    first, second = lines(result)
+    assert "cannot save it" in first["error"]
+    assert second["count"] == 1
+    assert result.exit_code == 1
+
+
+def test_paths_that_can_be_none(folder: Path) -> None:
+    for source in ("~nobody-of-that-name/a.jpg", "x" * 5000):
+        assert "is no path" in str(detect(source, *FAKE).exception)
+
+
+def test_output_that_cannot_be_written_is_one_line(folder: Path) -> None:
+    command = f"{sys.executable} -m sightline detect {folder} {' '.join(FAKE)} > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: output: No space left")
+
+
 def test_a_folder_that_cannot_be_written_to(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = detect(folder / "a.jpg", "--save", tmp_path / "file" / "out", *FAKE)

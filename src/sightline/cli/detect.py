@@ -69,16 +69,17 @@ def detect(
     names = _expand(sources)
     if format is OutputFormat.YOLO and save is None:
         raise ConfigError("--format yolo writes one file a picture: add --save FOLDER")
+    _require_apart(save, names)
     with open_detector(settings) as detector:
         writer = FORMATS[format](sys.stdout, save, detector.spec.labels)
         wanted = None if classes is None else [name.strip() for name in classes.split(",")]
         asked = Asked(iou=iou, classes=wanted, max_detections=max_detections)
         failed = 0
         for outcome in _progress(_detect_all(detector, settings, names, asked, save), len(names)):
-            writer.write(outcome)
-            if outcome.error is not None:
+            written = writer.write(outcome)
+            if written.error is not None:
                 failed += 1
-                typer.secho(f"error: {outcome.name}: {outcome.error}", fg="red", err=True)
+                typer.secho(f"error: {written.name}: {written.error}", fg="red", err=True)
         writer.finish()
     if failed:
         typer.echo(f"{failed} of {len(names)} pictures failed", err=True)
@@ -95,10 +96,10 @@ def _expand(sources: list[str]) -> list[str]:
 
     names: list[str] = []
     for source in sources:
-        path = Path(source).expanduser()
+        path = _path(source)
         if is_url(source) or path.is_file():
             found = [source]
-        elif path.is_dir():
+        elif source and path.is_dir():
             found = sorted(str(p) for p in path.rglob("*") if _is_picture(p))
         elif any(sign in source for sign in "*?["):
             found = _glob(str(path))
@@ -108,6 +109,30 @@ def _expand(sources: list[str]) -> list[str]:
             raise ConfigError(f"there are no pictures in {source}")
         names += found
     return list(dict.fromkeys(names))
+
+
+def _path(source: str) -> Path:
+    """`source` with `~` expanded.
+
+    Raises:
+        ConfigError: it can be no path here: an unknown user, or too long a name.
+    """
+    try:
+        path = Path(source).expanduser()
+        path.is_file()
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"'{source[:80]}' is no path: {reason}") from error
+    return path
+
+
+def _require_apart(save: Path | None, names: list[str]) -> None:
+    """Raises ConfigError if drawn pictures would land among the pictures they are drawn from."""
+    if save is None:
+        return
+    folders = {Path(name).expanduser().resolve().parent for name in names}
+    if save.resolve() in folders:
+        raise ConfigError(f"--save {save} holds pictures that are read from: name another folder")
 
 
 def _glob(pattern: str) -> list[str]:

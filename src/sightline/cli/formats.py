@@ -40,10 +40,16 @@ class Writer:
     """Writes outcomes as they come; subclasses say in which form.
 
     With a folder to save to, each picture is also drawn there. Two pictures of one name
-    (from two folders, or a.png and a.jpg) get two files.
+    (from two folders, or a.png and a.jpg) get two files, and no picture that is read from is
+    ever written over.
     """
 
     def __init__(self, stream: TextIO, save: Path | None, labels: tuple[str, ...]) -> None:
+        """Write to `stream`, and draw into the folder `save` (made if need be) if it is given.
+
+        Raises:
+            ConfigError: the folder cannot be made.
+        """
         self.stream = stream
         self.labels = labels
         self._save = save
@@ -54,14 +60,19 @@ class Writer:
             except OSError as error:
                 raise ConfigError(f"cannot save to {save}: {error.strerror}") from error
 
-    def write(self, outcome: Outcome) -> None:
+    def write(self, outcome: Outcome) -> Outcome:
+        """Write one outcome; returns it, or a failure in its place if it could not be saved."""
+        if outcome.result is not None and self._save is not None:
+            try:
+                self.save(self._save / self._free_name(outcome.name), outcome.result)
+            except OSError as error:
+                reason = SightlineError(f"cannot save it to {self._save}: {error.strerror}")
+                outcome = Outcome(outcome.name, None, reason)
         if outcome.result is None:
             self.write_error(outcome)
-            return
-        if self._save is not None:
-            file = self._save / self._free_name(outcome.name)
-            self.save(file, outcome.result)
-        self.write_detections(outcome.name, outcome.result.detections)
+        else:
+            self.write_detections(outcome.name, outcome.result.detections)
+        return outcome
 
     def save(self, file: Path, result: Result) -> None:
         if result.image is not None:

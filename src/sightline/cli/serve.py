@@ -75,6 +75,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     import uvicorn
 
     from sightline.api.app import create_app
+    from sightline.api.protocol import ProblemProtocol
     from sightline.wiring import open_detector
 
     # uvicorn drains on SIGTERM and then raises the signal again; for a service that was asked
@@ -85,6 +86,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     _announce(detector, settings.host, listener.getsockname()[1])
     config = uvicorn.Config(
         create_app(settings, lambda: detector),
+        http=ProblemProtocol,
         log_level="info",
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
