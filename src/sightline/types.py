@@ -7,6 +7,7 @@ This module imports nothing else of Sightline at import time (`Detections.draw` 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -176,8 +177,8 @@ class ModelSpec:
             raise ValueError(f"input_size {self.input_size} and stride {self.stride} must be >= 1")
         if not 0 <= self.pad <= 255:
             raise ValueError(f"pad must lie in 0..255, not {self.pad}")
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be positive, not {self.std}")
+        if not all(map(isfinite, self.mean + self.std)) or min(self.std) <= 0:
+            raise ValueError(f"mean and std must be finite, std positive: {self.mean}, {self.std}")
 
 
 @dataclass(frozen=True, slots=True)

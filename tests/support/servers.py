@@ -16,6 +16,7 @@ import uvicorn
 
 from sightline import Detector
 from sightline.api.app import create_app
+from sightline.api.protocol import ProblemProtocol
 from sightline.settings import Settings, load_settings
 
 
@@ -33,7 +34,12 @@ class Live:
 def live(**options: object) -> Iterator[Live]:
     settings = load_settings(engine="fake", **options)
     detector = Detector(engine="fake", max_pixels=settings.max_pixels, max_queue=settings.max_queue)
-    config = uvicorn.Config(create_app(settings, lambda: detector), port=0, log_level="critical")
+    config = uvicorn.Config(
+        create_app(settings, lambda: detector),
+        http=ProblemProtocol,
+        port=0,
+        log_level="critical",
+    )
     server = uvicorn.Server(config)
     started = threading.Event()
     startup = server.startup

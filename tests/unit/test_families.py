@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def test_families_are_recognised_from_shapes_and_metadata(known: Outline, family
         [(1, 300, 80), (1, 200, 4)],
         [(1, 300), (1, 300, 4), (1, 300)],
         [(1, 7, 50)],
+        [(1, 100, 92), (1, 100, 4)],
         [(1, 255, 8, 8), (1, 255, 4, 4), (1, 255, 2, 2)],
         [()],
     ],
@@ -149,8 +151,11 @@ def test_detr_of_ultralytics_has_scores_already() -> None:
 
 
 def test_rf_detr_is_normalised_as_imagenet_and_others_are_not() -> None:
-    assert FAMILIES["detr"].preprocessing(91)["mean"][0] == 123.675
-    assert "mean" not in FAMILIES["detr"].preprocessing(80)
+    shapes = (1, 300, 4), (1, 300, 7)
+    tensors = tuple(map(TensorInfo, ("dets", "labels"), shapes))
+    rf_detr = replace(outline(), outputs=tensors)
+    assert FAMILIES["detr"].preprocessing(rf_detr)["mean"][0] == 123.675
+    assert "mean" not in FAMILIES["detr"].preprocessing(outline(*shapes))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 def wants_jpeg(accept: str) -> bool:
     """Whether `Accept` (RFC 9110, 12.5.1) prefers image/jpeg to application/json."""
-    return _quality(accept, "image/jpeg") > _quality(accept, "application/json")
+    jpeg = _quality(accept, "image/jpeg")
+    return jpeg[0] > 0 and jpeg > _quality(accept, "application/json")
 
 
-def _quality(accept: str, wanted: str) -> float:
-    """The q of the most specific range that matches `wanted`; JSON where nothing is said."""
+def _quality(accept: str, wanted: str) -> tuple[float, int]:
+    """The q of the most specific range that matches `wanted`, and how specific that is."""
     ranges = {wanted: 3, wanted.split("/", maxsplit=1)[0] + "/*": 2, "*/*": 1}
     best = (0, 0.0)
     for item in accept.split(","):
@@ -17,7 +18,7 @@ def _quality(accept: str, wanted: str) -> float:
         specific = ranges.get(media_range.strip().lower(), 0)
         if specific > best[0]:
             best = (specific, _q(parameters))
-    return best[1]
+    return best[1], best[0]
 
 
 def _q(parameters: str) -> float:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 
 from sightline import errors
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 MEDIA_TYPE = "application/problem+json"
+
+CLIENT_GONE = 499
+"""For the access log alone: the client hung up, and nobody reads the answer (nginx's number)."""
 
 
 class Kind(NamedTuple):
@@ -47,14 +51,19 @@ def problem(
     kind: Kind, detail: str, headers: dict[str, str] | None = None, **more: object
 ) -> JSONResponse:
     """A problem document with `more` as its extension members."""
-    body: dict[str, Any] = {
+    return JSONResponse(
+        problem_body(kind, detail) | more, kind.status, headers, media_type=MEDIA_TYPE
+    )
+
+
+def problem_body(kind: Kind, detail: str) -> dict[str, Any]:
+    """The members that every problem has."""
+    return {
         "type": f"urn:sightline:problem:{kind.slug}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        **more,
     }
-    return JSONResponse(body, kind.status, headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -62,6 +71,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.SightlineError, _on_sightline_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
@@ -104,6 +114,10 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         405: f"{request.url.path} does not take {request.method}. See /docs.",
     }.get(error.status_code, str(error.detail))
     return problem(kind, detail, dict(error.headers or {}))
+
+
+async def _on_disconnect(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _on_unexpected(_: Request, __: Exception) -> JSONResponse:

@@ -36,7 +36,7 @@ class DetectQuery(BaseModel):
         """`classes`, split at commas; None if it was not given."""
         if self.classes is None:
             return None
-        return [name.strip() for item in self.classes for name in item.split(",") if name.strip()]
+        return [name.strip() for item in self.classes for name in item.split(",")]
 
 
 class Box(BaseModel):

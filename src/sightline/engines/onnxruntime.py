@@ -57,7 +57,9 @@ class OnnxRuntimeEngine:
         )
         providers = _provider_chain(device, spec, self.max_batch, cache_dir)
         try:
-            model = with_preprocessing(onnx.load(path, load_external_data=False), spec)
+            model = onnx.load(path, load_external_data=False)
+            precision = _precision(model, device)
+            model = with_preprocessing(model, spec)
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers
             )
@@ -65,7 +67,7 @@ class OnnxRuntimeEngine:
             raise ModelError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         _require_used(self._session, provider, device)
         self.device = str(device)
-        self.precision = "fp16" if device.kind == "tensorrt" else "fp32"
+        self.precision = precision
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         try:
@@ -181,6 +183,16 @@ def _require_used(session: Any, provider: str, device: Device) -> None:
             f"device {device} could not be started: ONNX Runtime fell back to {used[0]}. "
             "Check that CUDA, cuDNN (and TensorRT) libraries match this onnxruntime-gpu."
         )
+
+
+def _precision(model: onnx.ModelProto, device: Device) -> str:
+    """What the weights are kept and multiplied in; TensorRT is told to use half precision."""
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return "int8"
+    if device.kind == "tensorrt":
+        return "fp16"
+    kinds = [weight.data_type for weight in model.graph.initializer if len(weight.dims) > 1]
+    return "fp16" if kinds and set(kinds) <= {TensorProto.FLOAT16} else "fp32"
 
 
 def _first_line(error: Exception) -> str:

@@ -5,8 +5,9 @@ Metadata and output shapes tell what they can; what a `model.toml` says wins.
 
 from __future__ import annotations
 
+import logging
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +20,8 @@ from sightline.types import Anchor, ColourOrder, FamilyName, ModelSpec, ResizeMo
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_log = logging.getLogger("sightline")
 
 _Positive = Annotated[int, Field(ge=1)]
 
@@ -71,12 +74,18 @@ def _resolve(name: str, graph: Graph, said: ModelToml) -> ModelSpec:
         raise ModelError(
             f"its outputs {outline} are not of the {family_name} form {form}"
         ) from None
+    if labels is None and classes is None:
+        _log.warning(
+            "%s neither names its classes nor tells how many: COCO's 80 are assumed. "
+            "Name its own in a model.toml beside it.",
+            name,
+        )
     labels = labels or default_labels(classes or len(COCO80))
     if classes is not None and classes != len(labels):
         raise ModelError(
             f"its outputs {outline} tell of {classes} classes, but {len(labels)} labels are named"
         )
-    fields = family.preprocessing(classes) | said.model_dump(exclude_none=True)
+    fields = family.preprocessing(outline) | said.model_dump(exclude_none=True)
     fields |= {"name": name, "family": family_name, "labels": labels, "input_size": size}
     fields.setdefault("stride", _stride(graph))
     return ModelSpec(dynamic=None in shape[2:], batch=shape[0], **fields)
@@ -117,8 +126,13 @@ def _labels(graph: Graph, said: ModelToml) -> tuple[str, ...] | None:
 
 
 def _stride(graph: Graph) -> int:
-    stride: Any = graph.metadata.get("stride", 32)
-    return max(stride) if isinstance(stride, list | tuple) else int(stride)
+    match graph.metadata.get("stride", 32):
+        case int(stride) if stride > 0:
+            return stride
+        case [int(), *_] | (int(), *_) as strides:
+            return max(strides)
+        case other:
+            raise ModelError(f"its metadata has stride {other!r}, not a number of pixels")
 
 
 def _read_toml(path: Path) -> ModelToml:

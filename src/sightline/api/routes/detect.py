@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from sightline.api.bodies import read_picture
 from sightline.api.negotiation import wants_jpeg
+from sightline.api.problems import CLIENT_GONE
 from sightline.api.schemas import DetectAnswer, DetectQuery, Problem
 from sightline.errors import BadOption
 from sightline.vision.draw import draw_detections, encode_jpeg
@@ -67,8 +70,9 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
     settings: Settings = request.app.state.settings
     _require_model(detector, query.model)
     picture = await read_picture(request, settings.max_upload_bytes)
-    drawn = wants_jpeg(request.headers.get("accept", ""))
-    future = detector.submit(
+    drawn = wants_jpeg(",".join(request.headers.getlist("accept")))
+    submit = partial(
+        detector.submit,
         picture,
         confidence=query.confidence,
         iou=query.iou,
@@ -77,9 +81,11 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
         max_wait=settings.max_wait,
         keep_image=drawn,
     )
+    # Not on the event loop: reading a header is quick, but not whatever a header may hold.
+    future = await anyio.to_thread.run_sync(submit)
     result = await _unless_gone(request, future)
     if result is None:
-        return Response(status_code=499)  # nobody reads it: the client hung up
+        return Response(status_code=CLIENT_GONE)
     if drawn:
         jpeg = detector.run_on_pool(lambda: _annotate(result))
         return Response(await asyncio.wrap_future(jpeg), media_type="image/jpeg")

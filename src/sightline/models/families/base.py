@@ -99,7 +99,7 @@ class Family(Protocol):
             ValueError: outputs of these shapes cannot be this family's.
         """
 
-    def preprocessing(self, classes: int | None) -> dict[str, Any]:
+    def preprocessing(self, outline: Outline) -> dict[str, Any]:
         """The `ModelSpec` fields in which networks of this family differ from the defaults."""
 
     def decode(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_COCO_CATEGORIES = 91
+_RF_DETR_OUTPUTS = {"dets", "labels"}
+_WITH_NO_OBJECT = 92  # the first DETR: softmax over COCO's 91 ids and "no object"
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB pixels 0..255
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
@@ -53,11 +54,13 @@ class Detr:
         if shapes[0][1] != shapes[1][1] or 4 not in {shape[2] for shape in shapes}:
             raise ValueError(self.form)
         logits = [shape[2] for shape in shapes if shape[2] != 4]
+        if _WITH_NO_OBJECT in logits:
+            raise ValueError(self.form + ", each class's logit its own (sigmoid, not softmax)")
         return logits[0] if logits else 4
 
-    def preprocessing(self, classes: int | None) -> dict[str, Any]:
+    def preprocessing(self, outline: Outline) -> dict[str, Any]:
         stretched: dict[str, Any] = {"resize": "stretch"}
-        if classes == _COCO_CATEGORIES:  # RF-DETR keeps COCO's ids and ImageNet's normalisation
+        if {output.name for output in outline.outputs} == _RF_DETR_OUTPUTS:
             stretched |= {"mean": _IMAGENET_MEAN, "std": _IMAGENET_STD}
         return stretched
 

@@ -41,8 +41,8 @@ class End2End:
             raise ValueError(self.form)
         return None
 
-    def preprocessing(self, classes: int | None) -> dict[str, Any]:
-        del classes
+    def preprocessing(self, outline: Outline) -> dict[str, Any]:
+        del outline
         return {}
 
     def decode(

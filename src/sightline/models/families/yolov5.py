@@ -57,8 +57,8 @@ class YoloV5:
     def classes(self, outline: Outline) -> int | None:
         return objectness_classes(outline, self.form)
 
-    def preprocessing(self, classes: int | None) -> dict[str, Any]:
-        del classes
+    def preprocessing(self, outline: Outline) -> dict[str, Any]:
+        del outline
         return {}
 
     def decode(

@@ -40,8 +40,8 @@ class YoloV8:
             raise ValueError(self.form)
         return None if sizes[0] is None else sizes[0] - 4
 
-    def preprocessing(self, classes: int | None) -> dict[str, Any]:
-        del classes
+    def preprocessing(self, outline: Outline) -> dict[str, Any]:
+        del outline
         return {}
 
     def decode(

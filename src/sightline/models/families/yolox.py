@@ -39,8 +39,8 @@ class Yolox:
     def classes(self, outline: Outline) -> int | None:
         return objectness_classes(outline, self.form)
 
-    def preprocessing(self, classes: int | None) -> dict[str, Any]:
-        del classes
+    def preprocessing(self, outline: Outline) -> dict[str, Any]:
+        del outline
         return {"anchor": "top-left", "colour": "bgr", "std": (1.0, 1.0, 1.0)}
 
     def decode(
