@@ -9,10 +9,10 @@ MODEL ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench format docs clean
+.PHONY: help serve test check bench bench-peers format docs clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(VENV)/base ## set up and serve: make serve MODEL=path/to/model.onnx [ARGS="--port 9000"]
 	$(BIN)/sightline serve $(if $(MODEL),--model "$(MODEL)") $(ARGS)
@@ -29,6 +29,9 @@ check: $(VENV)/dev ## format, lint, types, architecture
 bench: $(VENV)/dev ## measure engines and the service on this machine (MODEL=, IMAGE=)
 	$(BIN)/python benchmarks/bench.py $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
+bench-peers: $(VENV)/dev $(VENV)-peers/ready ## the same, next to a plain FastAPI + Ultralytics service (5 GB)
+	$(BIN)/python benchmarks/bench.py --peer-python $(VENV)-peers/bin/python $(ARGS)
+
 format: $(VENV)/dev ## rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
@@ -37,7 +40,7 @@ docs: $(VENV)/dev ## generate docs/reference from the code
 	$(BIN)/python docs/generate.py
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf $(VENV) $(VENV)-peers .mypy_cache .pytest_cache .ruff_cache .coverage*
 
 $(VENV)/python: # the interpreter alone
 	@test -n "$(PYTHON)" || { echo "Sightline needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …"; exit 1; }
@@ -46,6 +49,11 @@ $(VENV)/python: # the interpreter alone
 
 $(VENV)/base: $(VENV)/python pyproject.toml constraints.txt
 	$(PIP) --editable .
+	@touch $@
+
+$(VENV)-peers/ready: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install --quiet --requirement $<
 	@touch $@
 
 $(VENV)/dev: $(VENV)/base

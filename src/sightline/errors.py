@@ -27,7 +27,7 @@ from __future__ import annotations
 
 
 class SightlineError(Exception):
-    """Base of every error that Sightline raises on purpose."""
+    """Something failed inside. Base of every error that Sightline raises on purpose."""
 
 
 class ConfigError(SightlineError):

@@ -100,7 +100,7 @@ def test_public_names() -> None:
         assert getattr(sightline, name) is not None
     assert dir(sightline) == sorted(sightline.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
-        _ = sightline.nonsense  # type: ignore[attr-defined]
+        _ = sightline.nonsense
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

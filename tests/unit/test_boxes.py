@@ -14,13 +14,14 @@ def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
 
 
 def run(found: np.ndarray, scores: list[float], classes: list[int], **options: float) -> list[int]:
-    return nms(
+    kept = nms(
         found,
         np.array(scores, np.float32),
         np.array(classes, np.int64),
         options.get("iou", 0.5),
         int(options.get("most", 300)),
-    ).tolist()
+    )
+    return [int(index) for index in kept]
 
 
 def test_iou_of_known_boxes() -> None:

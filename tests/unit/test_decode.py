@@ -33,7 +33,7 @@ def assert_close(data: bytes, wanted: NDArray[Any], most: float = 6) -> None:
     assert np.abs(got - wanted).mean() < most
 
 
-LOSSLESS = {
+LOSSLESS: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("PNG", {}),
     "webp": ("WEBP", {"lossless": True}),
     "bmp": ("BMP", {}),
@@ -41,7 +41,7 @@ LOSSLESS = {
     "tiff-lzw": ("TIFF", {"compression": "tiff_lzw"}),
     "tiff-deflate": ("TIFF", {"compression": "tiff_adobe_deflate"}),
 }
-LOSSY = {
+LOSSY: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("JPEG", {"quality": 95}),
     "jpeg-progressive": ("JPEG", {"quality": 95, "progressive": True}),
     "jpeg-444": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -94,7 +94,7 @@ def test_sixteen_bit_grey_keeps_its_range() -> None:
 def test_what_is_transparent_becomes_white(kind: str) -> None:
     picture = RGB.convert("RGBA")
     picture.paste((0, 0, 0, 0), (0, 0, 24, 32))
-    options = {"lossless": True} if kind == "WEBP" else {}
+    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     got = rgb(pictures.encode(picture, kind, **options))
     assert (got[:, :24] == 255).all()
     assert (got[:, 24:] == SCENE[:, 24:]).all()
@@ -191,8 +191,6 @@ def test_a_png_whose_header_lies_is_refused(mode: str, factor: tuple[float, floa
     honest = pictures.encode(picture, "PNG")
     assert decode(honest, LIMIT).shape == (height, width, 3)
     claimed = round(width * factor[0]), round(height * factor[1])
-    if factor == (2, 0.5) and mode == "1":
-        return  # 12 bytes a row against 24 + 1: as many bytes, and a picture like any other
     with pytest.raises(errors.BrokenImage):
         decode(pictures.relabelled_png(honest, *claimed), LIMIT)
 

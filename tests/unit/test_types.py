@@ -24,7 +24,7 @@ def test_iterates_as_detections() -> None:
     found = make()
     assert len(found) == 2
     first = next(iter(found))
-    assert first == Detection("dog", 1, pytest.approx(0.9), (1.0, 2.0, 30.0, 40.0))
+    assert first == Detection("dog", 1, float(np.float32(0.9)), (1.0, 2.0, 30.0, 40.0))
 
 
 def test_to_dicts_has_the_api_form() -> None:

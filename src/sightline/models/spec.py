@@ -129,8 +129,8 @@ def _stride(graph: Graph) -> int:
     match graph.metadata.get("stride", 32):
         case int(stride) if stride > 0:
             return stride
-        case [int(), *_] | (int(), *_) as strides:
-            return max(strides)
+        case list() | tuple() as strides if strides and all(type(s) is int for s in strides):
+            return int(max(strides))
         case other:
             raise ModelError(f"its metadata has stride {other!r}, not a number of pixels")
 
