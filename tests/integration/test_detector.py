@@ -237,13 +237,24 @@ def test_a_queued_array_is_the_detectors_own(fake: Detector) -> None:
     assert scores == pytest.approx([value / 255 for value in range(10, 250, 10)])
 
 
-def test_predicted_wait_counts_batches_once(fake: Detector) -> None:
-    """Four images a call of 0.4 s are 0.1 s a picture."""
-    pause = threading.Event()
-    fake._engine.before_infer = lambda _images: pause.wait(0.05)  # type: ignore[attr-defined]
-    for future in [fake.submit(shade(200)) for _ in range(100)]:
-        future.result(10)
-    assert fake._pipeline._pace.seconds(100) < 100 * 0.05 / 2
+def test_predicted_wait_counts_a_batch_once(
+    fake: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four images in one call: each is a quarter of it, not the whole."""
+    noted: list[float] = []
+    monkeypatch.setattr(
+        fake._pipeline._pace, "note", lambda _vision, inference: noted.append(inference)
+    )
+    gate = Gate(fake)
+    first = fake.submit(shade(200))
+    assert gate.reached.wait(10)
+    futures = [fake.submit(shade(200)) for _ in range(4)]
+    wait_for_decoded(fake, 4)
+    gate.open.set()
+    first.result(10)
+    calls = {future.result(10).timing.inference_ms for future in futures}
+    assert gate.batches == [1, 4]
+    assert noted[1:] == pytest.approx([calls.pop() / 4000] * 4)
 
 
 def test_a_full_queue_refuses_with_a_time_and_loses_nothing() -> None:
