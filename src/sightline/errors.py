@@ -10,6 +10,8 @@ The branch says who can put it right, the message says what was wrong and what t
     │   ├── BodyTooLarge         … more bytes than are allowed
     │   ├── WrongFileCount       … no file, or more than one
     │   ├── BadOption            … an option out of its range, an unknown class or model
+    │   ├── KeyWrong             … a key that is missing or not the right one
+    │   ├── NotAllowed           … something that nobody, or not this client, may do
     │   └── ImageError           … the picture itself
     │       ├── EmptyImage           no bytes at all
     │       ├── UnsupportedImage     not a picture type that is read
@@ -63,6 +65,14 @@ class WrongFileCount(RequestError):
 
 class BadOption(RequestError):
     """An option out of its range, or a class or model that the server does not know."""
+
+
+class KeyWrong(RequestError):
+    """A key is needed, and it is missing or not the right one."""
+
+
+class NotAllowed(RequestError):
+    """Nobody may do this here, or not this client."""
 
 
 class ImageError(RequestError):

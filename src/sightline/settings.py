@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -67,6 +67,23 @@ class Settings(BaseSettings):
         default=Path("~/.sightline"),
         description="Folder for what the service keeps between starts (TensorRT engine cache).",
     )
+    admin_key: SecretStr | None = Field(
+        default=None, description="Key for PUT and DELETE /models; without one nobody may."
+    )
+    models_folder: Path | None = Field(
+        default=None, description="Folder whose models PUT /models may load; none if not set."
+    )
+    max_models_mb: float | None = Field(
+        default=None,
+        gt=0,
+        description="Most MB of weights that stay loaded; the least recently used give way.",
+    )
+    canary_interval: float = Field(
+        default=60,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds between checks that each model still answers as at its start.",
+    )
     max_upload_mb: float = Field(
         default=10, gt=0, allow_inf_nan=False, description="Largest accepted picture file, in MB."
     )
@@ -92,6 +109,10 @@ class Settings(BaseSettings):
     @property
     def cache_dir(self) -> Path:
         return self.data_dir.expanduser() / "engines"
+
+    @property
+    def state_file(self) -> Path:
+        return self.data_dir.expanduser() / "models.json"
 
     @classmethod
     def settings_customise_sources(

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ import uvicorn
 from sightline import Detector
 from sightline.api.app import create_app
 from sightline.api.protocol import ProblemProtocol
+from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
+from sightline.wiring import check_source, open_repository
 
 
 @dataclass
@@ -26,16 +29,27 @@ class Live:
 
     url: str
     port: int
-    detector: Detector
+    repository: Repository
     settings: Settings
+
+    @property
+    def detector(self) -> Detector:
+        """The default model's."""
+        served = self.repository.entries()[0].served
+        assert served is not None
+        return served.detector
 
 
 @contextmanager
 def live(**options: object) -> Iterator[Live]:
-    settings = load_settings(engine="fake", **options)
-    detector = Detector(engine="fake", max_pixels=settings.max_pixels, max_queue=settings.max_queue)
+    with tempfile.TemporaryDirectory() as data:
+        yield from _live(load_settings(**({"engine": "fake", "data_dir": data} | options)))
+
+
+def _live(settings: Settings) -> Iterator[Live]:
+    repository = open_repository(settings)
     config = uvicorn.Config(
-        create_app(settings, lambda: detector),
+        create_app(settings, lambda: repository, lambda source: check_source(settings, source)),
         http=ProblemProtocol,
         port=0,
         log_level="critical",
@@ -54,7 +68,7 @@ def live(**options: object) -> Iterator[Live]:
     try:
         assert started.wait(20)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Live(f"http://127.0.0.1:{port}", port, detector, settings)
+        yield Live(f"http://127.0.0.1:{port}", port, repository, settings)
     finally:
         server.should_exit = True
         thread.join(20)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from fastapi_offline import FastAPIOffline
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import MutableHeaders, State
 
 from sightline import __version__
 from sightline.api import problems
-from sightline.api.routes import detect, health
+from sightline.api.headers import DEVICE_HEADER, device_header
+from sightline.api.routes import detect, health, models
+from sightline.serving.canary import Canary, known_picture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from sightline.serving.detector import Detector
+    from sightline.serving.repository import Repository
     from sightline.settings import Settings
 
 DESCRIPTION = """
@@ -29,21 +31,31 @@ an annotated picture. Every error is an
 """
 
 
-def create_app(settings: Settings, open_detector: Callable[[], Detector]) -> FastAPI:
+def create_app(
+    settings: Settings,
+    open_repository: Callable[[], Repository],
+    check_source: Callable[[str], None],
+) -> FastAPI:
     """The service's application.
 
     Args:
         settings: limits and defaults.
-        open_detector: called when the server starts; the detector is closed when it stops.
+        open_repository: called when the server starts; the repository is closed when it stops.
+        check_source: raises if a source may not be loaded over HTTP.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.detector = await anyio.to_thread.run_sync(open_detector)
+        repository = await anyio.to_thread.run_sync(open_repository)
+        app.state.repository = repository
+        canary = await anyio.to_thread.run_sync(
+            Canary, repository, known_picture(), settings.canary_interval
+        )
         try:
             yield
         finally:
-            await anyio.to_thread.run_sync(app.state.detector.close)
+            await anyio.to_thread.run_sync(canary.close)
+            await anyio.to_thread.run_sync(repository.close)
 
     app: FastAPI = FastAPIOffline(
         title="Sightline",
@@ -53,7 +65,9 @@ def create_app(settings: Settings, open_detector: Callable[[], Detector]) -> Fas
         redoc_url=None,
     )
     app.state.settings = settings
+    app.state.check_source = check_source
     app.include_router(detect.router)
+    app.include_router(models.router)
     app.include_router(health.router)
     app.add_middleware(DeviceHeader, state=app.state)
     problems.install(app)
@@ -61,19 +75,23 @@ def create_app(settings: Settings, open_detector: Callable[[], Detector]) -> Fas
 
 
 class DeviceHeader:
-    """Says in each answer what really ran: `X-Sightline-Device: cpu; engine=…; precision=…`."""
+    """Says in each answer what really runs: `X-Sightline-Device: cpu; engine=…; precision=…`.
 
-    def __init__(self, app: ASGIApp, state: object) -> None:
+    Of the model that answered, where one did; else of the default.
+    """
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
         self._app = app
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_header(message: Message) -> None:
             if message["type"] == "http.response.start":
-                detector: Detector = self._state.detector  # type: ignore[attr-defined]
-                MutableHeaders(scope=message)["X-Sightline-Device"] = (
-                    f"{detector.device}; engine={detector.engine}; precision={detector.precision}"
-                )
+                headers = MutableHeaders(scope=message)
+                repository: Repository = self._state.repository
+                served = repository.entries()[0].served
+                if DEVICE_HEADER not in headers and served is not None:
+                    headers[DEVICE_HEADER] = device_header(served.detector)
             await send(message)
 
         await self._app(scope, receive, send_with_header if scope["type"] == "http" else send)

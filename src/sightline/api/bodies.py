@@ -52,6 +52,20 @@ async def read_picture(request: Request, max_bytes: int) -> bytes:
     return reader.finish()
 
 
+async def read_bytes(request: Request, max_bytes: int) -> bytes:
+    """A small body, whole.
+
+    Raises:
+        BodyTooLarge: more than `max_bytes`.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise BodyTooLarge(max_bytes)
+    return bytes(body)
+
+
 class _RawReader:
     """The body is the picture (whatever it calls itself: the first bytes decide)."""
 

@@ -36,6 +36,9 @@ KINDS: dict[type[Exception], Kind] = {
     errors.BodyTooLarge: Kind(413, "upload-too-large", "The upload has too many bytes"),
     errors.WrongFileCount: Kind(422, "wrong-file-count", "Exactly one picture is needed"),
     errors.BadOption: Kind(422, "bad-option", "An option is not acceptable"),
+    errors.KeyWrong: Kind(401, "key-wrong", "A key is needed"),
+    errors.NotAllowed: Kind(403, "not-allowed", "Not allowed"),
+    errors.ConfigError: Kind(422, "model-unusable", "The model cannot be loaded"),
     errors.EmptyImage: Kind(422, "empty-image", "The picture is empty"),
     errors.UnsupportedImage: Kind(415, "unsupported-image", "Not a picture type that is read"),
     errors.BrokenImage: Kind(422, "broken-image", "The picture is damaged"),
@@ -85,6 +88,8 @@ async def _on_sightline_error(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, errors.Overloaded):
         retry = error.retry_after
         return problem(kind, str(error), {"Retry-After": str(retry)}, retry_after=retry)
+    if kind.status == HTTPStatus.UNAUTHORIZED:
+        return problem(kind, str(error), {"WWW-Authenticate": "Bearer"})
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         raise error  # its cause belongs into the log; the client gets _on_unexpected's words
     return problem(kind, str(error))

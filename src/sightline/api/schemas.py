@@ -81,6 +81,7 @@ class DetectAnswer(BaseModel):
         json_schema_extra={
             "example": {
                 "model": "yolox-tiny",
+                "digest": "sha256:427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7",
                 "image": {"width": 1280, "height": 720},
                 "count": 1,
                 "detections": [
@@ -105,6 +106,7 @@ class DetectAnswer(BaseModel):
     )
 
     model: str
+    digest: str = Field(description="of the weights that answered")
     image: ImageSize
     count: int
     detections: list[DetectionOut]
@@ -118,6 +120,8 @@ class Health(BaseModel):
 
     status: Literal["ok"]
     model: str
+    digest: str
+    models: list[str] = Field(description="all names that `?model=` takes")
     family: str
     classes: int
     device: str
@@ -125,6 +129,39 @@ class Health(BaseModel):
     precision: str
     gpu_available: bool
     version: str
+
+
+class ModelSource(BaseModel):
+    """Where a model comes from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="A path inside SIGHTLINE_MODELS_FOLDER, or an address.",
+    )
+
+
+class ModelOut(BaseModel):
+    """A model, and what it runs on while it is loaded."""
+
+    name: str
+    default: bool
+    loaded: bool
+    digest: str | None = None
+    family: str | None = None
+    labels: list[str] | None = None
+    input_size: tuple[int, int] | None = Field(default=None, description="height, width")
+    device: str | None = None
+    engine: str | None = None
+    precision: str | None = None
+
+
+class ModelList(BaseModel):
+    """All models, the default first."""
+
+    models: list[ModelOut]
 
 
 class Live(BaseModel):

@@ -76,16 +76,17 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
     from sightline.api.app import create_app
     from sightline.api.protocol import ProblemProtocol
-    from sightline.wiring import open_detector
+    from sightline.wiring import check_source, open_repository
 
     # uvicorn drains on SIGTERM and then raises the signal again; for a service that was asked
     # to stop, having stopped is success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
-    detector = open_detector(settings)
-    _announce(detector, settings.host, listener.getsockname()[1])
+    repository = open_repository(settings)
+    with repository.lease() as detector:
+        _announce(detector, settings.host, listener.getsockname()[1])
     config = uvicorn.Config(
-        create_app(settings, lambda: detector),
+        create_app(settings, lambda: repository, lambda source: check_source(settings, source)),
         http=ProblemProtocol,
         log_level="info",
         timeout_graceful_shutdown=_DRAIN_SECONDS,

@@ -13,6 +13,7 @@ import numpy as np
 
 from sightline.engines.base import open_engine
 from sightline.errors import BrokenImage, ConfigError, InferenceError, ModelError, Overloaded
+from sightline.models.digest import digest, weight_files
 from sightline.models.spec import read_spec
 from sightline.serving.job import Job, LaneName, Result
 from sightline.serving.options import make_options
@@ -48,6 +49,7 @@ class Detector:
         self,
         model: str | os.PathLike[str] | None = None,
         *,
+        name: str | None = None,
         engine: EngineName = "auto",
         device: str = "auto",
         confidence: float = 0.5,
@@ -59,6 +61,7 @@ class Detector:
 
         Args:
             model: path to an `.onnx` or OpenVINO `.xml` file; only engine `fake` needs none.
+            name: what the model is called in answers; the file's name if None.
             engine: `auto`, `openvino`, `onnxruntime` or `fake`.
             device: `auto`, `cpu`, `gpu`, `cuda`, `tensorrt`, with an index if need be: `cuda:1`.
             confidence: lowest confidence reported where a call does not say, 0..1.
@@ -71,6 +74,12 @@ class Detector:
             ModelError: the file is missing, unreadable, or no detector.
         """
         self.spec, path = _locate(model, engine)
+        if name is not None:
+            self.spec = replace(self.spec, name=name)
+        self.digest, self.weight_bytes = "fake", 0
+        if engine != "fake":
+            self.digest = digest(path)
+            self.weight_bytes = sum(file.stat().st_size for file in weight_files(path))
         self.confidence = make_options(self.spec, confidence, None, None, 1).confidence
         self._max_pixels = max_pixels
         self._engine = open_engine(

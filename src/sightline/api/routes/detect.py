@@ -11,10 +11,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from sightline.api.bodies import read_picture
+from sightline.api.headers import answer_headers
 from sightline.api.negotiation import wants_jpeg
 from sightline.api.problems import CLIENT_GONE
 from sightline.api.schemas import DetectAnswer, DetectQuery, Problem
-from sightline.errors import BadOption
 from sightline.vision.draw import draw_detections, encode_jpeg
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sightline.serving.detector import Detector
     from sightline.serving.job import Result
+    from sightline.serving.repository import Repository
     from sightline.settings import Settings
 
 router = APIRouter(tags=["detect"])
@@ -66,35 +67,42 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     openapi_extra=_BODY,
 )
 async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
-    detector: Detector = request.app.state.detector
+    repository: Repository = request.app.state.repository
     settings: Settings = request.app.state.settings
-    _require_model(detector, query.model)
     picture = await read_picture(request, settings.max_upload_bytes)
     drawn = wants_jpeg(",".join(request.headers.getlist("accept")))
-    submit = partial(
-        detector.submit,
+    # Leasing may load a model, and reading a header is quick, but not whatever a header may
+    # hold: neither is for the event loop.
+    lease = repository.lease(query.model)
+    detector = await anyio.to_thread.run_sync(lease.__enter__)
+    try:
+        future = await anyio.to_thread.run_sync(
+            partial(_submit, detector, picture, query, settings.max_wait, drawn)
+        )
+        result = await _unless_gone(request, future)
+        if result is None:
+            return Response(status_code=CLIENT_GONE)
+        headers = answer_headers(detector)
+        if drawn:
+            jpeg = detector.run_on_pool(lambda: _annotate(result))
+            return Response(await asyncio.wrap_future(jpeg), 200, headers, "image/jpeg")
+        return JSONResponse(_answer(detector, result), 200, headers)
+    finally:
+        lease.__exit__(None, None, None)
+
+
+def _submit(
+    detector: Detector, picture: bytes, query: DetectQuery, max_wait: float, keep_image: bool
+) -> Future[Result]:
+    return detector.submit(
         picture,
         confidence=query.confidence,
         iou=query.iou,
         classes=query.class_names(),
         max_detections=query.max_detections,
-        max_wait=settings.max_wait,
-        keep_image=drawn,
+        max_wait=max_wait,
+        keep_image=keep_image,
     )
-    # Not on the event loop: reading a header is quick, but not whatever a header may hold.
-    future = await anyio.to_thread.run_sync(submit)
-    result = await _unless_gone(request, future)
-    if result is None:
-        return Response(status_code=CLIENT_GONE)
-    if drawn:
-        jpeg = detector.run_on_pool(lambda: _annotate(result))
-        return Response(await asyncio.wrap_future(jpeg), media_type="image/jpeg")
-    return JSONResponse(_answer(detector.spec.name, result))
-
-
-def _require_model(detector: Detector, name: str | None) -> None:
-    if name is not None and name != detector.spec.name:
-        raise BadOption(f"There is no model '{name[:80]}' here; there is: {detector.spec.name}.")
 
 
 async def _unless_gone(request: Request, future: Future[Result]) -> Result | None:
@@ -122,11 +130,12 @@ def _annotate(result: Result) -> bytes:
     return encode_jpeg(draw_detections(result.image, result.detections))
 
 
-def _answer(model: str, result: Result) -> dict[str, Any]:
+def _answer(detector: Detector, result: Result) -> dict[str, Any]:
     found, timing = result.detections, result.timing
     inference_ms = round(timing.inference_ms, 2)
     return {
-        "model": model,
+        "model": detector.spec.name,
+        "digest": detector.digest,
         "image": {"width": found.width, "height": found.height},
         "count": len(found),
         "detections": found.to_dicts(),

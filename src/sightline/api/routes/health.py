@@ -11,10 +11,9 @@ from sightline import __version__
 from sightline.api.schemas import Health, Live, Problem
 from sightline.engines.devices import gpu_available
 from sightline.errors import DetectorClosed
-from sightline.serving.batcher import DIED
 
 if TYPE_CHECKING:
-    from sightline.serving.detector import Detector
+    from sightline.serving.repository import Repository
 
 router = APIRouter(tags=["health"])
 
@@ -25,18 +24,21 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {
 
 @router.get("/health", summary="What serves, and on what", responses=_NOT_READY)
 def health(request: Request) -> Health:
-    detector = _serving(request)
-    return Health(
-        status="ok",
-        model=detector.spec.name,
-        family=detector.spec.family,
-        classes=len(detector.spec.labels),
-        device=detector.device,
-        engine=detector.engine,
-        precision=detector.precision,
-        gpu_available=_gpu_available(),
-        version=__version__,
-    )
+    repository = _ready_repository(request)
+    with repository.lease() as detector:
+        return Health(
+            status="ok",
+            model=detector.spec.name,
+            digest=detector.digest,
+            models=[entry.name for entry in repository.entries()],
+            family=detector.spec.family,
+            classes=len(detector.spec.labels),
+            device=detector.device,
+            engine=detector.engine,
+            precision=detector.precision,
+            gpu_available=_gpu_available(),
+            version=__version__,
+        )
 
 
 @router.get("/health/live", summary="The process answers")
@@ -46,15 +48,15 @@ async def live() -> Live:
 
 @router.get("/health/ready", summary="It can serve a picture now", responses=_NOT_READY)
 async def ready(request: Request) -> Live:
-    _serving(request)
+    _ready_repository(request)
     return Live(status="ok")
 
 
-def _serving(request: Request) -> Detector:
-    detector: Detector = request.app.state.detector
-    if not detector.alive:
-        raise DetectorClosed(DIED)
-    return detector
+def _ready_repository(request: Request) -> Repository:
+    repository: Repository = request.app.state.repository
+    if troubles := repository.troubles():
+        raise DetectorClosed(f"{'; '.join(troubles)}. Restart the service; its log has more.")
+    return repository
 
 
 @cache

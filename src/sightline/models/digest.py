@@ -1,0 +1,24 @@
+"""Which weights exactly: a digest of a model's files."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The file at `path`, and the weights beside it where the format keeps them apart."""
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+
+
+def digest(path: Path) -> str:
+    """`sha256:` and the hexadecimal digest of the model's files, in order."""
+    checksum = hashlib.sha256()
+    for file in weight_files(path):
+        with file.open("rb") as stream:
+            while block := stream.read(2**20):
+                checksum.update(block)
+    return f"sha256:{checksum.hexdigest()}"

@@ -1,0 +1,122 @@
+"""A canary: each loaded model answers a known picture from time to time.
+
+It goes the way of every picture (lane, decoder, engine). A network that no longer sees what it saw
+when it was loaded turns the service not ready, before users find out.
+"""
+
+from __future__ import annotations
+
+import logging
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from sightline.errors import Overloaded, SightlineError
+from sightline.vision.boxes import iou
+from sightline.vision.draw import encode_jpeg
+
+if TYPE_CHECKING:
+    from sightline.serving.repository import Repository, Served
+    from sightline.types import Detections
+
+_log = logging.getLogger("sightline")
+
+_CONFIDENCE = 0.05  # low, so that a model shows something of a scene it was not trained for
+_MOST = 20
+_PATIENCE = 60.0  # seconds that its answer may take
+
+
+def known_picture() -> bytes:
+    """A picture with shapes, edges and colours, the same on every machine and in every version."""
+    y, x = np.mgrid[:480, :640].astype(np.float32)
+    waves = np.stack([np.sin(x / 23 + c) * np.cos(y / (31 + 7 * c)) for c in range(3)], axis=-1)
+    image = (127 + 90 * waves).astype(np.uint8)
+    for i, (left, top) in enumerate(((40, 60), (250, 140), (430, 250))):
+        colour = ((40, 60, 210), (60, 180, 70), (210, 120, 40))[i]
+        cv2.rectangle(image, (left, top), (left + 150, top + 170), colour, cv2.FILLED)
+        cv2.circle(image, (left + 75, top + 60), 40, (240, 240, 240), cv2.FILLED)
+    return encode_jpeg(image)
+
+
+class Canary:
+    """Asks each model in a repository, every `interval` seconds, on a thread of its own."""
+
+    def __init__(self, repository: Repository, picture: bytes, interval: float) -> None:
+        """Ask once, to have first answers, and start the thread.
+
+        Args:
+            repository: whose loaded models are asked.
+            picture: a compressed picture, always the same.
+            interval: seconds between rounds.
+        """
+        self._repository = repository
+        self._picture = picture
+        self._interval = interval
+        self._stop = Event()
+        # A model's own first answer is what it is held to, by its weights' digest.
+        self._first: dict[str, Detections] = {}
+        self.check()
+        self._thread = Thread(target=self._run, name="sightline-canary", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """One round over all loaded models."""
+        for entry in self._repository.entries():
+            served = entry.served
+            if served is not None and served.detector.alive:
+                self._ask(served)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            self.check()
+
+    def _ask(self, served: Served) -> None:
+        detector = served.detector
+        try:
+            future = detector.submit(
+                self._picture, confidence=_CONFIDENCE, max_detections=_MOST, lane="batch"
+            )
+            answer = future.result(_PATIENCE).detections
+        except Overloaded:
+            return  # too busy for canaries is not blind
+        except TimeoutError:
+            served.trouble = f"its canary got no answer within {_PATIENCE:g} s"
+            return
+        except SightlineError as error:
+            if detector.alive:
+                served.trouble = f"its canary failed: {error}"
+            return
+        first = self._first.setdefault(detector.digest, answer)
+        trouble = difference(first, answer)
+        if trouble and not served.trouble:
+            _log.error("%s changed its mind: %s", detector.spec.name, trouble)
+        served.trouble = trouble
+
+
+def difference(first: Detections, now: Detections) -> str | None:
+    """What is wrong with `now`, or None if it agrees with `first`.
+
+    They agree if each of the first's clearer objects (confidence 0.15 and more) is there again:
+    same class, IoU of at least 0.7, confidence within 0.1. That leaves room for another batch
+    size or thread count, and none for a network that sees nothing or something else.
+    """
+    clear = [found for found in first if found.confidence >= 3 * _CONFIDENCE]
+    if clear and not len(now):
+        return f"it sees nothing where it saw {len(clear)} objects when it was loaded"
+    for wanted in clear:
+        overlaps = iou(np.array(wanted.bbox), now.boxes)
+        alike = (
+            (overlaps >= 0.7)
+            & (now.class_id == wanted.class_id)
+            & (np.abs(now.confidence - wanted.confidence) <= 0.1)
+        )
+        if not alike.any():
+            return f"it no longer sees the {wanted.label} that it saw when it was loaded"
+    return None

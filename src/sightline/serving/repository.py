@@ -1,0 +1,270 @@
+"""Several models in one service: picked by name, swapped and unloaded while they serve."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock, RLock, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sightline.errors import BadOption, ConfigError, DetectorClosed, NotAllowed
+
+if TYPE_CHECKING:
+    from sightline.serving.detector import Detector
+
+_log = logging.getLogger("sightline")
+
+OpenModel: TypeAlias = "Callable[[str, str | None], Detector]"
+"""(name, source) -> a detector, loaded and warm, that calls itself `name`."""
+
+
+@dataclass(slots=True, eq=False)
+class Served:
+    """One loaded version of a model. Closed once it is retired and nobody uses it any more.
+
+    Attributes:
+        detector: answers for it.
+        leases: how many requests use it now.
+        retired: a newer version has taken its place, or it was unloaded.
+        trouble: what the canary found wrong with it, or None.
+    """
+
+    detector: Detector
+    leases: int = 0
+    retired: bool = False
+    trouble: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A model under its name: where it comes from, and its loaded version if there is one."""
+
+    name: str
+    source: str | None
+    served: Served | None = None
+    last_used: float = field(default_factory=monotonic)
+
+
+class Repository:
+    """Models by name. Safe from many threads.
+
+    A swap loads and warms the new version first; requests under way finish on the old one. What
+    was loaded by `load` is written to a state file and there again after a restart.
+    """
+
+    def __init__(
+        self,
+        open_model: OpenModel,
+        name: str,
+        source: str | None,
+        *,
+        state_file: Path | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        """Load the default model, then those that the state file names.
+
+        Args:
+            open_model: loads and warms a model.
+            name: the default model, used by requests that name none.
+            source: what `open_model` opens for it.
+            state_file: where loaded models are remembered; None to forget them.
+            max_bytes: of weights that stay loaded; the least recently used are unloaded beyond
+                it, and loaded again when they are asked for. None for no limit.
+
+        Raises:
+            ConfigError: the default model cannot be loaded.
+        """
+        self._open = open_model
+        self._state_file = state_file
+        self._max_bytes = max_bytes
+        self._lock = RLock()
+        self._loading = Lock()  # one at a time: two versions at once are memory enough
+        self._closed = False
+        self.default = name
+        self._base = {"name": name, "source": source}
+        self._entries: dict[str, Entry] = {}
+        remembered = self._remembered()
+        self._load_default(remembered.pop(name, source))
+        for other, other_source in remembered.items():  # loaded when they are first asked for
+            self._entries[other] = Entry(other, other_source)
+
+    def load(self, name: str, source: str) -> Entry:
+        """Load `source` and serve it as `name`, in place of what was there.
+
+        Raises:
+            ConfigError: it cannot be loaded; what was there serves on.
+        """
+        entry = Entry(name, source)
+        with self._loading:
+            self._serve(entry)
+        self._remember()
+        return entry
+
+    def remove(self, name: str) -> None:
+        """Unload a model and forget it; requests under way finish.
+
+        Raises:
+            BadOption: there is no such model.
+            NotAllowed: it is the default.
+        """
+        if name == self.default:
+            raise NotAllowed(f"'{name}' is the default model. Put another in its place instead.")
+        with self._lock:
+            entry = self._entry(name)
+            del self._entries[name]
+            self._retire(entry)
+        self._remember()
+
+    @contextmanager
+    def lease(self, name: str | None = None) -> Iterator[Detector]:
+        """A model's detector for the time of one request; it is not closed meanwhile.
+
+        Raises:
+            BadOption: there is no such model.
+            ConfigError: it had been unloaded and cannot be loaded again.
+        """
+        served = self._acquire(name or self.default)
+        try:
+            yield served.detector
+        finally:
+            self._release(served)
+
+    def entries(self) -> list[Entry]:
+        """All models, the default first."""
+        with self._lock:
+            return sorted(self._entries.values(), key=lambda entry: entry.name != self.default)
+
+    def troubles(self) -> list[str]:
+        """Why it is not ready: dead workers, and what the canary found. Empty if all is well."""
+        found = []
+        for entry in self.entries():
+            served = entry.served
+            if served is None:
+                continue
+            if not served.detector.alive:
+                found.append(f"{entry.name}: its inference worker died")
+            elif served.trouble:
+                found.append(f"{entry.name}: {served.trouble}")
+        return found
+
+    def close(self) -> None:
+        """Close every model."""
+        with self._lock:
+            self._closed = True
+            entries = list(self._entries.values())
+        for entry in entries:
+            if entry.served is not None:
+                entry.served.detector.close()
+
+    def _acquire(self, name: str) -> Served:
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise DetectorClosed("The service is stopping.")
+                entry = self._entry(name)
+                entry.last_used = monotonic()
+                if entry.served is not None:
+                    entry.served.leases += 1
+                    return entry.served
+            self._load_again(entry)
+
+    def _release(self, served: Served) -> None:
+        with self._lock:
+            served.leases -= 1
+            self._close_if_done(served)
+
+    def _entry(self, name: str) -> Entry:
+        entry = self._entries.get(name)
+        if entry is None:
+            known = ", ".join(self._entries)
+            raise BadOption(f"There is no model '{name[:80]}' here; there is: {known}.")
+        return entry
+
+    def _load_default(self, chosen: str | None) -> None:
+        source = self._base["source"]
+        try:
+            self._serve(Entry(self.default, chosen))
+        except ConfigError as error:
+            if chosen == source:
+                raise
+            _log.warning("%s, chosen while it ran, is gone: %s", chosen, error)
+            self._serve(Entry(self.default, source))
+
+    def _load_again(self, entry: Entry) -> None:
+        """Load a model that was unloaded, unless another thread did, or it was replaced."""
+        with self._loading:
+            with self._lock:
+                wanted = self._entries.get(entry.name) is entry and entry.served is None
+            if wanted:
+                self._serve(entry)
+
+    def _serve(self, entry: Entry) -> None:
+        """Load `entry` and put it in its name's place."""
+        detector = self._open(entry.name, entry.source)
+        with self._lock:
+            old = self._entries.get(entry.name)
+            entry.served = Served(detector)
+            self._entries[entry.name] = entry
+            if old is not None and old is not entry:
+                self._retire(old)
+            self._unload_beyond_budget(entry)
+
+    def _unload_beyond_budget(self, newest: Entry) -> None:
+        if self._max_bytes is None:
+            return
+        loaded = [entry for entry in self._entries.values() if entry.served is not None]
+        total = sum(_weight(entry) for entry in loaded)
+        for entry in sorted(loaded, key=lambda entry: entry.last_used):
+            if total <= self._max_bytes:
+                return
+            if entry is not newest:
+                total -= _weight(entry)
+                self._retire(entry)
+
+    def _retire(self, entry: Entry) -> None:
+        served, entry.served = entry.served, None
+        if served is not None:
+            served.retired = True
+            self._close_if_done(served)
+
+    def _close_if_done(self, served: Served) -> None:
+        if served.retired and served.leases == 0:
+            # Closing waits for threads; whoever let go last may be the event loop.
+            Thread(target=served.detector.close, name="sightline-retire").start()
+
+    def _remembered(self) -> dict[str, str | None]:
+        """Sources by name from the state file; another default on the command line wins."""
+        if self._state_file is None or not self._state_file.is_file():
+            return {}
+        try:
+            state = json.loads(self._state_file.read_text("utf-8"))
+            models = dict(state["models"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{self._state_file} is damaged ({error}); remove it") from error
+        if state.get("default") != self._base:
+            models.pop(self._base["name"], None)
+        return models
+
+    def _remember(self) -> None:
+        if self._state_file is None:
+            return
+        with self._lock:
+            models = {entry.name: entry.source for entry in self._entries.values()}
+            state: dict[str, Any] = {"default": self._base, "models": models}
+            self._state_file.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._state_file.with_suffix(".tmp")
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(state, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._state_file)
+
+
+def _weight(entry: Entry) -> int:
+    return 0 if entry.served is None else entry.served.detector.weight_bytes
