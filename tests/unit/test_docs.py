@@ -77,6 +77,7 @@ def test_the_curl_example_answers_what_it_says(example: Path) -> None:
         assert found["bbox"] == pytest.approx(said["bbox"], abs=0.5)
         assert found["confidence"] == pytest.approx(said["confidence"], abs=0.005)
     assert answer["image"] == shown["image"]
+    assert answer["digest"] == shown["digest"]
 
 
 def test_the_command_line_example_works(example: Path) -> None:
