@@ -43,28 +43,15 @@ def create_app(
         open_repository: called when the server starts; the repository is closed when it stops.
         check_source: raises if a source may not be loaded over HTTP.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        repository = await anyio.to_thread.run_sync(open_repository)
-        app.state.repository = repository
-        canary = await anyio.to_thread.run_sync(
-            Canary, repository, known_picture(), settings.canary_interval
-        )
-        try:
-            yield
-        finally:
-            await anyio.to_thread.run_sync(canary.close)
-            await anyio.to_thread.run_sync(repository.close)
-
     app: FastAPI = FastAPIOffline(
         title="Sightline",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=_lifespan,
         redoc_url=None,
     )
     app.state.settings = settings
+    app.state.open_repository = open_repository
     app.state.check_source = check_source
     app.include_router(detect.router)
     app.include_router(models.router)
@@ -72,6 +59,20 @@ def create_app(
     app.add_middleware(DeviceHeader, state=app.state)
     problems.install(app)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    repository: Repository = await anyio.to_thread.run_sync(app.state.open_repository)
+    app.state.repository = repository
+    canary = await anyio.to_thread.run_sync(
+        Canary, repository, known_picture(), app.state.settings.canary_interval
+    )
+    try:
+        yield
+    finally:
+        await anyio.to_thread.run_sync(canary.close)
+        await anyio.to_thread.run_sync(repository.close)
 
 
 class DeviceHeader:

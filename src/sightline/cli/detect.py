@@ -28,6 +28,22 @@ _PICTURE_SUFFIXES = frozenset(
 _AHEAD = 8  # pictures read while earlier ones are worked on: bounds memory in a folder of any size
 
 
+Sources = Annotated[
+    list[str], typer.Argument(help="Pictures: files, folders, globs, http(s) addresses.")
+]
+Iou = Annotated[
+    float | None, typer.Option(help="Boxes of a class overlapping more are one object, 0..1.")
+]
+Classes = Annotated[str | None, typer.Option(help="Labels or ids to report, comma-separated.")]
+MaxDetections = Annotated[int, typer.Option(help="Most boxes a picture.")]
+Save = Annotated[
+    Path | None, typer.Option(help="Folder for annotated pictures (and YOLO txt files).")
+]
+Format = Annotated[
+    OutputFormat, typer.Option(help="What is written to stdout; yolo writes files to --save.")
+]
+
+
 class Asked(TypedDict):
     """Options of `Detector.submit` that the command line passes on."""
 
@@ -37,24 +53,14 @@ class Asked(TypedDict):
 
 
 def detect(
-    sources: Annotated[
-        list[str], typer.Argument(help="Pictures: files, folders, globs, http(s) addresses.")
-    ],
+    sources: Sources,
     model: Model = None,
     confidence: Confidence = None,
-    iou: Annotated[
-        float | None, typer.Option(help="Boxes of a class overlapping more are one object, 0..1.")
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Labels or ids to report, comma-separated.")
-    ] = None,
-    max_detections: Annotated[int, typer.Option(help="Most boxes a picture.")] = 300,
-    save: Annotated[
-        Path | None, typer.Option(help="Folder for annotated pictures (and YOLO txt files).")
-    ] = None,
-    format: Annotated[  # noqa: A002  the flag's name
-        OutputFormat, typer.Option(help="What is written to stdout; yolo writes files to --save.")
-    ] = OutputFormat.JSONL,
+    iou: Iou = None,
+    classes: Classes = None,
+    max_detections: MaxDetections = 300,
+    save: Save = None,
+    format: Format = OutputFormat.JSONL,  # noqa: A002  the flag's name
     engine: Engine = None,
     device: Device = None,
 ) -> None:

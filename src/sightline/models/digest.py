@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def weight_files(path: Path) -> list[Path]:
+def weight_bytes(path: Path) -> int:
+    """The size of the model's files."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _files(path: Path) -> list[Path]:
     """The file at `path`, and the weights beside it where the format keeps them apart."""
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
@@ -17,7 +22,7 @@ def weight_files(path: Path) -> list[Path]:
 def digest(path: Path) -> str:
     """`sha256:` and the hexadecimal digest of the model's files, in order."""
     checksum = hashlib.sha256()
-    for file in weight_files(path):
+    for file in _files(path):
         with file.open("rb") as stream:
             while block := stream.read(2**20):
                 checksum.update(block)

@@ -13,7 +13,7 @@ import numpy as np
 
 from sightline.engines.base import open_engine
 from sightline.errors import BrokenImage, ConfigError, InferenceError, ModelError, Overloaded
-from sightline.models.digest import digest, weight_files
+from sightline.models.digest import digest, weight_bytes
 from sightline.models.spec import read_spec
 from sightline.serving.job import Job, LaneName, Result
 from sightline.serving.options import make_options
@@ -62,7 +62,7 @@ class Detector:
         Args:
             model: path to an `.onnx` or OpenVINO `.xml` file; only engine `fake` needs none.
             name: what the model is called in answers; the file's name if None.
-            engine: `auto`, `openvino`, `onnxruntime` or `fake`.
+            engine: see `settings.EngineName`.
             device: `auto`, `cpu`, `gpu`, `cuda`, `tensorrt`, with an index if need be: `cuda:1`.
             confidence: lowest confidence reported where a call does not say, 0..1.
             max_pixels: most pixels of a compressed picture, checked on its header.
@@ -76,21 +76,15 @@ class Detector:
         self.spec, path = _locate(model, engine)
         if name is not None:
             self.spec = replace(self.spec, name=name)
-        self.digest, self.weight_bytes = "fake", 0
-        if engine != "fake":
-            self.digest = digest(path)
-            self.weight_bytes = sum(file.stat().st_size for file in weight_files(path))
+        self.digest = "fake" if engine == "fake" else digest(path)
+        self.weight_bytes = 0 if engine == "fake" else weight_bytes(path)
         self.confidence = make_options(self.spec, confidence, None, None, 1).confidence
         self._max_pixels = max_pixels
         self._engine = open_engine(
             path, self.spec, engine=engine, device=device, cache_dir=Path(cache_dir).expanduser()
         )
         self._pipeline = Pipeline(self._engine, self.spec, max_pixels, max_queue)
-        try:
-            self._warm_up()
-        except BaseException:
-            self.close()
-            raise
+        self._warm_up()
 
     @property
     def engine(self) -> str:
@@ -162,11 +156,8 @@ class Detector:
         """Queue one picture. Cancel the future, and it costs no inference.
 
         Args:
-            image: as for `detect`, and so are the four options.
-            confidence: see `detect`.
-            iou: see `detect`.
-            classes: see `detect`.
-            max_detections: see `detect`.
+            image: see `detect`.
+            confidence, iou, classes, max_detections: see `detect`.
             lane: `interactive` before `stream` before `batch`; none is ever starved.
             max_wait: seconds; refuse at once if the predicted wait is longer.
             timeout: seconds; the future fails with DeadlineExceeded if its turn comes later.
@@ -177,13 +168,8 @@ class Detector:
                 what shows later comes out of the future.
         """
         self._pipeline.require_alive()
-        options = make_options(
-            self.spec,
-            self.confidence if confidence is None else confidence,
-            iou,
-            classes,
-            max_detections,
-        )
+        least = self.confidence if confidence is None else confidence
+        options = make_options(self.spec, least, iou, classes, max_detections)
         deadline = None if timeout is None else perf_counter() + timeout
         job = Job(self._read(image), options, deadline, keep_image)
         wait = self._pipeline.predicted_wait()
@@ -217,6 +203,7 @@ class Detector:
         try:
             self.detect(grey, confidence=1.0)
         except InferenceError as error:
+            self.close()
             raise ModelError(f"{self.spec.name} was loaded but cannot be used: {error}") from error
 
     def _read(self, image: Source) -> bytes | BGRImage:

@@ -14,6 +14,7 @@ from sightline.vision.boxes import nms
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sightline.models.families.base import Candidates
     from sightline.types import DetectOptions, ModelSpec
     from sightline.vision.letterbox import Placement
 
@@ -37,22 +38,11 @@ def to_detections(
     Raises:
         InferenceError: the outputs are not of the family's form, or name unknown classes.
     """
-    family = FAMILIES[spec.family]
-    try:
-        with np.errstate(all="ignore"):  # infinite sizes are dropped below
-            found = family.decode(outputs, input_size, options.confidence)
-    except ValueError as error:
-        raise InferenceError(f"{spec.name} is not of family {spec.family}: {error}.") from error
+    found = _decode(outputs, spec, input_size, options.confidence)
     finite = np.isfinite(found.boxes).all(axis=1)
-    boxes, scores, class_ids = found.boxes[finite], found.scores[finite], found.class_ids[finite]
-    if class_ids.max(initial=0) >= len(spec.labels) or class_ids.min(initial=0) < 0:
-        raise InferenceError(
-            f"{spec.name} answered class {class_ids.max()}, but {len(spec.labels)} labels are "
-            "known. Name them all in a model.toml beside the model."
-        )
-    if options.classes is not None:
-        wanted = np.isin(class_ids, list(options.classes))
-        boxes, scores, class_ids = boxes[wanted], scores[wanted], class_ids[wanted]
+    wanted = finite if options.classes is None else finite & _of(found, options.classes)
+    boxes, scores, class_ids = found.boxes[wanted], found.scores[wanted], found.class_ids[wanted]
+    family = FAMILIES[spec.family]
     if family.overlaps:
         threshold = family.iou if options.iou is None else options.iou
         kept = nms(boxes, scores, class_ids, threshold, options.max_detections)
@@ -66,3 +56,27 @@ def to_detections(
         width=placement.width,
         height=placement.height,
     )
+
+
+def _decode(
+    outputs: list[NDArray[np.float32]],
+    spec: ModelSpec,
+    input_size: tuple[int, int],
+    confidence: float,
+) -> Candidates:
+    try:
+        with np.errstate(all="ignore"):  # infinite sizes are dropped by the caller
+            found = FAMILIES[spec.family].decode(outputs, input_size, confidence)
+    except ValueError as error:
+        raise InferenceError(f"{spec.name} is not of family {spec.family}: {error}.") from error
+    class_ids = found.class_ids
+    if class_ids.max(initial=0) >= len(spec.labels) or class_ids.min(initial=0) < 0:
+        raise InferenceError(
+            f"{spec.name} answered class {class_ids.max()}, but {len(spec.labels)} labels are "
+            "known. Name them all in a model.toml beside the model."
+        )
+    return found
+
+
+def _of(found: Candidates, classes: frozenset[int]) -> NDArray[np.bool_]:
+    return np.isin(found.class_ids, list(classes))

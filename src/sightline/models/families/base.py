@@ -77,7 +77,7 @@ class Candidates:
 
 
 class Family(Protocol):
-    """How one family of networks means boxes.
+    """How one family of networks means boxes. Families inherit from it.
 
     Attributes:
         form: its outputs in words, for error messages.
@@ -99,8 +99,9 @@ class Family(Protocol):
             ValueError: outputs of these shapes cannot be this family's.
         """
 
-    def preprocessing(self, outline: Outline) -> dict[str, Any]:
+    def preprocessing(self, outline: Outline) -> dict[str, Any]:  # noqa: ARG002  for those that differ
         """The `ModelSpec` fields in which networks of this family differ from the defaults."""
+        return {}
 
     def decode(
         self,

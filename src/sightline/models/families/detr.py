@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sightline.models.families.base import MAX_QUERIES, Candidates, Outline
+from sightline.models.families.base import MAX_QUERIES, Candidates, Family, Outline
 from sightline.vision.boxes import cxcywh_to_xyxy
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB pixels 0..255
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-class Detr:
+class Detr(Family):
     """Boxes [N, queries, 4] (cx, cy, w, h in 0..1) and logits [N, queries, classes]."""
 
     form = "boxes [N,queries,4] and logits [N,queries,classes]"

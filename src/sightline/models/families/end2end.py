@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.models.families.base import MAX_QUERIES, Candidates, Outline, table
+from sightline.models.families.base import MAX_QUERIES, Candidates, Family, Outline, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class End2End:
+class End2End(Family):
     """One output [N, rows, 6]: x1, y1, x2, y2 in input pixels, score, class id."""
 
     form = "[N,rows,6]"
@@ -40,10 +40,6 @@ class End2End:
         if sizes is None or sizes[1] not in {6, None}:
             raise ValueError(self.form)
         return None
-
-    def preprocessing(self, outline: Outline) -> dict[str, Any]:
-        del outline
-        return {}
 
     def decode(
         self,

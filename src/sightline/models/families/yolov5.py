@@ -5,11 +5,11 @@ Format: the `Detect` layer of the yolov5 and yolov7 (`--grid`) exporters.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.models.families.base import Candidates, Outline, table
+from sightline.models.families.base import Candidates, Family, Outline, table
 from sightline.vision.boxes import cxcywh_to_xyxy
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def objectness_classes(outline: Outline, form: str) -> int | None:
     return None if sizes[1] is None else sizes[1] - 5
 
 
-class YoloV5:
+class YoloV5(Family):
     """One output [N, 3 * cells, 5 + classes]: cx, cy, w, h in input pixels, objectness, scores."""
 
     form = "[N,3*cells,5+classes]"
@@ -56,10 +56,6 @@ class YoloV5:
 
     def classes(self, outline: Outline) -> int | None:
         return objectness_classes(outline, self.form)
-
-    def preprocessing(self, outline: Outline) -> dict[str, Any]:
-        del outline
-        return {}
 
     def decode(
         self,

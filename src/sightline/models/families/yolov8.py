@@ -5,11 +5,11 @@ Format: Ultralytics `Detect` head as exported to ONNX without NMS.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.models.families.base import Candidates, Outline, table
+from sightline.models.families.base import Candidates, Family, Outline, table
 from sightline.vision.boxes import cxcywh_to_xyxy
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class YoloV8:
+class YoloV8(Family):
     """One output [N, 4 + classes, cells]: cx, cy, w, h in input pixels, then a score a class."""
 
     form = "[N,4+classes,cells]"
@@ -39,10 +39,6 @@ class YoloV8:
         if sizes is None or (sizes[0] is not None and sizes[0] < 5):
             raise ValueError(self.form)
         return None if sizes[0] is None else sizes[0] - 4
-
-    def preprocessing(self, outline: Outline) -> dict[str, Any]:
-        del outline
-        return {}
 
     def decode(
         self,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sightline.models.families.base import Candidates, Outline, strides_of, table
+from sightline.models.families.base import Candidates, Family, Outline, strides_of, table
 from sightline.models.families.yolov5 import (
     best_class,
     objectness_classes,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LARGEST_EXPONENT = 20.0  # e^20 input pixels is far beyond any picture, and still finite
 
 
-class Yolox:
+class Yolox(Family):
     """One output [N, cells, 5 + classes]: offsets and log sizes in strides, objectness, scores."""
 
     form = "[N,cells,5+classes]"
