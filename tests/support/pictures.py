@@ -52,9 +52,10 @@ def bare_png(
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def relabelled_png(data: bytes, width: int, height: int) -> bytes:
-    """The PNG `data` with another size in its header, and a checksum that fits."""
-    header = struct.pack(">II", width, height) + data[24:29]
+def relabelled_png(data: bytes, width: int, height: int, interlace: int | None = None) -> bytes:
+    """The PNG `data` with another header, and a checksum that fits."""
+    method = data[28:29] if interlace is None else bytes([interlace])
+    header = struct.pack(">II", width, height) + data[24:28] + method
     return data[:8] + chunk(b"IHDR", header) + data[33:]
 
 

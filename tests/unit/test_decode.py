@@ -155,7 +155,7 @@ def test_truncated_files_are_refused(name: str) -> None:
     kind, options = (LOSSLESS | LOSSY)[name]
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     data = pictures.encode(Image.fromarray(noise), kind, **options)
-    for part in (0.4, 0.9):
+    for part in (0.4, 0.9, 0.97):
         with pytest.raises(errors.BrokenImage):
             decode(data[: int(len(data) * part)], LIMIT)
 
@@ -289,7 +289,8 @@ def test_a_webp_of_too_many_pixels_is_refused_before_its_codec_sees_it(kind: str
         b"\xff\xd8\xff\xe0" + bytes(60),
         b"GIF89a" + bytes(40),
         b"II*\x00" + bytes(40),
-        b"BM" + bytes(60),
+        b"BM" + bytes(12) + b"\x28" + bytes(60),
+        pictures.relabelled_png(pictures.png(), 48, 32, interlace=2),
         b"RIFF\x20\x00\x00\x00WEBPVP8 " + bytes(40),
         b"\x00\x00\x00\x18ftypavif\x00\x00\x00\x00avifmif1" + bytes(40),
     ],
@@ -363,6 +364,12 @@ def test_wide_integers_that_hold_eight_bits_stay_as_they_are() -> None:
     grey = Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8) * 4)
     assert grey.mode == "I"
     assert (from_pil(grey)[..., 0] == np.asarray(grey)).all()
+
+
+def test_thirty_two_bit_grey_keeps_its_range() -> None:
+    full = (np.arange(64, dtype=np.uint32).reshape(8, 8) * 67_000_000).view(np.int32)
+    data = pictures.encode(Image.fromarray(full), "TIFF")
+    assert (rgb(data)[..., 0] == full.view(np.uint32) >> 24).all()
 
 
 def test_floating_point_tiff_is_refused_with_a_reason() -> None:

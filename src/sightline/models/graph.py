@@ -62,7 +62,8 @@ def read_graph(path: Path) -> Graph:
     if path.suffix not in {".onnx", ".xml"}:
         raise ModelError(f"{path} is no model that can be read; give an .onnx or OpenVINO .xml")
     if not path.is_file():
-        raise ModelError(f"model {path} does not exist")
+        what = "is not a file" if path.exists() else "does not exist"
+        raise ModelError(f"model {path} {what}")
     return _read_onnx(path) if path.suffix == ".onnx" else _read_openvino(path)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+import warnings
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,10 @@ _DAMAGE = (
 _IS_DAMAGE = re.compile(r"(?i)premature end|bad huffman|instead of rst|unsupported marker")
 
 _ORIENTATION = 0x0112
+_TIFF_STRIPS, _TIFF_TILES = (273, 279), (324, 325)  # tags of offsets and byte counts
+
+# What Pillow warns of is refused or repaired here; clients could fill the log with it.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 # EXIF orientation -> what turns the stored pixels upright (EXIF 2.32, table 4, tag 0x0112).
 _UPRIGHT: dict[int, Callable[[BGRImage], Any]] = {
@@ -176,7 +181,18 @@ def _open(data: bytes, kind: PictureFormat, max_pixels: int) -> ImageFile:
     except _DAMAGE as error:
         raise BrokenImage(f"The {kind.upper()} header is damaged: {_reason(error)}.") from error
     _check_pixels(picture.size, max_pixels)
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        _check_tiff_data(picture, len(data))
     return picture
+
+
+def _check_tiff_data(picture: TiffImagePlugin.TiffImageFile, size: int) -> None:
+    """Strips or tiles must lie within the file: libtiff fills up what is missing."""
+    for offsets, lengths in (_TIFF_STRIPS, _TIFF_TILES):
+        starts, counts = (picture.tag_v2.get(tag, ()) for tag in (offsets, lengths))
+        ends = (start + count for start, count in zip(starts, counts, strict=False))
+        if max(ends, default=0) > size:
+            raise BrokenImage("The TIFF is truncated: it ends before its pixels do.")
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
@@ -230,10 +246,12 @@ def _to_bgr(picture: Image.Image) -> BGRImage:
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits as 8 bits; Pillow's own convert() would clip it."""
-    grey = np.asarray(picture, np.int64)
-    if picture.mode != "I" or grey.max() > 255:  # mode I may hold plain 8-bit values
-        grey >>= 8
-    return Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    grey = np.asarray(picture, np.int64) & 0xFFFFFFFF  # Pillow reads unsigned 32 bits as signed
+    largest = int(grey.max())
+    shift = 8 if largest <= 0xFFFF else 24
+    if picture.mode == "I" and largest <= 0xFF:  # wide numbers, but plain 8-bit values
+        shift = 0
+    return Image.fromarray((grey >> shift).astype(np.uint8))
 
 
 def _orientation(block: bytes) -> int:

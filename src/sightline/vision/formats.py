@@ -22,6 +22,8 @@ _MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
     (b"MM\x00+", "tiff"),
 )
 
+_BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+
 # What people send by mistake, so that the answer can name it.
 _NOT_PICTURES = (
     (b"%PDF", "a PDF document"),
@@ -51,7 +53,7 @@ def sniff(head: bytes) -> PictureFormat:
             return name
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
-    if head[:2] == b"BM" and head[6:10] == bytes(4):
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
         return "bmp"
     if head[4:8] == b"ftyp" and (b"avif" in head[8:32] or b"avis" in head[8:32]):
         return "avif"

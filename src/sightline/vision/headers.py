@@ -105,6 +105,8 @@ def bare_png(data: bytes) -> bytes:
         if kind in _PNG_NEEDED:
             chunks.append((kind, data[position : position + length + 12]))
         position += length + 12
+        if kind == b"IDAT" and position > len(data):
+            raise BrokenImage("The PNG is truncated: it ends before its pixels do.")
         if kind == b"IEND" or position >= len(data):
             break
     else:
@@ -135,6 +137,8 @@ def _check_png_data(data: bytes, compressed: list[bytes]) -> None:
 
 def _passes(width: int, height: int, interlaced: int) -> list[tuple[int, int]]:
     """Columns and rows of each pass."""
+    if interlaced > 1:
+        raise BrokenImage(f"The PNG header is damaged: there is no interlace method {interlaced}.")
     if not interlaced:
         return [(width, height)]
     return [
