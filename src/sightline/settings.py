@@ -47,7 +47,10 @@ class Settings(BaseSettings):
         description="Port to listen on; 0 picks a free one. PORT is honoured too.",
     )
     model: str | None = Field(
-        default=None, description="Model to serve: a path to an .onnx or OpenVINO .xml file."
+        default=None,
+        description="Model to serve: a path to an .onnx or OpenVINO .xml file, a name that "
+        "`sightline models` lists, or an https:// or hf://owner/repo/file address. Where none is "
+        "named: yolox-tiny if it can be had at once, else the bundled demo model.",
     )
     engine: EngineName = Field(
         default="auto", description="auto, openvino, onnxruntime, or fake (for tests)."
@@ -65,7 +68,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default=Path("~/.sightline"),
-        description="Folder for what the service keeps between starts (TensorRT engine cache).",
+        description="Folder for what is kept between starts: pulled models, TensorRT engine cache.",
     )
     max_upload_mb: float = Field(
         default=10, gt=0, allow_inf_nan=False, description="Largest accepted picture file, in MB."
@@ -92,6 +95,11 @@ class Settings(BaseSettings):
     @property
     def cache_dir(self) -> Path:
         return self.data_dir.expanduser() / "engines"
+
+    @property
+    def pulled_dir(self) -> Path:
+        """Where models from the network are kept."""
+        return self.data_dir.expanduser() / "models"
 
     @classmethod
     def settings_customise_sources(

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from sightline.errors import ConfigError
+from sightline.models.pull import silent
+from sightline.models.resolve import resolve
 from sightline.serving.detector import Detector
 
 if TYPE_CHECKING:
+    from sightline.net.download import Progress
     from sightline.settings import Settings
+
+_log = logging.getLogger("sightline")
+
+
+def find_model(settings: Settings, progress: Progress = silent) -> tuple[Settings, str]:
+    """`settings` whose model is a file on this machine, fetched if need be.
+
+    Returns:
+        The settings, and what to tell people about a model they did not ask for (else "").
+
+    Raises:
+        ConfigError: there is no model, or it cannot be had.
+    """
+    if settings.engine == "fake":
+        return settings, ""
+    found = resolve(settings.model, settings.pulled_dir, progress)
+    return settings.model_copy(update={"model": str(found.path)}), found.notice
 
 
 def open_detector(settings: Settings) -> Detector:
     """The detector that `settings` describe, loaded and warm.
 
     Raises:
-        ConfigError: no model is named, or it, its engine or its device cannot be had.
+        ConfigError: its model, its engine or its device cannot be had.
     """
-    if settings.model is None and settings.engine != "fake":
-        raise ConfigError(
-            "no model is named; give one: --model path/to/model.onnx "
-            "(make serve MODEL=path/to/model.onnx)"
-        )
+    settings, notice = find_model(settings)
+    if notice:
+        _log.warning("%s", notice)
     return Detector(
         settings.model,
         engine=settings.engine,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sightline.cli.options import Confidence, Device, Engine, Model, setting
+from sightline.cli.progress import find_model
 from sightline.errors import ConfigError
 from sightline.settings import Settings, load_settings
 
@@ -82,6 +83,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     # to stop, having stopped is success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
+    settings = find_model(settings)
     detector = open_detector(settings)
     _announce(detector, settings.host, listener.getsockname()[1])
     config = uvicorn.Config(
