@@ -45,7 +45,7 @@ def serve(
     )
     listener = _listen(settings.host, settings.port)  # before the model: a taken port shows at once
     with listener:
-        _run(settings, listener)
+        _run(find_model(settings), listener)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -83,7 +83,6 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     # to stop, having stopped is success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
-    settings = find_model(settings)
     detector = open_detector(settings)
     _announce(detector, settings.host, listener.getsockname()[1])
     config = uvicorn.Config(

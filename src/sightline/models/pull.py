@@ -7,6 +7,7 @@ final name is always whole. Beside it lies its record, made at the first pull an
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import onnx
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from onnx.external_data_helper import uses_external_data
 from pydantic import BaseModel, ValidationError
 
@@ -26,6 +27,8 @@ from sightline.net.partial import Partial
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_log = logging.getLogger("sightline")
 
 AT_LEISURE = Patience(first_byte=15, idle=30)
 """Somebody asked for the file and waits for it."""
@@ -85,7 +88,7 @@ def pull(
         sleep: waits between attempts.
 
     Returns:
-        Its file. Where nobody answers, the copy in the cache is as good.
+        Its file. Where it is not to be had now, the copy in the cache is as good.
 
     Raises:
         ModelError: it cannot be had, or is not what it was at the first pull; the copy in the
@@ -196,7 +199,11 @@ def _alone(source: Source) -> Iterator[None]:
     try:
         source.path.parent.mkdir(parents=True, exist_ok=True)
         source.partial.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.warning("another process is pulling %s: waiting for it", source.name)
+            lock.acquire()
     except OSError as error:
         raise _disk_error(source, error) from error
     try:

@@ -106,7 +106,10 @@ def _hint(name: str) -> str:
 def _from_address(given: str, cache_dir: Path) -> Source:
     address = _web(given)
     shown = display(address)
-    file = re.sub(r"[^\w.-]", "_", PurePosixPath(unquote(urlsplit(shown).path)).name)
+    path = PurePosixPath(unquote(urlsplit(shown).path))
+    # On the hub every other file is "model.onnx": its repository tells more.
+    generic = given.startswith("hf://") and path.name == "model.onnx"
+    file = re.sub(r"[^\w.-]", "_", f"{given.split('/')[3]}.onnx" if generic else path.name)
     stem, _, suffix = file.rpartition(".")
     if suffix == "pt":
         raise _no_pickle(shown, file)

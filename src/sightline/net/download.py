@@ -1,7 +1,8 @@
 """Fetch a large file to disk: resumed when cut off, bounded, with errors that say what to do.
 
 What has arrived lies in a `Partial`. It outlives a cut connection, a stall, an interrupt and a
-crash, so that the next attempt goes on from there; any other failure removes it.
+crash, so that the next attempt goes on from there; any other failure removes it, and so does a
+server without a strong ETag, which leaves nothing to tell whether the rest still fits.
 """
 
 from __future__ import annotations
@@ -44,7 +45,15 @@ class Patience:
 
 
 class _Cut(Exception):
-    """The connection broke off; what has arrived is of use."""
+    """The rest did not come; what has arrived is of use.
+
+    Attributes:
+        again: whether it is worth asking once more at once.
+    """
+
+    def __init__(self, what: str, again: bool) -> None:
+        self.again = again
+        super().__init__(what)
 
 
 def download(
@@ -70,7 +79,7 @@ def download(
         Whether there is anything new; False only where `etag` was given.
 
     Raises:
-        ModelUnreachable: nobody answered.
+        ModelUnreachable: nobody answered, or the rest did not come.
         ModelError: it cannot be had; one line that says why and what to do.
     """
     shown = display(url)
@@ -82,11 +91,8 @@ def download(
                 return _attempt(client, url, part, patience, progress, etag)
             except _Cut as cut:
                 # Without a new byte, a further attempt would only keep people waiting.
-                if pause is None or part.size() <= before:
-                    raise ModelError(
-                        f"{shown} was cut off after {_mb(part.size())} ({cut}); "
-                        "the same command goes on from there"
-                    ) from cut
+                if pause is None or not cut.again or part.size() <= before:
+                    raise ModelUnreachable(f"{shown} {cut}; {_rest(part)}") from cut
             except ModelUnreachable:
                 raise
             except ModelError:
@@ -100,6 +106,14 @@ def download(
                 ) from error
             sleep(pause)
     raise AssertionError  # the last round returns or raises
+
+
+def _rest(part: Partial) -> str:
+    """What to do about the rest; removes what is of no use for it."""
+    if part.etag() is None:
+        part.discard()
+        return "try again"
+    return f"{_mb(part.size())} are there, and the same command goes on with them"
 
 
 def display(url: str) -> str:
@@ -132,7 +146,7 @@ def _attempt(
         headers["If-None-Match"] = etag
     with _named_errors(shown, patience), _opened(client, url, headers, patience) as opened:
         response, chunks = opened
-        if response.status_code == httpx.codes.NOT_MODIFIED:
+        if response.status_code == httpx.codes.NOT_MODIFIED and "If-None-Match" in headers:
             return False
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.discard()
@@ -163,12 +177,9 @@ def _named_errors(shown: str, patience: Patience) -> Iterator[None]:
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
         raise _unreachable(shown, str(error) or "no answer") from error
     except httpx.TimeoutException as error:
-        raise ModelUnreachable(
-            f"{shown} stopped sending for {patience.idle:g} s and was given up; "
-            "the same command goes on from there"
-        ) from error
+        raise _Cut(f"sent nothing for {patience.idle:g} s", again=False) from error
     except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-        raise _Cut(str(error) or "connection lost") from error
+        raise _Cut(f"was cut off ({str(error) or 'connection lost'})", again=True) from error
     except httpx.HTTPError as error:
         raise ModelError(f"{shown} cannot be fetched: {error}") from error
 
