@@ -38,7 +38,8 @@ def cli_page() -> str:
         lines += [f"## sightline {name}", "", inspect.cleandoc(command.help or ""), ""]
         lines += ["| option | |", "|---|---|"]
         for parameter in command.params:
-            flag = parameter.opts[0] if parameter.param_type_name == "option" else "SOURCES"
+            named = parameter.param_type_name == "option"
+            flag = parameter.opts[0] if named else (parameter.name or "").upper()
             lines.append(f"| `{flag}` | {getattr(parameter, 'help', '') or ''} |")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"

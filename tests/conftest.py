@@ -31,9 +31,10 @@ def yolov8n(shared: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the options of the shell it runs in, nor a sightline.toml."""
+    """No test sees the options of the shell it runs in, nor a sightline.toml, nor the internet."""
     for name in list(os.environ):
-        if name.startswith("SIGHTLINE_") or name == "PORT":
+        if name.startswith("SIGHTLINE_") or name in {"PORT", "HF_ENDPOINT"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SIGHTLINE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens on "discard"
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ The branch says who can put it right, the message says what was wrong and what t
     SightlineError
     ├── ConfigError              the operator: a setting, a device, a model file
     │   └── ModelError           … that cannot be found, read or understood
+    │       └── ModelUnreachable     whoever offers it does not give it now
     ├── RequestError             the client: what was asked
     │   ├── MalformedBody        … the envelope is broken (multipart, headers)
     │   ├── BodyTooLarge         … more bytes than are allowed
@@ -38,6 +39,10 @@ class ConfigError(SightlineError):
 
 class ModelError(ConfigError):
     """The operator can fix it: a model file that cannot be found, read or understood."""
+
+
+class ModelUnreachable(ModelError):
+    """Whoever offers the model does not give it now: no connection, no such host, a stall."""
 
 
 class RequestError(SightlineError):

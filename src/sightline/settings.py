@@ -47,7 +47,10 @@ class Settings(BaseSettings):
         description="Port to listen on; 0 picks a free one. PORT is honoured too.",
     )
     model: str | None = Field(
-        default=None, description="Model to serve: a path to an .onnx or OpenVINO .xml file."
+        default=None,
+        description="Model to serve: a path to an .onnx or OpenVINO .xml file, a name that "
+        "`sightline models` lists, or an https:// or hf://owner/repo/file address. Where none is "
+        "named: yolox-tiny if it can be had at once, else the bundled demo model.",
     )
     engine: EngineName = Field(
         default="auto", description="auto, openvino, onnxruntime, or fake (for tests)."
@@ -65,7 +68,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default=Path("~/.sightline"),
-        description="Folder for what the service keeps between starts (TensorRT engine cache).",
+        description="Folder for what is kept between starts: pulled models, TensorRT engine cache.",
     )
     admin_key: SecretStr | None = Field(
         default=None, description="Key for PUT and DELETE /models; without one nobody may."
@@ -113,6 +116,11 @@ class Settings(BaseSettings):
     @property
     def state_file(self) -> Path:
         return self.data_dir.expanduser() / "models.json"
+
+    @property
+    def pulled_dir(self) -> Path:
+        """Where models from the network are kept."""
+        return self.data_dir.expanduser() / "models"
 
     @classmethod
     def settings_customise_sources(

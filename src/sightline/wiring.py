@@ -5,25 +5,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightline.errors import ConfigError, NotAllowed
+from sightline.errors import NotAllowed
+from sightline.models.pull import silent
+from sightline.models.resolve import is_pulled, resolve
 from sightline.serving.detector import Detector
 from sightline.serving.repository import Repository
 
 if TYPE_CHECKING:
+    from sightline.net.download import Progress
     from sightline.settings import Settings
 
 
-def open_detector(settings: Settings, name: str | None = None) -> Detector:
-    """The detector that `settings` describe, loaded and warm.
+def find_model(settings: Settings, progress: Progress = silent) -> tuple[Settings, str]:
+    """`settings` whose model is a file on this machine, fetched if need be.
+
+    Returns:
+        The settings, and what to tell people about a model they did not ask for (else "").
 
     Raises:
-        ConfigError: no model is named, or it, its engine or its device cannot be had.
+        ConfigError: there is no model, or it cannot be had.
     """
-    return _open(settings, name, settings.model)
+    if settings.engine == "fake":
+        return settings, ""
+    found = resolve(settings.model, settings.pulled_dir, progress)
+    return settings.model_copy(update={"model": str(found.path)}), found.notice
 
 
-def open_repository(settings: Settings) -> Repository:
-    """The models that `settings` and earlier swaps name, the default loaded and warm.
+def open_detector(settings: Settings) -> Detector:
+    """The detector that `settings` describe (see `find_model`), loaded and warm.
+
+    Raises:
+        ConfigError: its model, its engine or its device cannot be had.
+    """
+    return _open(settings, None, settings.model)
+
+
+def open_repository(settings: Settings, notice: str = "") -> Repository:
+    """The models that `settings` (see `find_model`) and earlier swaps name.
+
+    Args:
+        settings: their model is the default; it is loaded and warm on return.
+        notice: what people should know of it.
 
     Raises:
         ConfigError: as `open_detector`.
@@ -31,39 +53,33 @@ def open_repository(settings: Settings) -> Repository:
     budget = settings.max_models_mb
     return Repository(
         lambda name, source: _open(settings, name, source),
-        default_name(settings),
+        "fake" if settings.model is None else Path(settings.model).stem,
         settings.model,
+        notice=notice,
         state_file=settings.state_file,
         max_bytes=None if budget is None else int(budget * 2**20),
     )
-
-
-def default_name(settings: Settings) -> str:
-    """What the default model is called."""
-    return "fake" if settings.model is None else Path(settings.model).stem
 
 
 def check_source(settings: Settings, source: str) -> None:
     """Whether a model may be loaded from `source` over HTTP.
 
     Raises:
-        NotAllowed: it is not inside the configured folder.
+        NotAllowed: it is a path outside the configured folder.
     """
+    if is_pulled(source):
+        return
     folder = settings.models_folder
     if folder is None:
-        raise NotAllowed("Models are loaded over HTTP from SIGHTLINE_MODELS_FOLDER; set it.")
+        raise NotAllowed("Paths are loaded over HTTP from SIGHTLINE_MODELS_FOLDER alone; set it.")
     if not Path(source).resolve().is_relative_to(folder.expanduser().resolve()):
         raise NotAllowed("The source is outside the folder that models may be loaded from.")
 
 
 def _open(settings: Settings, name: str | None, source: str | None) -> Detector:
-    if source is None and settings.engine != "fake":
-        raise ConfigError(
-            "no model is named; give one: --model path/to/model.onnx "
-            "(make serve MODEL=path/to/model.onnx)"
-        )
+    fake = settings.engine == "fake"
     return Detector(
-        source,
+        source if fake else resolve(source, settings.pulled_dir).path,
         name=name,
         engine=settings.engine,
         device=settings.device,

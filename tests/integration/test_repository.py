@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from sightline import ConfigError, Detector, ModelError
+from sightline import ConfigError, Detections, Detector, ModelError
 from sightline.errors import BadOption, DetectorClosed, NotAllowed
 from sightline.models.digest import digest
 from sightline.serving.canary import Canary, difference, known_picture
@@ -338,6 +338,17 @@ class TestCanary:
                 poll.wait(0.02)
             assert "sees nothing where it saw" in answer.json()["detail"]
             assert httpx.get(f"{server.url}/health/live").status_code == 200
+
+    def test_a_box_without_area_agrees_with_itself(self) -> None:
+        thin = Detections(
+            boxes=np.array([[0, 5, 80, 5]], np.float32),
+            confidence=np.array([0.9], np.float32),
+            class_id=np.zeros(1, np.int64),
+            labels=("x",),
+            width=100,
+            height=100,
+        )
+        assert difference(thin, thin) is None
 
     def test_real_models_agree_with_themselves(self, shared: Path) -> None:
         """And see something of the known picture, so that blindness would show."""

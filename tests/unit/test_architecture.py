@@ -29,7 +29,7 @@ ALLOWED = {
     "serving": EVERYONE | {"engines.base", "models", "vision"},
     "api": EVERYONE | {"serving", "engines", "vision"},
     "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net"},
-    "cli": EVERYONE | {"wiring", "api", "serving", "net", "vision"},
+    "cli": EVERYONE | {"wiring", "api", "serving", "models", "net", "vision"},
     "asgi": EVERYONE | {"api", "wiring"},
 }
 

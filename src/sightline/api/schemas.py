@@ -129,6 +129,9 @@ class Health(BaseModel):
     precision: str
     gpu_available: bool
     version: str
+    notice: str | None = Field(
+        default=None, description="What to know of a default model that nobody asked for."
+    )
 
 
 class ModelSource(BaseModel):

@@ -11,6 +11,8 @@ import typer
 
 from sightline import __version__
 from sightline.cli.detect import detect
+from sightline.cli.models import models
+from sightline.cli.pull import pull
 from sightline.cli.serve import serve
 from sightline.errors import SightlineError
 
@@ -24,6 +26,8 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(detect)
+app.command()(pull)
+app.command()(models)
 
 
 def _print_version(wanted: bool) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from sightline.cli.formats import FORMATS, Outcome, OutputFormat
 from sightline.cli.options import Confidence, Device, Engine, Model
+from sightline.cli.progress import find_model
 from sightline.errors import ConfigError, SightlineError
 from sightline.settings import Settings, load_settings
 
@@ -76,7 +77,7 @@ def detect(
     if format is OutputFormat.YOLO and save is None:
         raise ConfigError("--format yolo writes one file a picture: add --save FOLDER")
     _require_apart(save, names)
-    with open_detector(settings) as detector:
+    with open_detector(find_model(settings)[0]) as detector:
         writer = FORMATS[format](sys.stdout, save, detector.spec.labels)
         wanted = None if classes is None else [name.strip() for name in classes.split(",")]
         asked = Asked(iou=iou, classes=wanted, max_detections=max_detections)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sightline.cli.options import Confidence, Device, Engine, Model, setting
+from sightline.cli.progress import find_model
 from sightline.errors import ConfigError
 from sightline.settings import Settings, load_settings
 
@@ -44,7 +45,7 @@ def serve(
     )
     listener = _listen(settings.host, settings.port)  # before the model: a taken port shows at once
     with listener:
-        _run(settings, listener)
+        _run(*find_model(settings), listener)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -71,7 +72,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(settings: Settings, listener: socket.socket) -> None:
+def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     import uvicorn
 
     from sightline.api.app import create_app
@@ -82,7 +83,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     # to stop, having stopped is success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
-    repository = open_repository(settings)
+    repository = open_repository(settings, notice)
     with repository.lease() as detector:
         _announce(detector, settings.host, listener.getsockname()[1])
     config = uvicorn.Config(

@@ -104,16 +104,18 @@ def difference(first: Detections, now: Detections) -> str | None:
     """What is wrong with `now`, or None if it agrees with `first`.
 
     They agree if each of the first's clearer objects (confidence 0.15 and more) is there again:
-    same class, IoU of at least 0.7, confidence within 0.1. That leaves room for another batch
+    same class, same place (IoU of at least 0.7, or corners within a hundredth), confidence within 0.1. That leaves room for another batch
     size or thread count, and none for a network that sees nothing or something else.
     """
     clear = [found for found in first if found.confidence >= 3 * _CONFIDENCE]
     if clear and not len(now):
         return f"it sees nothing where it saw {len(clear)} objects when it was loaded"
     for wanted in clear:
-        overlaps = iou(np.array(wanted.bbox), now.boxes)
+        bbox = np.array(wanted.bbox)
+        # Very thin boxes hardly overlap with anything, and still lie where they lay.
+        moved = np.abs(now.boxes - bbox).max(axis=1, initial=0)
         alike = (
-            (overlaps >= 0.7)
+            ((iou(bbox, now.boxes) >= 0.7) | (moved <= 0.01 * max(first.width, first.height)))
             & (now.class_id == wanted.class_id)
             & (np.abs(now.confidence - wanted.confidence) <= 0.1)
         )

@@ -64,6 +64,7 @@ class Repository:
         name: str,
         source: str | None,
         *,
+        notice: str = "",
         state_file: Path | None = None,
         max_bytes: int | None = None,
     ) -> None:
@@ -73,6 +74,7 @@ class Repository:
             open_model: loads and warms a model.
             name: the default model, used by requests that name none.
             source: what `open_model` opens for it.
+            notice: what people should know of it, as long as it is what is served.
             state_file: where loaded models are remembered; None to forget them.
             max_bytes: of weights that stay loaded; the least recently used are unloaded beyond
                 it, and loaded again when they are asked for. None for no limit.
@@ -88,6 +90,7 @@ class Repository:
         self._closed = False
         self.default = name
         self._base = {"name": name, "source": source}
+        self._notice = notice
         self._entries: dict[str, Entry] = {}
         remembered = self._remembered()
         self._load_default(remembered.pop(name, source))
@@ -139,6 +142,11 @@ class Repository:
         """All models, the default first."""
         with self._lock:
             return sorted(self._entries.values(), key=lambda entry: entry.name != self.default)
+
+    @property
+    def notice(self) -> str:
+        """What people should know of the default model; empty once another took its place."""
+        return self._notice if self.entries()[0].source == self._base["source"] else ""
 
     def troubles(self) -> list[str]:
         """Why it is not ready: dead workers, and what the canary found. Empty if all is well."""

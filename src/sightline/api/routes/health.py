@@ -38,6 +38,7 @@ def health(request: Request) -> Health:
             precision=detector.precision,
             gpu_available=_gpu_available(),
             version=__version__,
+            notice=repository.notice or None,
         )
 
 

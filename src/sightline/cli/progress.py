@@ -1,0 +1,70 @@
+"""Downloads as people see them: a bar on a terminal, a few plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sightline.net.download import Progress
+    from sightline.settings import Settings
+
+_STEP = 25  # per cent between two plain lines
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """A `Progress` that tells stderr; nothing is shown until a first byte is there."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    task = bar.add_task("pulling", total=None)
+    try:
+
+        def show(done: int, total: int | None) -> None:
+            bar.start()
+            bar.update(task, completed=done, total=total)
+
+        yield show
+    finally:
+        bar.stop()
+
+
+class _Lines:
+    """A line at the start, and at every quarter where the size is known."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        percent = 0 if total is None else 100 * done // max(total, 1)
+        if percent < self._next:
+            return
+        self._next = percent - percent % _STEP + _STEP
+        size = "" if total is None else f" of {total / 1e6:.1f} MB"
+        typer.echo(f"pulling: {done / 1e6:.1f} MB{size}", err=True)
+
+
+def find_model(settings: Settings) -> tuple[Settings, str]:
+    """`settings` whose model is a file here, and what people should know of it (on stderr too).
+
+    Raises:
+        ConfigError: there is none, or it cannot be had.
+    """
+    from sightline import wiring
+
+    with shown_progress() as progress:
+        settings, notice = wiring.find_model(settings, progress)
+    if notice:
+        typer.secho(notice, fg="yellow", err=True)
+    return settings, notice

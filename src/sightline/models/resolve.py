@@ -1,0 +1,98 @@
+"""Which file a service serves: the one named, else a COCO model if it can be had, else the demo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sightline.errors import ConfigError, ModelError
+from sightline.models.catalogue import CATALOGUE, DEFAULT
+from sightline.models.pull import cached, pull, silent
+from sightline.models.sources import is_address, locate
+from sightline.models.spec import read_spec
+from sightline.net.download import Patience
+
+if TYPE_CHECKING:
+    from sightline.net.download import Progress
+
+BUNDLED = Path(__file__).parent / "bundled" / "demo.onnx"
+
+# A start that fails does so in under 15 s, whatever the server does or does not.
+_NAMED = Patience(first_byte=7, idle=7)
+_UNNAMED = Patience(first_byte=3, idle=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The model to serve.
+
+    Attributes:
+        path: its file.
+        notice: what to tell people loudly, because they did not ask for this model; else empty.
+    """
+
+    path: Path
+    notice: str = ""
+
+
+def resolve(model: str | None, cache_dir: Path, progress: Progress = silent) -> Resolved:
+    """The file of `model`, fetched if need be.
+
+    Args:
+        model: a path, a name in the catalogue, or an https:// or hf:// address; None takes the
+            catalogue's default if it is in the cache or at hand, else the bundled demo model.
+        cache_dir: where models are kept.
+        progress: told of a download.
+
+    Raises:
+        ModelError: it is named and cannot be had; in under 15 s, and the message says what to do.
+        ConfigError: it is not named, and there is no model at all.
+    """
+    if model is None:
+        return _unnamed(cache_dir, progress)
+    if is_pulled(model):
+        return Resolved(cached(locate(model, cache_dir)) or _start_with(model, cache_dir, progress))
+    return Resolved(Path(model).expanduser())
+
+
+def is_pulled(model: str) -> bool:
+    """Whether `model` is an address or a name, and not a path on this machine."""
+    return is_address(model) or not _is_path(model)
+
+
+def _is_path(model: str) -> bool:
+    """Whether `model` is meant as a path: it has a suffix or a folder, or is there."""
+    if model in CATALOGUE:
+        return False
+    path = Path(model)
+    return path.suffix in {".onnx", ".xml", ".pt"} or len(path.parts) != 1 or path.exists()
+
+
+def _start_with(model: str, cache_dir: Path, progress: Progress) -> Path:
+    return pull(model, cache_dir, progress, patience=_NAMED)
+
+
+def _unnamed(cache_dir: Path, progress: Progress) -> Resolved:
+    kept = cached(locate(DEFAULT, cache_dir))
+    if kept is not None:
+        return Resolved(kept)
+    try:
+        return Resolved(pull(DEFAULT, cache_dir, progress, patience=_UNNAMED))
+    except ModelError as error:
+        reason = str(error)
+    if not BUNDLED.is_file():
+        raise ConfigError(
+            "no model is named; give one: --model path/to/model.onnx "
+            f"(make serve MODEL=path/to/model.onnx). The usual one, {DEFAULT}, was not to be had: "
+            f"{reason}"
+        )
+    labels = ", ".join(read_spec(BUNDLED).labels)
+    return Resolved(
+        BUNDLED,
+        f"No model is named and {DEFAULT} was not to be had, so this is the bundled DEMO MODEL. "
+        f"It knows the toys of `sightline demo` ({labels}) and nothing else.\n"
+        f"  why       {reason}\n"
+        f"  instead   sightline pull {DEFAULT} (80 everyday classes, once there is a connection), "
+        "or --model path/to/model.onnx",
+    )

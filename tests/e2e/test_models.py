@@ -1,0 +1,115 @@
+"""`sightline models` and `sightline pull`, and a service that pulls what it serves."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from sightline.models.catalogue import CATALOGUE
+from support import graphs
+from support.servers import serve
+from support.shelf import Shelf, network, open_shelf
+
+
+@pytest.fixture
+def shelf() -> Iterator[Shelf]:
+    with open_shelf() as shelf:
+        yield shelf
+
+
+def sightline(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sightline", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def on_a_terminal(*arguments: str) -> str:
+    """What the command shows to somebody who watches it."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "sightline", *arguments]
+    wide = os.environ | {"COLUMNS": "160", "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=wide) as process:
+        os.close(theirs)
+        seen = b""
+        try:
+            while chunk := os.read(ours, 65536):
+                seen += chunk
+        except OSError:  # how Linux says that the other end has closed
+            pass
+        finally:
+            os.close(ours)
+    assert process.returncode == 0, seen.decode()
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", seen.decode())  # without colours
+
+
+def test_the_list_is_plain_columns_in_a_pipe_and_a_table_on_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "yolox-tiny.onnx").write_bytes(b"")
+    done = sightline("models", "--data-dir", str(tmp_path))
+    assert done.returncode == 0
+    header, *lines = done.stdout.splitlines()
+    assert header.split()[:4] == ["name", "cached", "family", "input"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert list(rows) == list(CATALOGUE)
+    assert rows["yolox-tiny"][:7] == ["yes", "yolox", "416", "32.8", "5.06", "20.2", "Apache-2.0"]
+    assert rows["yolov8n"][0] == "no"
+    table = on_a_terminal("models")
+    assert "┃ cached ┃" in table
+    assert all(name in table for name in CATALOGUE)
+
+
+def test_pull_tells_how_far_it_is_and_where_the_file_lies(shelf: Shelf, tmp_path: Path) -> None:
+    address = shelf.put("/best.onnx", network(tmp_path))
+    done = sightline("pull", address)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).read_bytes() == shelf.files["/best.onnx"]
+    assert done.stderr.splitlines()[-1] == "pulling: 0.5 MB of 0.5 MB"
+    seen = on_a_terminal("pull", address, "--data-dir", str(tmp_path / "other"))
+    assert "pulling" in seen
+    assert "━" in seen
+    assert str(tmp_path / "other" / "models") in seen
+
+
+def test_a_service_pulls_its_model_and_starts_without_it_the_next_time(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    rows = np.array([[0, 0, 8, 8, 0.9, 0]], np.float32)
+    file = graphs.constant_network(
+        tmp_path / "toys.onnx", {"out": rows}, metadata=graphs.names("duck", "ball")
+    )
+    address = shelf.put("/toys.onnx", file.read_bytes())
+    for _ in range(2):
+        with serve(["--model", address]) as running:
+            health = httpx.get(f"{running.url}/health").json()
+            assert health.get("model") == "toys", health
+            assert running.stop()[0] == 0
+    assert len(shelf.asked) == 1
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["detect", "photo.jpg"]])
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("yolox-tny", "did you mean yolox-tiny"),
+        ("yolox-s", "yolox_s.onnx cannot be reached"),
+        ("yolo11n", "yolo export model=yolo11n.pt"),
+        ("https://host/best.pt", "yolo export model=best.pt"),
+    ],
+)
+def test_a_named_model_that_cannot_be_had_fails_at_start(
+    tmp_path: Path, command: list[str], model: str, message: str
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    done = sightline(*command, "--model", model)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line

@@ -1,0 +1,133 @@
+"""A file server on a real socket that can be told to misbehave."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from support import graphs
+
+Fault = Literal["cut", "stall", "deaf", "long", "unmeasured", "misplaced"]
+
+
+@dataclass
+class Asked:
+    """A request, and how it was answered."""
+
+    path: str
+    headers: dict[str, str]
+    status: int
+    sent: int = 0
+
+
+@dataclass
+class Shelf:
+    """What is served, and what was asked for.
+
+    Attributes:
+        files: by path, leading slash included.
+        faults: the next requests' misfortunes, in turn; once they are used up, all goes well.
+        etags: whether files have one.
+        content_type: of every file.
+    """
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    etags: bool = True
+    content_type: str = "application/octet-stream"
+    asked: list[Asked] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def put(self, path: str, data: bytes) -> str:
+        """Serve `data` at `path`; returns its address."""
+        self.files[path] = data
+        return self.url + path
+
+    def full_downloads(self) -> int:
+        return sum(asked.status == 200 and asked.sent > 0 for asked in self.asked)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    shelf: Shelf
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        fault = self.shelf.faults.pop(0) if self.shelf.faults else None
+        asked = Asked(path, {k.lower(): v for k, v in self.headers.items()}, 404)
+        self.shelf.asked.append(asked)
+        self.close_connection = True
+        data = self.shelf.files.get(path)
+        if fault == "deaf":
+            self.shelf.closing.wait(30)
+            return
+        if data is None:
+            self.send_error(404)
+            return
+        self._answer(asked, data, fault)
+
+    def _answer(self, asked: Asked, data: bytes, fault: Fault | None) -> None:
+        etag = f'"{sha256(data).hexdigest()[:16]}"' if self.shelf.etags else None
+        start = 0
+        asked.status = 200
+        wanted = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("range", ""))
+        if etag is not None and asked.headers.get("if-none-match") == etag:
+            asked.status = 304
+        elif wanted and asked.headers.get("if-range") == etag:
+            start = int(wanted[1])
+            asked.status = 206 if start < len(data) else 416
+        self.send_response(asked.status)
+        if etag is not None:
+            self.send_header("ETag", etag)
+        if asked.status in {304, 416}:
+            self.end_headers()
+            return
+        self.send_header("Content-Type", self.shelf.content_type)
+        body = data[start:]
+        if asked.status == 206:
+            first = start + (fault == "misplaced")
+            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+        if fault != "unmeasured":
+            self.send_header("Content-Length", str(len(body) + (1000 if fault == "long" else 0)))
+        self.end_headers()
+        if fault in {"cut", "stall"}:
+            body = body[: len(body) // 2]
+        self.wfile.write(body)
+        asked.sent = len(body)
+        if fault == "stall":
+            self.wfile.flush()
+            self.shelf.closing.wait(30)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def open_shelf() -> Iterator[Shelf]:
+    shelf = Shelf()
+    handler = type("Handler", (_Handler,), {"shelf": shelf})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        shelf.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield shelf
+        finally:
+            shelf.closing.set()
+            server.shutdown()
+            thread.join()
+
+
+def network(folder: Path, seed: int = 0, rows: int = 20_000) -> bytes:
+    """A whole ONNX file of about 24 bytes a row that differs by `seed`."""
+    values = np.random.default_rng(seed).random((rows, 6), np.float32)
+    return graphs.constant_network(folder / f"network{seed}.onnx", {"out": values}).read_bytes()
