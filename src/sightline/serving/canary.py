@@ -104,8 +104,9 @@ def difference(first: Detections, now: Detections) -> str | None:
     """What is wrong with `now`, or None if it agrees with `first`.
 
     They agree if each of the first's clearer objects (confidence 0.15 and more) is there again:
-    same class, same place (IoU of at least 0.7, or corners within a hundredth), confidence within 0.1. That leaves room for another batch
-    size or thread count, and none for a network that sees nothing or something else.
+    same class, same place (IoU of at least 0.7, or corners within a hundredth of the picture),
+    confidence within 0.1. That leaves room for another batch size or thread count, and none for
+    a network that sees nothing or something else.
     """
     clear = [found for found in first if found.confidence >= 3 * _CONFIDENCE]
     if clear and not len(now):
