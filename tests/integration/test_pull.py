@@ -25,6 +25,8 @@ from sightline.models.pull import pull
 from sightline.models.resolve import resolve
 from sightline.models.sources import locate
 from sightline.net.download import Patience
+from sightline.settings import load_settings
+from sightline.wiring import open_detector
 from support import graphs
 from support.shelf import Fault, Shelf, network, open_shelf
 
@@ -213,6 +215,24 @@ def test_404_is_one_clear_line(shelf: Shelf, cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "message"),
+    [(401, "is not public"), (403, "is not public"), (410, "no such file"), (503, "try again")],
+)
+def test_other_refusals_say_what_to_do(
+    shelf: Shelf, cache: Path, data: bytes, status: int, message: str
+) -> None:
+    shelf.status = status
+    line = fails(shelf.put("/best.onnx", data), cache)
+    assert f"answers {status}" in line
+    assert message in line
+
+
+def test_what_is_compressed_unasked_is_refused(shelf: Shelf, cache: Path, data: bytes) -> None:
+    shelf.encoding = "gzip"
+    assert "is sent as gzip" in fails(shelf.put("/best.onnx", data), cache)
+
+
+@pytest.mark.parametrize(
     ("fault", "patience", "message"),
     [
         ("stall", Patience(20, 1), "sent nothing for 1 s"),
@@ -366,6 +386,21 @@ def test_unnamed_falls_back_to_the_demo_model_loudly(
     assert found.path == tmp_path / "demo.onnx"
     for word in ("DEMO MODEL", "duck, ball", "answers 404", f"sightline pull {DEFAULT}"):
         assert word in found.notice
+
+
+def test_whoever_starts_it_in_python_finds_the_notice_in_the_log(
+    shelf: Shelf,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    offer(shelf, monkeypatch, DEFAULT, f"{shelf.url}/none.onnx")
+    demo = graphs.seeing_network(tmp_path / "demo.onnx", image=("batch", 3, 64, 64))
+    demo.with_suffix(".toml").write_text('labels = ["duck", "ball"]\n')
+    monkeypatch.setattr(resolving, "BUNDLED", demo)
+    with open_detector(load_settings()) as detector:
+        assert detector.spec.name == "demo"
+    assert "DEMO MODEL" in caplog.text
 
 
 def test_named_is_never_replaced(

@@ -38,6 +38,8 @@ class Shelf:
         faults: the next requests' misfortunes, in turn; once they are used up, all goes well.
         etags: whether files have one.
         content_type: of every file.
+        status: what every request is answered instead of the file; None for none.
+        encoding: the Content-Encoding that is claimed.
     """
 
     url: str = ""
@@ -45,6 +47,8 @@ class Shelf:
     faults: list[Fault] = field(default_factory=list)
     etags: bool = True
     content_type: str = "application/octet-stream"
+    status: int | None = None
+    encoding: str | None = None
     asked: list[Asked] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -70,8 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "deaf":
             self.shelf.closing.wait(30)
             return
-        if data is None:
-            self.send_error(404)
+        if data is None or self.shelf.status is not None:
+            self.send_error(self.shelf.status or 404)
             return
         self._answer(asked, data, fault)
 
@@ -92,6 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_header("Content-Type", self.shelf.content_type)
+        if self.shelf.encoding is not None:
+            self.send_header("Content-Encoding", self.shelf.encoding)
         body = data[start:]
         if asked.status == 206:
             first = start + (fault == "misplaced")

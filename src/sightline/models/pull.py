@@ -129,6 +129,7 @@ def _take(source: Source, part: Partial, expected: str | None) -> None:
             etag=part.etag(),
             pulled_at=datetime.now(UTC),
         )
+        source.path.parent.mkdir(parents=True, exist_ok=True)
         if source.toml and not source.path.with_suffix(".toml").exists():
             _write(source.path.with_suffix(".toml"), source.toml)
         part.path.replace(source.path)
@@ -191,7 +192,6 @@ def _alone(source: Source) -> Iterator[None]:
     """Keeps other processes from pulling the same model meanwhile."""
     lock = FileLock(source.partial.with_suffix(".lock"))
     try:
-        source.path.parent.mkdir(parents=True, exist_ok=True)
         source.partial.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
