@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from sightline.api.app import create_app
 from sightline.settings import load_settings
-from sightline.wiring import check_source, find_model, open_repository
+from sightline.wiring import check_source, open_repository
 
 _settings = load_settings()
 app = create_app(
-    _settings,
-    lambda: open_repository(*find_model(_settings)),
-    lambda source: check_source(_settings, source),
+    _settings, lambda: open_repository(_settings), lambda source: check_source(_settings, source)
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from sightline.serving.repository import Repository
 if TYPE_CHECKING:
     from sightline.net.download import Progress
     from sightline.settings import Settings
+
+
+_log = logging.getLogger("sightline")
 
 
 def find_model(settings: Settings, progress: Progress = silent) -> tuple[Settings, str]:
@@ -32,24 +36,27 @@ def find_model(settings: Settings, progress: Progress = silent) -> tuple[Setting
 
 
 def open_detector(settings: Settings) -> Detector:
-    """The detector that `settings` describe (see `find_model`), loaded and warm.
+    """The detector that `settings` describe, loaded and warm.
 
     Raises:
         ConfigError: its model, its engine or its device cannot be had.
     """
+    settings, _ = _find_and_log(settings)
     return _open(settings, None, settings.model)
 
 
-def open_repository(settings: Settings, notice: str = "") -> Repository:
-    """The models that `settings` (see `find_model`) and earlier swaps name.
+def open_repository(settings: Settings, notice: str | None = None) -> Repository:
+    """The models that `settings` and earlier swaps name.
 
     Args:
         settings: their model is the default; it is loaded and warm on return.
-        notice: what people should know of it.
+        notice: what people should know of it, if `find_model` has told already.
 
     Raises:
         ConfigError: as `open_detector`.
     """
+    if notice is None:
+        settings, notice = _find_and_log(settings)
     budget = settings.max_models_mb
     return Repository(
         lambda name, source: _open(settings, name, source),
@@ -59,6 +66,13 @@ def open_repository(settings: Settings, notice: str = "") -> Repository:
         state_file=settings.state_file,
         max_bytes=None if budget is None else int(budget * 2**20),
     )
+
+
+def _find_and_log(settings: Settings) -> tuple[Settings, str]:
+    settings, notice = find_model(settings)
+    if notice:
+        _log.warning("%s", notice)
+    return settings, notice
 
 
 def check_source(settings: Settings, source: str) -> None:
