@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from sightline import __version__
+from sightline.cli.demo import demo
 from sightline.cli.detect import detect
 from sightline.cli.serve import serve
 from sightline.errors import SightlineError
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(detect)
+app.add_typer(demo, name="demo")
 
 
 def _print_version(wanted: bool) -> None:
