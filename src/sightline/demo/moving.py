@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CROWD = (4, 7)  # toys under way at once, least and most
 _CROSSING = (4.0, 9.0)  # seconds that a toy takes from edge to edge
-_AT_START = 0.75  # of the toys at the start, the latest that one is on its way, as a share of it
+_AT_START = (0.25, 0.75)  # share of its way that a toy of the first frame has behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class MovingScene:
             self.width * float(rng.uniform(0.25, 0.75)),
             self.height * float(rng.uniform(0.25, 0.75)),
         )
-        begun = now - seconds * float(rng.uniform(0.25, _AT_START)) if at_start else now
+        begun = now - seconds * float(rng.uniform(*_AT_START)) if at_start else now
         x, y = (
             at - part * reach
             for at, part in zip(through, (cos(heading), sin(heading)), strict=True)
