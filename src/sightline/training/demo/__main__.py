@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train Sightline's demo model from scratch.")
     parser.add_argument("--out", type=Path, default=_BUNDLED, help="file to write")
     parser.add_argument("--scenes", type=int, default=8000, help="scenes to make and train on")
-    parser.add_argument("--epochs", type=int, default=5, help="times to go through them")
+    parser.add_argument("--epochs", type=int, default=7, help="times to go through them")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     started = time.monotonic()

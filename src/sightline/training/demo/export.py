@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 import onnx
@@ -25,19 +26,22 @@ def export(network: DemoNet, path: Path) -> None:
     """Write `network` to `path`: float32, any batch, any height and width by 32."""
     model = Exported(network.float().eval())
     packed = io.BytesIO()
-    torch.onnx.export(
-        model,
-        (torch.zeros(1, 3, 256, 320),),
-        packed,
-        opset_version=_OPSET,
-        input_names=["images"],
-        output_names=["output0"],
-        dynamic_axes={
-            "images": {0: "batch", 2: "height", 3: "width"},
-            "output0": {0: "batch", 2: "cells"},
-        },
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # The newer exporter needs two packages more, for nothing that this network asks for.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            model,
+            (torch.zeros(1, 3, 256, 320),),
+            packed,
+            opset_version=_OPSET,
+            input_names=["images"],
+            output_names=["output0"],
+            dynamic_axes={
+                "images": {0: "batch", 2: "height", 3: "width"},
+                "output0": {0: "batch", 2: "cells"},
+            },
+            dynamo=False,
+        )
     graph = onnx.load_from_string(packed.getvalue())
     onnx.checker.check_model(graph)
     for key, value in _metadata().items():
