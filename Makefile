@@ -9,7 +9,7 @@ MODEL ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench bench-peers format docs clean
+.PHONY: help serve test check bench bench-peers demo-model format docs clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ bench: $(VENV)/dev ## measure engines and the service on this machine (MODEL=, I
 bench-peers: $(VENV)/dev $(VENV)-peers/ready ## the same, next to a plain FastAPI + Ultralytics service (5 GB)
 	$(BIN)/python benchmarks/bench.py --peer-python $(VENV)-peers/bin/python $(ARGS)
 
+demo-model: $(VENV)-train/ready ## train the bundled demo model from scratch (a CPU, half an hour)
+	$(VENV)-train/bin/python -m sightline.training.demo $(ARGS)
+
 format: $(VENV)/dev ## rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
@@ -40,7 +43,7 @@ docs: $(VENV)/dev ## generate docs/reference from the code
 	$(BIN)/python docs/generate.py
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VENV)-peers .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-train .mypy_cache .pytest_cache .ruff_cache .coverage*
 
 $(VENV)/python: # the interpreter alone
 	@test -n "$(PYTHON)" || { echo "Sightline needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …"; exit 1; }
@@ -54,6 +57,12 @@ $(VENV)/base: $(VENV)/python pyproject.toml constraints.txt
 $(VENV)-peers/ready: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/pip install --quiet --requirement $<
+	@touch $@
+
+$(VENV)-train/ready: pyproject.toml constraints.txt src/sightline/training/demo/requirements.txt
+	$(PYTHON) -m venv $(VENV)-train
+	$(VENV)-train/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement src/sightline/training/demo/requirements.txt --editable .
 	@touch $@
 
 $(VENV)/dev: $(VENV)/base

@@ -29,7 +29,9 @@ ALLOWED = {
     "serving": EVERYONE | {"engines.base", "models", "vision"},
     "api": EVERYONE | {"serving", "engines", "vision"},
     "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net"},
-    "cli": EVERYONE | {"wiring", "api", "serving", "models", "net", "vision"},
+    "demo": EVERYONE | {"vision"},
+    "training": EVERYONE | {"serving", "vision", "demo"},
+    "cli": EVERYONE | {"wiring", "api", "serving", "models", "net", "vision", "demo", "training"},
     "asgi": EVERYONE | {"api", "wiring"},
 }
 
@@ -126,6 +128,14 @@ def test_nothing_under_agpl_or_gpl_and_no_torch_in_the_base_install() -> None:
     base = [name for name in requires("sightline") or [] if "extra ==" not in name]
     forbidden = ("torch", "ultralytics", "av", "supervision")
     assert not [name for name in base if name.lower().startswith(forbidden)]
-    source = "\n".join(path.read_text("utf-8") for path in MODULES)
-    assert "import torch" not in source
-    assert "import ultralytics" not in source
+    for path in MODULES:
+        source = path.read_text("utf-8")
+        assert "import ultralytics" not in source
+        assert part_of(path) == "training" or "import torch" not in source
+
+
+def test_no_part_but_training_reaches_torch() -> None:
+    """The command line may name `training`, but loads it only when a command needs it."""
+    code = "import sys, sightline.cli, sightline.demo.dataset; print(' '.join(sys.modules))"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert not {"torch", "sightline.training"} & set(loaded.split())

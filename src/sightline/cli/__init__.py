@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from sightline import __version__
+from sightline.cli.demo import demo
 from sightline.cli.detect import detect
 from sightline.cli.models import models
 from sightline.cli.pull import pull
@@ -28,6 +29,7 @@ app.command()(serve)
 app.command()(detect)
 app.command()(pull)
 app.command()(models)
+app.add_typer(demo, name="demo")
 
 
 def _print_version(wanted: bool) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from sightline.cli.formats import FORMATS, Outcome, OutputFormat
 from sightline.cli.options import Confidence, Device, Engine, Model
-from sightline.cli.progress import find_model
+from sightline.cli.progress import find_model, watched
 from sightline.errors import ConfigError, SightlineError
 from sightline.settings import Settings, load_settings
 
@@ -82,7 +82,8 @@ def detect(
         wanted = None if classes is None else [name.strip() for name in classes.split(",")]
         asked = Asked(iou=iou, classes=wanted, max_detections=max_detections)
         failed = 0
-        for outcome in _progress(_detect_all(detector, settings, names, asked, save), len(names)):
+        outcomes = _detect_all(detector, settings, names, asked, save)
+        for outcome in watched(outcomes, "detecting", len(names)):
             written = writer.write(outcome)
             if written.error is not None:
                 failed += 1
@@ -191,13 +192,3 @@ def _outcome(name: str, answer: Future[Result] | SightlineError) -> Outcome:
         return Outcome(name, answer.result(), None)
     except SightlineError as error:
         return Outcome(name, None, error)
-
-
-def _progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """A progress bar on a terminal; nothing where stderr is a file or a pipe."""
-    if total < 2 or not sys.stderr.isatty():
-        return outcomes
-    from rich.console import Console
-    from rich.progress import track
-
-    return iter(track(outcomes, "detecting", total, console=Console(stderr=True), transient=True))

@@ -1,10 +1,10 @@
-"""Downloads as people see them: a bar on a terminal, a few plain lines elsewhere."""
+"""Long work as people see it: a bar on a terminal, plain lines or nothing elsewhere."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from sightline.net.download import Progress
     from sightline.settings import Settings
 
+T = TypeVar("T")
+
 _STEP = 25  # per cent between two plain lines
+
+
+def watched(steps: Iterator[T], what: str, total: int) -> Iterator[T]:
+    """`steps` as they are, `total` in all, shown as they pass; `what` names the work."""
+    if total < 2 or not sys.stderr.isatty():
+        return steps
+    from rich.console import Console
+    from rich.progress import track
+
+    return iter(track(steps, what, total, console=Console(stderr=True), transient=True))
 
 
 @contextmanager

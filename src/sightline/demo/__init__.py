@@ -1,0 +1,1 @@
+"""Scenes with known truth: toys on a table, as pictures and as videos."""

@@ -1,0 +1,39 @@
+"""`python -m sightline.training.demo`: make the scenes, train, write the file."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import time
+from pathlib import Path
+
+import sightline
+from sightline.training.demo.data import make_examples
+from sightline.training.demo.export import export
+from sightline.training.demo.train import train
+
+_log = logging.getLogger("sightline")
+_BUNDLED = Path(sightline.__file__).parent / "models" / "bundled" / "demo.onnx"
+
+
+def main() -> None:
+    """Train the demo model from nothing."""
+    parser = argparse.ArgumentParser(description="Train Sightline's demo model from scratch.")
+    parser.add_argument("--out", type=Path, default=_BUNDLED, help="file to write")
+    parser.add_argument("--scenes", type=int, default=8000, help="scenes to make and train on")
+    parser.add_argument("--epochs", type=int, default=7, help="times to go through them")
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    started = time.monotonic()
+    examples = []
+    for example in make_examples(asked.scenes, os.cpu_count() or 1):
+        examples.append(example)
+        if len(examples) % 1000 == 0:
+            _log.info("%d of %d scenes", len(examples), asked.scenes)
+    export(train(examples, asked.epochs), asked.out)
+    _log.info("%s written after %.0f s", asked.out, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    main()
