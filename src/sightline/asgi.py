@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from sightline.api.app import create_app
 from sightline.settings import load_settings
-from sightline.wiring import check_source, open_repository
+from sightline.wiring import check_source, open_canary, open_repository
 
 _settings = load_settings()
 app = create_app(
-    _settings, lambda: open_repository(_settings), lambda source: check_source(_settings, source)
+    _settings,
+    lambda: open_repository(_settings),
+    lambda repository: open_canary(_settings, repository),
+    lambda source: check_source(_settings, source),
 )

@@ -6,11 +6,19 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from sightline.demo.scenes import make_scene
+from sightline.demo.toys import CLASSES
 from sightline.errors import NotAllowed
+from sightline.models.digest import digest
 from sightline.models.pull import silent
-from sightline.models.resolve import is_pulled, resolve
+from sightline.models.resolve import BUNDLED, is_pulled, resolve
+from sightline.serving.canary import Canary
 from sightline.serving.detector import Detector
 from sightline.serving.repository import Repository
+from sightline.types import Detections
+from sightline.vision.draw import encode_jpeg
 
 if TYPE_CHECKING:
     from sightline.net.download import Progress
@@ -73,6 +81,21 @@ def _find_and_log(settings: Settings) -> tuple[Settings, str]:
     if notice:
         _log.warning("%s", notice)
     return settings, notice
+
+
+def open_canary(settings: Settings, repository: Repository) -> Canary:
+    """Watches over the models of `repository`, with a scene whose toys the demo model knows."""
+    scene = make_scene(seed=0)
+    truth = Detections(
+        boxes=scene.truth.boxes,
+        confidence=np.ones(len(scene.truth), np.float32),
+        class_id=scene.truth.class_id,
+        labels=tuple(CLASSES),
+        width=scene.image.shape[1],
+        height=scene.image.shape[0],
+    )
+    truths = {digest(BUNDLED): truth} if BUNDLED.is_file() else {}
+    return Canary(repository, encode_jpeg(scene.image), truths, settings.canary_interval)
 
 
 def check_source(settings: Settings, source: str) -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ import numpy as np
 import pytest
 
 from sightline import ConfigError, Detections, Detector, ModelError
+from sightline.demo.scenes import make_scene
 from sightline.errors import BadOption, DetectorClosed, NotAllowed
 from sightline.models.digest import digest
-from sightline.serving.canary import Canary, difference, known_picture
+from sightline.serving.canary import Canary, difference, missing
 from sightline.serving.repository import Repository
+from sightline.vision.draw import encode_jpeg
 from support import graphs, pictures
 from support.servers import Live, live
 
 KEY = "a key for tests"
 PICTURE = pictures.png(64, 64)
+SCENE = encode_jpeg(make_scene(seed=0).image)
 
 
 def constant_model(path: Path, class_id: int) -> Path:
@@ -281,7 +285,7 @@ class TestCanary:
         engine.infer = lambda images: [change(infer(images)[0])]
 
     def test_a_model_that_answers_as_ever_is_well(self, repository: Repository) -> None:
-        canary = Canary(repository, known_picture(), 1000)
+        canary = Canary(repository, SCENE, {}, 1000)
         canary.check()
         canary.close()
         assert repository.troubles() == []
@@ -301,7 +305,7 @@ class TestCanary:
     def test_one_that_goes_blind_or_changes_its_mind_is_not(
         self, repository: Repository, change: Any, words: str
     ) -> None:
-        canary = Canary(repository, known_picture(), 1000)
+        canary = Canary(repository, SCENE, {}, 1000)
         self.infer_instead(repository, change)
         canary.check()
         assert words in repository.troubles()[0]
@@ -310,7 +314,7 @@ class TestCanary:
     def test_one_that_fails_is_not_and_is_again_when_it_recovers(
         self, repository: Repository
     ) -> None:
-        canary = Canary(repository, known_picture(), 1000)
+        canary = Canary(repository, SCENE, {}, 1000)
         served = repository.entries()[0].served
         assert served is not None
         engine: Any = served.detector._engine
@@ -350,13 +354,25 @@ class TestCanary:
         )
         assert difference(thin, thin) is None
 
+    def test_what_is_known_to_be_there_must_be_seen(self) -> None:
+        truth = Detections(
+            boxes=np.array([[10, 10, 50, 50]], np.float32),
+            confidence=np.ones(1, np.float32),
+            class_id=np.zeros(1, np.int64),
+            labels=("duck",),
+            width=100,
+            height=100,
+        )
+        assert missing(truth, truth) is None
+        unsure = replace(truth, confidence=np.array([0.2], np.float32))
+        assert missing(truth, unsure) == "it does not see the duck of the known scene"
+
     def test_real_models_agree_with_themselves(self, shared: Path) -> None:
         """And see something of the known picture, so that blindness would show."""
         for name in ("yolov8n", "yolox-nano"):
             with Detector(shared / "models" / f"{name}.onnx") as detector:
                 answers = [
-                    detector.detect(known_picture(), confidence=0.05, max_detections=20)
-                    for _ in range(3)
+                    detector.detect(SCENE, confidence=0.05, max_detections=20) for _ in range(3)
                 ]
             assert len(answers[0]) > 0, name
             assert [difference(answers[0], answer) for answer in answers] == [None] * 3

@@ -20,7 +20,7 @@ from sightline.api.app import create_app
 from sightline.api.protocol import ProblemProtocol
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.wiring import check_source, find_model, open_repository
+from sightline.wiring import check_source, find_model, open_canary, open_repository
 
 
 @dataclass
@@ -49,7 +49,12 @@ def live(**options: object) -> Iterator[Live]:
 def _live(settings: Settings) -> Iterator[Live]:
     repository = open_repository(*find_model(settings))
     config = uvicorn.Config(
-        create_app(settings, lambda: repository, lambda source: check_source(settings, source)),
+        create_app(
+            settings,
+            lambda: repository,
+            lambda opened: open_canary(settings, opened),
+            lambda source: check_source(settings, source),
+        ),
         http=ProblemProtocol,
         port=0,
         log_level="critical",

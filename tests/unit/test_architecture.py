@@ -28,7 +28,7 @@ ALLOWED = {
     "models": EVERYONE | {"net", "vision"},
     "serving": EVERYONE | {"engines.base", "models", "vision"},
     "api": EVERYONE | {"serving", "engines", "vision"},
-    "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net"},
+    "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net", "demo"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "vision", "demo"},
     "cli": EVERYONE | {"wiring", "api", "serving", "models", "net", "vision", "demo", "training"},

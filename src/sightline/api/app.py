@@ -13,7 +13,6 @@ from sightline import __version__
 from sightline.api import problems
 from sightline.api.headers import DEVICE_HEADER, device_header
 from sightline.api.routes import detect, health, models
-from sightline.serving.canary import Canary, known_picture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from sightline.serving.canary import Canary
     from sightline.serving.repository import Repository
     from sightline.settings import Settings
 
@@ -34,6 +34,7 @@ an annotated picture. Every error is an
 def create_app(
     settings: Settings,
     open_repository: Callable[[], Repository],
+    open_canary: Callable[[Repository], Canary],
     check_source: Callable[[str], None],
 ) -> FastAPI:
     """The service's application.
@@ -41,6 +42,7 @@ def create_app(
     Args:
         settings: limits and defaults.
         open_repository: called when the server starts; the repository is closed when it stops.
+        open_canary: called then too; closed first.
         check_source: raises if a source may not be loaded over HTTP.
     """
     app: FastAPI = FastAPIOffline(
@@ -52,6 +54,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.open_repository = open_repository
+    app.state.open_canary = open_canary
     app.state.check_source = check_source
     app.include_router(detect.router)
     app.include_router(models.router)
@@ -65,9 +68,7 @@ def create_app(
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     repository: Repository = await anyio.to_thread.run_sync(app.state.open_repository)
     app.state.repository = repository
-    canary = await anyio.to_thread.run_sync(
-        Canary, repository, known_picture(), app.state.settings.canary_interval
-    )
+    canary: Canary = await anyio.to_thread.run_sync(app.state.open_canary, repository)
     try:
         yield
     finally:

@@ -77,7 +77,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
 
     from sightline.api.app import create_app
     from sightline.api.protocol import ProblemProtocol
-    from sightline.wiring import check_source, open_repository
+    from sightline.wiring import check_source, open_canary, open_repository
 
     # uvicorn drains on SIGTERM and then raises the signal again; for a service that was asked
     # to stop, having stopped is success.
@@ -87,7 +87,12 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     with repository.lease() as detector:
         _announce(detector, settings.host, listener.getsockname()[1])
     config = uvicorn.Config(
-        create_app(settings, lambda: repository, lambda source: check_source(settings, source)),
+        create_app(
+            settings,
+            lambda: repository,
+            lambda opened: open_canary(settings, opened),
+            lambda source: check_source(settings, source),
+        ),
         http=ProblemProtocol,
         log_level="info",
         timeout_graceful_shutdown=_DRAIN_SECONDS,

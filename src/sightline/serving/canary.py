@@ -10,14 +10,14 @@ import logging
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from sightline.errors import Overloaded, SightlineError
 from sightline.vision.boxes import iou
-from sightline.vision.draw import encode_jpeg
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sightline.serving.repository import Repository, Served
     from sightline.types import Detections
 
@@ -28,31 +28,27 @@ _MOST = 20
 _PATIENCE = 60.0  # seconds that its answer may take
 
 
-def known_picture() -> bytes:
-    """A picture with shapes, edges and colours, the same on every machine and in every version."""
-    y, x = np.mgrid[:480, :640].astype(np.float32)
-    waves = np.stack([np.sin(x / 23 + c) * np.cos(y / (31 + 7 * c)) for c in range(3)], axis=-1)
-    image = (127 + 90 * waves).astype(np.uint8)
-    for i, (left, top) in enumerate(((40, 60), (250, 140), (430, 250))):
-        colour = ((40, 60, 210), (60, 180, 70), (210, 120, 40))[i]
-        cv2.rectangle(image, (left, top), (left + 150, top + 170), colour, cv2.FILLED)
-        cv2.circle(image, (left + 75, top + 60), 40, (240, 240, 240), cv2.FILLED)
-    return encode_jpeg(image)
-
-
 class Canary:
     """Asks each model in a repository, every `interval` seconds, on a thread of its own."""
 
-    def __init__(self, repository: Repository, picture: bytes, interval: float) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        picture: bytes,
+        truths: Mapping[str, Detections],
+        interval: float,
+    ) -> None:
         """Ask once, to have first answers, and start the thread.
 
         Args:
             repository: whose loaded models are asked.
             picture: a compressed picture, always the same.
+            truths: what is really in it, for the models that know its objects, by their digest.
             interval: seconds between rounds.
         """
         self._repository = repository
         self._picture = picture
+        self._truths = truths
         self._interval = interval
         self._stop = Event()
         # A model's own first answer is what it is held to, by its weights' digest.
@@ -95,6 +91,8 @@ class Canary:
             return
         first = self._first.setdefault(detector.digest, answer)
         trouble = difference(first, answer)
+        if detector.digest in self._truths:
+            trouble = trouble or missing(self._truths[detector.digest], answer)
         if trouble and not served.trouble:
             _log.error("%s changed its mind: %s", detector.spec.name, trouble)
         served.trouble = trouble
@@ -122,4 +120,17 @@ def difference(first: Detections, now: Detections) -> str | None:
         )
         if not alike.any():
             return f"it no longer sees the {wanted.label} that it saw when it was loaded"
+    return None
+
+
+def missing(truth: Detections, answer: Detections) -> str | None:
+    """What of `truth` is not in `answer` (class, IoU of at least 0.5, confidence 0.3), or None."""
+    for wanted in truth:
+        seen = (
+            (iou(np.array(wanted.bbox), answer.boxes) >= 0.5)
+            & (answer.class_id == wanted.class_id)
+            & (answer.confidence >= 0.3)
+        )
+        if not seen.any():
+            return f"it does not see the {wanted.label} of the known scene"
     return None
