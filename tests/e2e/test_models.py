@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -113,3 +114,23 @@ def test_a_named_model_that_cannot_be_had_fails_at_start(
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_no_model_and_no_connection_is_the_demo_model_and_says_so(tmp_path: Path) -> None:
+    """What a newcomer without internet sees: a service that finds toys, and how to get more."""
+    picture = tmp_path / "toys.jpg"
+    command = [sys.executable, "-m", "sightline", "demo", "image", str(picture), "--seed", "5"]
+    subprocess.run(command, check=True, capture_output=True)
+    truth = json.loads(picture.with_suffix(".json").read_text())["objects"]
+    with serve() as running:
+        health = httpx.get(f"{running.url}/health").json()
+        assert health["model"] == "demo"
+        assert "DEMO MODEL" in health["notice"]
+        assert "sightline pull yolox-tiny" in health["notice"]
+        answer = httpx.post(f"{running.url}/detect", files={"file": picture.read_bytes()}).json()
+        assert sorted(found["label"] for found in answer["detections"]) == sorted(
+            toy["label"] for toy in truth
+        )
+        assert httpx.get(f"{running.url}/health/ready").status_code == 200
+        code, said = running.stop()
+    assert (code, "DEMO MODEL" in running.said) == (0, True), said

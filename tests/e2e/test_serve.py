@@ -83,7 +83,6 @@ def bad_models(folder: Path) -> dict[str, tuple[list[str], str]]:
     (folder / "junk.onnx").write_bytes(b"\x08junk")
     graphs.constant_network(folder / "classifier.onnx", {"p": np.zeros(1000, np.float32)})
     return {
-        "no model": ([], "no model is named"),
         "missing": (["--model", "missing.onnx"], "missing.onnx does not exist"),
         "unreadable": (["--model", "junk.onnx"], "junk.onnx is not a readable ONNX file"),
         "no detector": (["--model", "classifier.onnx"], r"p\[\?,1000\] fit no detection family"),
@@ -92,7 +91,7 @@ def bad_models(folder: Path) -> dict[str, tuple[list[str], str]]:
     }
 
 
-CASES = ["no model", "missing", "unreadable", "no detector", "pytorch", "unknown engine"]
+CASES = ["missing", "unreadable", "no detector", "pytorch", "unknown engine"]
 
 
 @pytest.mark.parametrize("case", CASES)

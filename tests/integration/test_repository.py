@@ -24,6 +24,7 @@ from sightline.serving.repository import Repository
 from sightline.vision.draw import encode_jpeg
 from support import graphs, pictures
 from support.servers import Live, live
+from support.shelf import open_shelf
 
 KEY = "a key for tests"
 PICTURE = pictures.png(64, 64)
@@ -143,6 +144,17 @@ def test_a_failed_load_leaves_the_old_one_serving(
     assert answer.status_code == status, answer.text
     assert words in answer.json()["detail"]
     assert ask(admin)["detections"][0]["label"] == "zero"
+
+
+def test_a_model_is_loaded_from_an_address(admin: httpx.Client, folder: Path) -> None:
+    with open_shelf() as shelf:
+        address = shelf.put("/one.onnx", (folder / "one.onnx").read_bytes())
+        loaded = admin.put("/models/far", json={"source": address})
+        assert loaded.status_code == 200, loaded.text
+        assert ask(admin, model="far")["detections"][0]["label"] == "one"
+        gone = admin.put("/models/far", json={"source": address.replace("one", "none")})
+        assert (gone.status_code, "404" in gone.json()["detail"]) == (422, True)
+        assert ask(admin, model="far")["detections"][0]["label"] == "one"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"source": 1}', b'{"source": "x", "y": 1}'])

@@ -85,6 +85,7 @@ class Process:
 
     url: str
     process: subprocess.Popen[str]
+    said: str
 
     def stop(self) -> tuple[int, str]:
         """SIGTERM, then its exit code and what it still said."""
@@ -113,7 +114,7 @@ def serve(arguments: Sequence[str] = (), module: str = "sightline") -> Iterator[
             said += line
         found = re.search(r"http://[\d.]+:\d+", said)
         assert found, said
-        yield Process(found[0], process)
+        yield Process(found[0], process, said)
     finally:
         if process.poll() is None:
             process.kill()

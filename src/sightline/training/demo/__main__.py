@@ -21,8 +21,8 @@ def main() -> None:
     """Train the demo model from nothing."""
     parser = argparse.ArgumentParser(description="Train Sightline's demo model from scratch.")
     parser.add_argument("--out", type=Path, default=_BUNDLED, help="file to write")
-    parser.add_argument("--scenes", type=int, default=8000, help="scenes to make and train on")
-    parser.add_argument("--epochs", type=int, default=7, help="times to go through them")
+    parser.add_argument("--scenes", type=int, default=4000, help="scenes to make and train on")
+    parser.add_argument("--epochs", type=int, default=6, help="times through them, before settling")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     started = time.monotonic()
