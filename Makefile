@@ -32,7 +32,7 @@ bench: $(VENV)/dev ## measure engines and the service on this machine (MODEL=, I
 bench-peers: $(VENV)/dev $(VENV)-peers/ready ## the same, next to a plain FastAPI + Ultralytics service (5 GB)
 	$(BIN)/python benchmarks/bench.py --peer-python $(VENV)-peers/bin/python $(ARGS)
 
-demo-model: $(VENV)-train/ready ## train the bundled demo model from scratch (a CPU, half an hour)
+demo-model: $(VENV)-train/ready ## train the bundled demo model from scratch (a CPU, a quarter of an hour)
 	$(VENV)-train/bin/python -m sightline.training.demo $(ARGS)
 
 format: $(VENV)/dev ## rewrite the code as `make check` wants it
