@@ -72,12 +72,12 @@ def test_it_is_small_and_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_it_finds_the_toys_of_a_demo_image(tmp_path: Path, engine: EngineName) -> None:
-    """The default picture: every toy, once, and nothing else."""
+    """The default picture, at the default confidence: every toy, once, and nothing else."""
     path = tmp_path / "out.jpg"
     assert CliRunner().invoke(app, ["demo", "image", str(path)]).exit_code == 0
     truth = json.loads(path.with_suffix(".json").read_text())["objects"]
     with Detector(MODEL, engine=engine) as detector:
-        found = detector.detect(path, confidence=0.4)
+        found = detector.detect(path)
     boxes = np.array([list(toy["bbox"].values()) for toy in truth], np.float32)
     overlap = np.stack([iou(box, found.boxes) for box in boxes])
     assert len(found) == len(truth)
