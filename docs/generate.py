@@ -25,7 +25,7 @@ def settings_page() -> str:
         "|---|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
+        default = "" if field.default in {None, "", ()} else f"`{field.default}`"
         variable = f"`SIGHTLINE_{name.upper()}`"
         lines.append(f"| `{name}` | {variable} | {default} | {field.description} |")
     return "\n".join(lines) + "\n"
@@ -57,7 +57,8 @@ def _command(name: str, command: Any) -> list[str]:
 
 
 def problems_page() -> str:
-    from sightline.api.problems import KINDS
+    from sightline.api.problems import KINDS, http_kind
+    from sightline.api.protocol import PROTOCOL_KINDS
 
     lines = [
         "# Problems",
@@ -68,9 +69,17 @@ def problems_page() -> str:
         "| type | status | when |",
         "|---|---|---|",
     ]
-    for error, kind in KINDS.items():
-        when = inspect.cleandoc(error.__doc__ or "").splitlines()[0]
-        lines.append(f"| `urn:sightline:problem:{kind.slug}` | {kind.status} | {when} |")
+    rows = [(kind, inspect.cleandoc(error.__doc__ or "")) for error, kind in KINDS.items()]
+    rows += [(http_kind(404), "Nothing is at this path."), (http_kind(405), "Not this method.")]
+    rows += PROTOCOL_KINDS.items()
+    for kind, when in sorted(rows, key=lambda row: row[0].status):
+        first = when.splitlines()[0]
+        lines.append(f"| `urn:sightline:problem:{kind.slug}` | {kind.status} | {first} |")
+    lines += [
+        "",
+        "429 and 503 carry `Retry-After` in seconds, and `retry_after` in the body: a client that",
+        "waits that long is served, unless others came meanwhile.",
+    ]
     return "\n".join(lines) + "\n"
 
 

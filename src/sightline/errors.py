@@ -9,8 +9,10 @@ The branch says who can put it right, the message says what was wrong and what t
     ├── RequestError             the client: what was asked
     │   ├── MalformedBody        … the envelope is broken (multipart, headers)
     │   ├── BodyTooLarge         … more bytes than are allowed
+    │   ├── BodyStalled          … the body stopped coming, or came too slowly
     │   ├── WrongFileCount       … no file, or more than one
     │   ├── BadOption            … an option out of its range, an unknown class or model
+    │   ├── HostUnknown          … a name that this service does not answer to
     │   ├── KeyWrong             … a key that is missing or not the right one
     │   ├── NotAllowed           … something that nobody, or not this client, may do
     │   └── ImageError           … the picture itself
@@ -18,7 +20,10 @@ The branch says who can put it right, the message says what was wrong and what t
     │       ├── UnsupportedImage     not a picture type that is read
     │       ├── BrokenImage          damaged, truncated, or not what its header says
     │       └── ImageTooLarge        more pixels than are allowed
-    ├── Overloaded               nobody's fault: try again after `retry_after` seconds
+    ├── TryLater                 nothing was lost: try again after `retry_after` seconds
+    │   ├── Overloaded           … nobody's fault: too much waits
+    │   ├── RateLimited          … the client: more requests than it may send in a while
+    │   └── TooManyAtOnce        … the client: more requests than it may have under way
     ├── DeadlineExceeded         nobody's fault: it took longer than the caller would wait
     ├── DetectorClosed           the program: used after close()
     └── InferenceError           us: the engine failed, or answered nonsense
@@ -64,12 +69,20 @@ class BodyTooLarge(RequestError):
         )
 
 
+class BodyStalled(RequestError):
+    """The body stopped coming, or came too slowly."""
+
+
 class WrongFileCount(RequestError):
     """No file where one is needed, or more than one."""
 
 
 class BadOption(RequestError):
     """An option out of its range, or a class or model that the server does not know."""
+
+
+class HostUnknown(RequestError):
+    """The `Host` header names something that this service does not answer to."""
 
 
 class KeyWrong(RequestError):
@@ -111,16 +124,28 @@ class ImageTooLarge(ImageError):
         )
 
 
-class Overloaded(SightlineError):
-    """The queue is full, or the wait would be too long. Nothing was lost: try again.
+class TryLater(SightlineError):
+    """Not now. Nothing was lost: try again.
 
     Attributes:
-        retry_after: seconds, at least 1, after which there is room again by today's estimate.
+        retry_after: seconds, at least 1, after which it will be accepted by today's estimate.
     """
 
     def __init__(self, reason: str, retry_after: int) -> None:
         self.retry_after = retry_after
         super().__init__(f"{reason} Try again in {retry_after} s.")
+
+
+class Overloaded(TryLater):
+    """The queue is full, or the wait would be too long. Nothing was lost: try again."""
+
+
+class RateLimited(TryLater):
+    """This client has sent more requests than it may in a while."""
+
+
+class TooManyAtOnce(TryLater):
+    """This client has more requests under way than it may."""
 
 
 class DeadlineExceeded(SightlineError):

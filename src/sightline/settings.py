@@ -7,11 +7,12 @@ Flags of `sightline serve` win over `SIGHTLINE_*` in the environment, which win 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "fake"]
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Comma-separated in the environment, a list in sightline.toml."""
+
+Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -105,6 +118,59 @@ class Settings(BaseSettings):
         default=512, gt=0, description="Most pictures that wait; beyond it a request gets 503."
     )
 
+    api_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys that open the service, comma-separated: `name:key`, or "
+        "`name:sha256:…` as `sightline key` makes it, the only form taken from a file. "
+        "Without any key everybody may use it.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None, description="File of hashed keys, one `name:sha256:…` a line."
+    )
+    allowed_hosts: Names = Field(
+        default=(),
+        description="Names that the service answers to, comma-separated; `*.example.org` takes "
+        "every name below. Not set: any, but on a loopback address only local ones.",
+    )
+    cors_origins: Names = Field(
+        default=(),
+        description="Web pages of other origins that may use the service, comma-separated: "
+        "`https://app.example.org`; `*` for all. None if not set.",
+    )
+    trusted_proxies: Names = Field(
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed, comma-separated.",
+    )
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[\w.~-]+)*$",
+        description="Path under which a proxy shows the service, for example `/vision`.",
+    )
+    rate_limit: str | None = Field(
+        default=None,
+        description="Most requests of one key, or of one address without keys: a number a second, "
+        "or `100/minute`, `5/second;1000/hour`. Not limited if not set.",
+    )
+    max_concurrent: int | None = Field(
+        default=None,
+        gt=0,
+        description="Most requests of one key or address that are under way at once.",
+    )
+    head_timeout: Seconds = Field(
+        default=10, description="Seconds in which a request's head must be there."
+    )
+    idle_timeout: Seconds = Field(
+        default=10,
+        description="Seconds a client may stop in the middle of a body, or not read its answer.",
+    )
+    body_timeout: Seconds = Field(
+        default=120, description="Seconds in which a request's body must be there."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="Log lines; auto is text on a terminal, else json."
+    )
+
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 2**20)
@@ -131,7 +197,22 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _TomlFile(settings_cls)
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """sightline.toml, in which no key lies open."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        for name in ("api_keys", "admin_key"):
+            for entry in _split(str(values.get(name, ""))):
+                if "sha256:" not in entry:
+                    raise ConfigError(
+                        f"option '{name}' in sightline.toml holds a key in the open; put there "
+                        "what `sightline key` prints, or the key itself into the environment"
+                    )
+        return values
 
 
 def load_settings(**flags: object) -> Settings:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from support import pictures
+from support.problems import problem
 from support.servers import Live, live
 
 GOOD = pictures.encode(Image.new("RGB", (64, 48), (220, 220, 220)), "JPEG")
@@ -33,20 +34,6 @@ def client(server: Live) -> Iterator[httpx.Client]:
         yield client
         # Whatever a test sent: the next good picture is answered.
         assert client.post("/detect", files={"file": GOOD}).json()["count"] == 1
-
-
-def problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
-    """Every failing answer has this shape."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert int(answer.headers["content-length"]) == len(answer.content)
-    body: dict[str, Any] = answer.json()
-    assert body["type"] == f"urn:sightline:problem:{kind}"
-    assert body["status"] == status
-    assert body["title"]
-    assert len(body["detail"]) > 15
-    assert "Traceback" not in answer.text
-    return body
 
 
 def test_multipart(client: httpx.Client) -> None:

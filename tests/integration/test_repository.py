@@ -108,7 +108,7 @@ def test_without_the_key_nothing_changes(server: Live, folder: Path, key: str | 
         answer = httpx.request(method, f"{server.url}/models/x", headers=headers, json={})
         assert answer.status_code == 401
         assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers["www-authenticate"].startswith("Bearer")
     answer = httpx.put(
         f"{server.url}/models/x",
         headers={"x-api-key": KEY},

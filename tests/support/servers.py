@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import uvicorn
+from fastapi import FastAPI
 
 from sightline import Detector
 from sightline.api.app import create_app
-from sightline.api.protocol import ProblemProtocol
+from sightline.api.server import make_config
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
 from sightline.wiring import check_source, find_model, open_canary, open_repository
@@ -31,6 +32,7 @@ class Live:
     port: int
     repository: Repository
     settings: Settings
+    app: FastAPI
 
     @property
     def detector(self) -> Detector:
@@ -48,17 +50,14 @@ def live(**options: object) -> Iterator[Live]:
 
 def _live(settings: Settings) -> Iterator[Live]:
     repository = open_repository(*find_model(settings))
-    config = uvicorn.Config(
-        create_app(
-            settings,
-            lambda: repository,
-            lambda opened: open_canary(settings, opened),
-            lambda source: check_source(settings, source),
-        ),
-        http=ProblemProtocol,
-        port=0,
-        log_level="critical",
+    app = create_app(
+        settings,
+        lambda: repository,
+        lambda opened: open_canary(settings, opened),
+        lambda source: check_source(settings, source),
     )
+    config = make_config(app, settings)
+    config.port = 0
     server = uvicorn.Server(config)
     started = threading.Event()
     startup = server.startup
@@ -73,7 +72,7 @@ def _live(settings: Settings) -> Iterator[Live]:
     try:
         assert started.wait(20)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Live(f"http://127.0.0.1:{port}", port, repository, settings)
+        yield Live(f"http://127.0.0.1:{port}", port, repository, settings, app)
     finally:
         server.should_exit = True
         thread.join(20)

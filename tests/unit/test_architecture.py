@@ -27,11 +27,13 @@ ALLOWED = {
     "net": EVERYONE,
     "models": EVERYONE | {"net", "vision"},
     "serving": EVERYONE | {"engines.base", "models", "vision"},
-    "api": EVERYONE | {"serving", "engines", "vision"},
+    "telemetry": EVERYONE,
+    "api": EVERYONE | {"serving", "engines", "vision", "telemetry"},
     "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net", "demo"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "vision", "demo"},
-    "cli": EVERYONE | {"wiring", "api", "serving", "models", "net", "vision", "demo", "training"},
+    "cli": EVERYONE
+    | {"wiring", "api", "telemetry", "serving", "models", "net", "vision", "demo", "training"},
     "asgi": EVERYONE | {"api", "wiring"},
 }
 

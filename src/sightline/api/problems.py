@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,15 +12,19 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from sightline import errors
+from sightline.api.record import CLIENT_GONE, record_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
+    from starlette.types import Scope
 
 MEDIA_TYPE = "application/problem+json"
 
-CLIENT_GONE = 499
-"""For the access log alone: the client hung up, and nobody reads the answer (nginx's number)."""
+RESTART_SECONDS = 30
+"""Told to clients of a service that is going down, or has to be restarted: what that takes."""
+
+_log = logging.getLogger("sightline.request")
 
 
 class Kind(NamedTuple):
@@ -33,6 +38,8 @@ class Kind(NamedTuple):
 # The nearest class in an error's ancestry counts.
 KINDS: dict[type[Exception], Kind] = {
     errors.MalformedBody: Kind(400, "malformed-body", "The request body is malformed"),
+    errors.HostUnknown: Kind(400, "host-unknown", "The service does not answer to this name"),
+    errors.BodyStalled: Kind(408, "body-stalled", "The body did not come in time"),
     errors.BodyTooLarge: Kind(413, "upload-too-large", "The upload has too many bytes"),
     errors.WrongFileCount: Kind(422, "wrong-file-count", "Exactly one picture is needed"),
     errors.BadOption: Kind(422, "bad-option", "An option is not acceptable"),
@@ -43,20 +50,14 @@ KINDS: dict[type[Exception], Kind] = {
     errors.UnsupportedImage: Kind(415, "unsupported-image", "Not a picture type that is read"),
     errors.BrokenImage: Kind(422, "broken-image", "The picture is damaged"),
     errors.ImageTooLarge: Kind(413, "image-too-large", "The picture has too many pixels"),
+    errors.RateLimited: Kind(429, "rate-limited", "Too many requests"),
+    errors.TooManyAtOnce: Kind(429, "too-many-at-once", "Too many requests under way"),
     errors.Overloaded: Kind(503, "overloaded", "Too much work is waiting"),
     errors.DetectorClosed: Kind(503, "not-serving", "The service is not serving"),
     errors.DeadlineExceeded: Kind(504, "deadline-exceeded", "The deadline passed"),
     errors.SightlineError: Kind(500, "internal", "Something failed inside the service"),
 }
-
-
-def problem(
-    kind: Kind, detail: str, headers: dict[str, str] | None = None, **more: object
-) -> JSONResponse:
-    """A problem document with `more` as its extension members."""
-    return JSONResponse(
-        problem_body(kind, detail) | more, kind.status, headers, media_type=MEDIA_TYPE
-    )
+INTERNAL = KINDS[errors.SightlineError]
 
 
 def problem_body(kind: Kind, detail: str) -> dict[str, Any]:
@@ -71,11 +72,37 @@ def problem_body(kind: Kind, detail: str) -> dict[str, Any]:
 
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem, the framework's own included."""
-    app.add_exception_handler(errors.SightlineError, _on_sightline_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_unexpected)
+    for cls in (errors.SightlineError, RequestValidationError, HTTPException, ClientDisconnect):
+        app.add_exception_handler(cls, _on_error)
+    app.add_exception_handler(Exception, _on_error)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return answer_to(error, request.scope)
+
+
+def answer_to(error: Exception, scope: Scope) -> Response:
+    """The answer to a request that failed with `error`.
+
+    An error of ours or of the framework is told; of any other the client learns only that it was
+    one. The cause is the log's.
+    """
+    match error:
+        case ClientDisconnect():
+            return Response(status_code=CLIENT_GONE)
+        case RequestValidationError():
+            kind, detail, more = _bad_option(error)
+            return _problem(scope, kind, detail, {}, more)
+        case HTTPException():
+            kind = http_kind(error.status_code)
+            return _problem(scope, kind, _http_detail(error, scope), dict(error.headers or {}))
+        case errors.SightlineError() if kind_of(error).status != INTERNAL.status:
+            kind = kind_of(error)
+            return _problem(scope, kind, str(error), *_extras(error))
+        case _:
+            _log.error("request failed", exc_info=error)
+            detail = "The service failed on this request. Its log has the details."
+            return _problem(scope, INTERNAL, detail)
 
 
 def kind_of(error: Exception) -> Kind:
@@ -83,21 +110,39 @@ def kind_of(error: Exception) -> Kind:
     return next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
 
 
-async def _on_sightline_error(_: Request, error: Exception) -> JSONResponse:
-    kind = kind_of(error)
-    if isinstance(error, errors.Overloaded):
-        retry = error.retry_after
-        return problem(kind, str(error), {"Retry-After": str(retry)}, retry_after=retry)
-    if kind.status == HTTPStatus.UNAUTHORIZED:
-        return problem(kind, str(error), {"WWW-Authenticate": "Bearer"})
-    if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise error  # its cause belongs into the log; the client gets _on_unexpected's words
-    return problem(kind, str(error))
+def http_kind(status: int) -> Kind:
+    """The kind of problem that the framework means by `status`."""
+    phrase = HTTPStatus(status).phrase
+    return Kind(status, phrase.lower().replace(" ", "-"), phrase)
 
 
-async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RequestValidationError):
-        raise error
+def _problem(
+    scope: Scope,
+    kind: Kind,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    more: dict[str, object] | None = None,
+) -> JSONResponse:
+    """A problem document with `more` as its extension members."""
+    record_of(scope).problem = kind.slug
+    body = problem_body(kind, detail) | (more or {})
+    return JSONResponse(body, kind.status, headers, media_type=MEDIA_TYPE)
+
+
+def _extras(error: Exception) -> tuple[dict[str, str], dict[str, object]]:
+    """Headers and extension members that go with an error."""
+    match error:
+        case errors.TryLater():
+            return {"Retry-After": str(error.retry_after)}, {"retry_after": error.retry_after}
+        case errors.DetectorClosed():
+            return {"Retry-After": str(RESTART_SECONDS)}, {"retry_after": RESTART_SECONDS}
+        case errors.KeyWrong():
+            return {"WWW-Authenticate": 'Bearer, Basic realm="Sightline"'}, {}
+        case _:
+            return {}, {}
+
+
+def _bad_option(error: RequestValidationError) -> tuple[Kind, str, dict[str, object]]:
     wrong = [
         {"parameter": str(item["loc"][-1]), "message": item["msg"], "value": str(item["input"])}
         for item in error.errors()
@@ -106,25 +151,12 @@ async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
         f"{item['parameter']}: {item['message'].lower()}, not '{item['value'][:80]}'"
         for item in wrong
     )
-    return problem(KINDS[errors.BadOption], f"{detail}.", errors=wrong)
+    return KINDS[errors.BadOption], f"{detail}.", {"errors": wrong}
 
 
-async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        raise error
-    phrase = HTTPStatus(error.status_code).phrase
-    kind = Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase)
-    detail = {
-        404: f"There is nothing at {request.url.path}. See /docs for what there is.",
-        405: f"{request.url.path} does not take {request.method}. See /docs.",
+def _http_detail(error: HTTPException, scope: Scope) -> str:
+    path = scope["path"]
+    return {
+        404: f"There is nothing at {path}. See /docs for what there is.",
+        405: f"{path} does not take {scope['method']}. See /docs.",
     }.get(error.status_code, str(error.detail))
-    return problem(kind, detail, dict(error.headers or {}))
-
-
-async def _on_disconnect(_: Request, __: Exception) -> Response:
-    return Response(status_code=CLIENT_GONE)
-
-
-async def _on_unexpected(_: Request, __: Exception) -> JSONResponse:
-    kind = KINDS[errors.SightlineError]
-    return problem(kind, "The service failed on this request. Its log has the details.")

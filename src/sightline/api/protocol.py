@@ -1,28 +1,281 @@
-"""What is answered to bytes that are not HTTP: a problem too."""
+"""HTTP/1.1 on a connection: uvicorn's protocol, with an end to everybody's patience.
+
+uvicorn waits for ever for a head, reads one of any length, waits for ever for an answer to be
+read, and closes in a client's face while it still sends (docs/decisions/0010).
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sightline.api.problems import MEDIA_TYPE, Kind, problem_body
 
-_KIND = Kind(400, "malformed-request", "The request is not valid HTTP")
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from uvicorn._types import ASGI3Application
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    from sightline.settings import Settings
+
+MALFORMED = Kind(400, "malformed-request", "The request is not valid HTTP")
+HEAD_TOO_LARGE = Kind(431, "head-too-large", "The request's head is too long")
+HEAD_STALLED = Kind(408, "head-stalled", "The request's head did not come in time")
+CROWDED = Kind(503, "too-many-connections", "Too many connections")
+PROTOCOL_KINDS = {
+    MALFORMED: "What was sent is not HTTP/1.1.",
+    HEAD_TOO_LARGE: "Request line, headers, trailers and chunk sizes of more than 64 KB.",
+    HEAD_STALLED: "The head of a request was begun, and not ended in time.",
+    CROWDED: "More connections than the service may open.",
+}
+
+_MAX_FRAMING = 64 * 1024  # bytes of a request that are not its body
+_LINGER = 5.0  # seconds in which a client may notice that it was answered, and stop sending
+_FAREWELL = 0.5  # seconds in which a request that was on its way at shutdown may still arrive
+_PHRASES = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
+
+_log = logging.getLogger("sightline.request")
 
 
-class ProblemProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, but for the form of its one own answer."""
+class Refusal(NamedTuple):
+    """An answer to what never became a request."""
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer and hang up: nothing after a malformed request can be made sense of."""
-        detail = f"{msg} It breaks HTTP/1.1, or is longer than is allowed; check the client."
-        body = json.dumps(problem_body(_KIND, detail)).encode()
-        head = (
-            "HTTP/1.1 400 Bad Request\r\n"
-            f"content-type: {MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+    kind: Kind
+    detail: str
+    retry_after: int | None = None
+
+    def to_bytes(self, request_id: str) -> bytes:
+        """The whole answer; the connection ends with it."""
+        problem = problem_body(self.kind, self.detail)
+        lines = [
+            f"HTTP/1.1 {self.kind.status} {_PHRASES[self.kind.status]}",
+            f"content-type: {MEDIA_TYPE}",
+            f"x-request-id: {request_id}",
+            "connection: close",
+        ]
+        if self.retry_after is not None:
+            problem["retry_after"] = self.retry_after
+            lines.append(f"retry-after: {self.retry_after}")
+        body = json.dumps(problem).encode()
+        lines.append(f"content-length: {len(body)}")
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """A connection on which nothing takes for ever."""
+
+    # Set by `protocol_for`.
+    head_timeout: float
+    idle_timeout: float
+    max_connections: int
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._framing = 0
+        self._running: RequestResponseCycle | None = None
+        self._refusal: Refusal | None = None
+        self._lingering = False
+        self._leaving = False
+        self._timer = _Timer(self.loop)  # for a head, a client to stop sending, or a farewell
+        self._reading = _Timer(self.loop)  # for an answer to be read
+        if len(self.connections) > self.max_connections:
+            seconds = max(1, int(self.head_timeout))
+            detail = f"The service has no more connections to give. Try again in {seconds} s."
+            self._refuse(Refusal(CROWDED, detail, seconds))
+        else:
+            self._timer.start(self.head_timeout, self._on_no_head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.stop()
+        self._reading.stop()
+        super().connection_lost(exc)
+
+    # From the client
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering or self._refusal is not None:
+            return
+        self._unset_keepalive_if_required()
+        if not self._timer.runs and self._is_between_requests():
+            self._timer.start(self.head_timeout, self._on_no_head)
+        self._framing += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._on_upgrade()
+        except httptools.HttpParserError as error:
+            self._refuse(Refusal(MALFORMED, f"It breaks HTTP/1.1: {error}. Check the client."))
+        else:
+            if self._framing > _MAX_FRAMING:
+                limit = _MAX_FRAMING // 1024
+                self._refuse(Refusal(HEAD_TOO_LARGE, f"Send less than {limit} KB of headers."))
+
+    def on_headers_complete(self) -> None:
+        self._timer.stop()
+        super().on_headers_complete()
+        if self.cycle is not None:
+            # The cycle closes the connection where it may have to linger.
+            self.cycle.transport = _Closer(self)  # type: ignore[assignment]
+            self.cycle.keep_alive &= not self._leaving
+
+    def on_body(self, body: bytes) -> None:
+        # Twice, because every byte of a body may cost one of framing: chunks are small at times.
+        self._framing -= 2 * len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._framing = 0
+        super().on_message_complete()
+
+    def _on_upgrade(self) -> None:
+        if self._should_upgrade():
+            self.handle_websocket_upgrade()
+        else:
+            self.cycle.keep_alive = False  # the parser reads nothing after this request
+
+    def _on_no_head(self) -> None:
+        if self._framing == 0:
+            self.transport.close()  # it has not said a word
+        else:
+            detail = f"The request's head was not there within {self.head_timeout:g} s."
+            self._refuse(Refusal(HEAD_STALLED, detail))
+
+    def _is_between_requests(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or (cycle.response_complete and not cycle.more_body)
+
+    # To the client
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        if self._lingering:
+            self.server_state.total_requests += 1
+            return
+        super().on_response_complete()
+        if self._running is None or not self._running.response_complete:
+            return  # the next of several requests that came together
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+        elif self._leaving:
+            self.hang_up(in_the_middle=False)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer and hang up: nothing after this can be made sense of."""
+        running = self._running
+        if running is not None and not running.response_complete:
+            if not running.more_body:
+                self._refusal = refusal  # when its turn comes
+                return
+            running.disconnected = True
+            running.message_event.set()
+        if self.transport.is_closing():
+            return
+        line: dict[str, Any] = {
+            "request_id": uuid.uuid4().hex,
+            "status": refusal.kind.status,
+            "problem": refusal.kind.slug,
+            "client": self.client[0] if self.client else "",
+        }
+        _log.info("request", extra=line)
+        self.transport.write(refusal.to_bytes(line["request_id"]))
+        self.hang_up(in_the_middle=True)
+
+    def hang_up(self, *, in_the_middle: bool) -> None:
+        """Close the connection, but not in the face of a client that is still sending.
+
+        Closed with unread bytes, TCP resets: the client may then never see its answer. So this
+        side is closed first, and what still comes is dropped for a while.
+        """
+        if self.transport.is_closing() or self._lingering:
+            return
+        self._unset_keepalive_if_required()
+        if in_the_middle and self.transport.can_write_eof():
+            self._lingering = True
+            self.flow.resume_reading()
+            self.transport.write_eof()
+            self._timer.start(_LINGER, self.transport.abort)
+        else:
+            self._timer.stop()
+            self._close()
+
+    def _close(self) -> None:
+        """Close, which waits until all is written: not for ever, if it is not read."""
         self.transport.close()
+        self._reading.start(self.idle_timeout, self.transport.abort)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reading.start(self.idle_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._reading.stop()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    def shutdown(self) -> None:
+        """Answer what is under way, and what arrives in this moment; then hang up."""
+        self._leaving = True
+        if not self._is_between_requests():
+            self.cycle.keep_alive = False
+        elif not self._lingering:
+            self._timer.start(_FAREWELL, self._close)
+
+
+class _Timer:
+    """At most one thing that happens later."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self._handle is not None
+
+    def start(self, seconds: float, then: Callable[[], Any]) -> None:
+        self.stop()
+        self._handle = self._loop.call_later(seconds, then)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
+class _Closer:
+    """The transport as a request's cycle sees it: closing asks the protocol how."""
+
+    def __init__(self, protocol: PatientProtocol) -> None:
+        self._protocol = protocol
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        self._protocol.hang_up(in_the_middle=self._protocol.cycle.more_body)
+
+
+def protocol_for(settings: Settings, max_connections: int) -> type[asyncio.Protocol]:
+    """The protocol with the limits that `settings` name."""
+    limits = {
+        "head_timeout": settings.head_timeout,
+        "idle_timeout": settings.idle_timeout,
+        "max_connections": max_connections,
+    }
+    return type("Protocol", (PatientProtocol,), limits)

@@ -12,6 +12,7 @@ import typer
 from sightline import __version__
 from sightline.cli.demo import demo
 from sightline.cli.detect import detect
+from sightline.cli.key import key
 from sightline.cli.models import models
 from sightline.cli.pull import pull
 from sightline.cli.serve import serve
@@ -29,6 +30,7 @@ app.command()(serve)
 app.command()(detect)
 app.command()(pull)
 app.command()(models)
+app.command()(key)
 app.add_typer(demo, name="demo")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +13,20 @@ from sightline.cli.options import Confidence, Device, Engine, Model, setting
 from sightline.cli.progress import find_model
 from sightline.errors import ConfigError
 from sightline.settings import Settings, load_settings
+from sightline.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from sightline.serving.detector import Detector
+    from sightline.serving.repository import Repository
 
-_DRAIN_SECONDS = 20
+
+_OPEN_TO_ALL = (
+    "%s opens the service to everybody who can reach this machine: name keys with "
+    "SIGHTLINE_API_KEYS (`sightline key NAME` makes one)"
+)
+_log = logging.getLogger("sightline")
 
 
 def serve(
@@ -43,6 +51,7 @@ def serve(
         confidence=confidence,
         data_dir=data_dir,
     )
+    configure_logs(settings.log_format)
     listener = _listen(settings.host, settings.port)  # before the model: a taken port shows at once
     with listener:
         _run(*find_model(settings), listener)
@@ -76,28 +85,33 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     import uvicorn
 
     from sightline.api.app import create_app
-    from sightline.api.protocol import ProblemProtocol
+    from sightline.api.gate import is_loopback
+    from sightline.api.server import make_config
     from sightline.wiring import check_source, open_canary, open_repository
 
+    opened: list[Repository] = []
+    app = create_app(
+        settings,
+        lambda: opened[0],
+        lambda repository: open_canary(settings, repository),
+        lambda source: check_source(settings, source),
+    )
+    signal.signal(signal.SIGTERM, _stop)
+    opened.append(open_repository(settings, notice))
+    with opened[0].lease() as detector:
+        _announce(detector, settings.host, listener.getsockname()[1])
+    if not app.state.keys.required and not is_loopback(listener.getsockname()[0]):
+        _log.warning(_OPEN_TO_ALL, settings.host)
     # uvicorn drains on SIGTERM and then raises the signal again; for a service that was asked
     # to stop, having stopped is success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
-    repository = open_repository(settings, notice)
-    with repository.lease() as detector:
-        _announce(detector, settings.host, listener.getsockname()[1])
-    config = uvicorn.Config(
-        create_app(
-            settings,
-            lambda: repository,
-            lambda opened: open_canary(settings, opened),
-            lambda source: check_source(settings, source),
-        ),
-        http=ProblemProtocol,
-        log_level="info",
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(make_config(app, settings)).run(sockets=[listener])
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    """A model that is still being loaded is nothing to wait for."""
+    raise SystemExit(0)
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None:

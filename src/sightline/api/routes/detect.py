@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,16 +11,18 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from sightline.api.bodies import read_picture
 from sightline.api.headers import answer_headers
 from sightline.api.negotiation import wants_jpeg
-from sightline.api.problems import CLIENT_GONE
+from sightline.api.record import CLIENT_GONE
 from sightline.api.schemas import DetectAnswer, DetectQuery, Problem
+from sightline.api.uploads import read_picture
 from sightline.vision.draw import draw_detections, encode_jpeg
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from concurrent.futures import Future
 
+    from sightline.api.spool import Upload
     from sightline.serving.detector import Detector
     from sightline.serving.job import Result
     from sightline.serving.repository import Repository
@@ -67,18 +70,17 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     openapi_extra=_BODY,
 )
 async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
-    repository: Repository = request.app.state.repository
-    settings: Settings = request.app.state.settings
-    picture = await read_picture(request, settings.max_upload_bytes)
+    state = request.app.state
+    settings: Settings = state.settings
     drawn = wants_jpeg(",".join(request.headers.getlist("accept")))
-    # Leasing may load a model, and reading a header is quick, but not whatever a header may
-    # hold: neither is for the event loop.
-    lease = repository.lease(query.model)
-    detector = await anyio.to_thread.run_sync(lease.__enter__)
-    try:
-        future = await anyio.to_thread.run_sync(
-            partial(_submit, detector, picture, query, settings.max_wait, drawn)
-        )
+    async with (
+        read_picture(request, settings.max_upload_bytes, state.room) as upload,
+        _leased(state.repository, query.model) as detector,
+    ):
+        # Reading a header is quick, but not whatever a header may hold: not for the event loop.
+        submit = partial(_submit, detector, upload, query, settings.max_wait, drawn)
+        future = await anyio.to_thread.run_sync(submit)
+        upload.close()  # the queue has it now
         result = await _unless_gone(request, future)
         if result is None:
             return Response(status_code=CLIENT_GONE)
@@ -87,15 +89,24 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
             jpeg = detector.run_on_pool(lambda: _annotate(result))
             return Response(await asyncio.wrap_future(jpeg), 200, headers, "image/jpeg")
         return JSONResponse(_answer(detector, result), 200, headers)
+
+
+@asynccontextmanager
+async def _leased(repository: Repository, model: str | None) -> AsyncIterator[Detector]:
+    """The detector of a model, which is there until the context ends."""
+    lease = repository.lease(model)
+    detector = await anyio.to_thread.run_sync(lease.__enter__)  # it may have to be loaded
+    try:
+        yield detector
     finally:
         lease.__exit__(None, None, None)
 
 
 def _submit(
-    detector: Detector, picture: bytes, query: DetectQuery, max_wait: float, keep_image: bool
+    detector: Detector, upload: Upload, query: DetectQuery, max_wait: float, keep_image: bool
 ) -> Future[Result]:
     return detector.submit(
-        picture,
+        upload.load(),
         confidence=query.confidence,
         iou=query.iou,
         classes=query.class_names(),

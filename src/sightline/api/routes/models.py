@@ -9,9 +9,9 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
-from sightline.api.auth import require_admin
-from sightline.api.bodies import read_bytes
+from sightline.api.gate import require_admin
 from sightline.api.schemas import ModelList, ModelOut, ModelSource, Problem
+from sightline.api.uploads import read_bytes
 from sightline.errors import BadOption
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def list_models(request: Request) -> ModelList:
 )
 async def put_model(request: Request, name: str) -> ModelOut:
     """The new model is loaded and warmed first; requests under way finish on the old one."""
-    require_admin(request)
+    require_admin(request.scope, request.app.state.keys)
     repository: Repository = request.app.state.repository
     try:
         wanted = ModelSource.model_validate_json(await read_bytes(request, _MAX_BODY))
@@ -61,7 +61,7 @@ async def put_model(request: Request, name: str) -> ModelOut:
 
 @router.delete("/models/{name}", summary="Unload a model", status_code=204, responses=_REFUSED)
 async def delete_model(request: Request, name: str) -> None:
-    require_admin(request)
+    require_admin(request.scope, request.app.state.keys)
     repository: Repository = request.app.state.repository
     await anyio.to_thread.run_sync(partial(repository.remove, name))
 

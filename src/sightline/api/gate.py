@@ -1,0 +1,152 @@
+"""Who is let in: host, origin, key and limits, before a byte of a body is read."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from sightline.api.keys import ADMIN
+from sightline.api.limits import client_name
+from sightline.api.problems import answer_to
+from sightline.api.record import record_of
+from sightline.errors import HostUnknown, KeyWrong, NotAllowed, SightlineError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from sightline.api.keys import Keys
+    from sightline.api.limits import Limits
+    from sightline.settings import Settings
+
+OPEN = frozenset({"/health/live"})
+"""Paths that need no key and count against no limit: what a supervisor asks."""
+
+_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Gate:
+    """Refuses what may not come in; everything else goes on to the application."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, limits: Limits) -> None:
+        self._app = app
+        self._hosts = settings.allowed_hosts
+        self._origins = settings.cors_origins
+        self._keys = keys
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        with ExitStack() as slot:
+            try:
+                self._admit(scope, slot)
+            except SightlineError as error:
+                await answer_to(error, scope)(scope, receive, send)
+                return
+            await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope, slot: ExitStack) -> None:
+        """Raises if the request may not come in; else takes a place, which `slot` gives back."""
+        headers = scope["headers"]
+        host = _header(headers, b"host")
+        self._require_host(scope, host)
+        if scope["type"] == "websocket" or scope["method"] not in _HARMLESS:
+            self._require_origin(_header(headers, b"origin"), host)
+        if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN:
+            return
+        record = record_of(scope)
+        record.caller = self._keys.caller(headers)
+        # Counted before a wrong key is refused: guessing is limited too.
+        name = record.caller.name if record.caller else client_name(record.client)
+        self._limits.count(name)
+        if self._keys.required and record.caller is None:
+            raise KeyWrong(
+                "The key is missing or wrong: send Authorization: Bearer KEY, or X-API-Key: KEY."
+            )
+        slot.enter_context(self._limits.under_way(name))
+
+    def _require_host(self, scope: Scope, host: str) -> None:
+        """Raises HostUnknown if the service goes by another name.
+
+        A page whose own name is made to lead here (DNS rebinding) is not let in that way. It
+        has a name in the public DNS, with a dot in it: names without one are as good as ours.
+        """
+        name, server = _hostname(host), scope.get("server")
+        if self._hosts:
+            known = any(_matches(name, pattern) for pattern in self._hosts)
+        elif server is None or not is_loopback(server[0]):
+            known = True
+        else:
+            known = "." not in name or name.endswith(".localhost") or _is_address(name)
+        if host and not known:
+            raise HostUnknown(
+                f"The service does not answer to '{name[:80]}'. Use a name of its own, or add this "
+                "one to SIGHTLINE_ALLOWED_HOSTS on the server."
+            )
+
+    def _require_origin(self, origin: str, host: str) -> None:
+        """Raises NotAllowed if a page of another origin asks, and it was not named."""
+        if not origin or "*" in self._origins or origin in self._origins:
+            return
+        if _authority(origin.partition("://")[2]) != _authority(host):
+            raise NotAllowed(
+                f"Pages of the origin '{origin[:80]}' may not use this service; add it to "
+                "SIGHTLINE_CORS_ORIGINS on the server if they should."
+            )
+
+
+def require_admin(scope: Scope, keys: Keys) -> None:
+    """Let the request through if it carries the admin key.
+
+    Raises:
+        NotAllowed: the service has no admin key, or the key is another's.
+        KeyWrong: there is no key, or it is nobody's.
+    """
+    if not keys.has_admin:
+        raise NotAllowed("Changing models is switched off: start with SIGHTLINE_ADMIN_KEY set.")
+    caller = record_of(scope).caller
+    if caller is None:
+        raise KeyWrong(f"The {ADMIN} key is missing or wrong: send Authorization: Bearer KEY.")
+    if not caller.admin:
+        raise NotAllowed(f"The key '{caller.name}' may not do this: it takes the {ADMIN} key.")
+
+
+def _header(headers: list[tuple[bytes, bytes]], wanted: bytes) -> str:
+    return next((value.decode("latin-1") for name, value in headers if name == wanted), "")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches `address`."""
+    return address.startswith("127.") or address == "::1"
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _hostname(authority: str) -> str:
+    """The host of `host:port`, in lower case, without the brackets of IPv6."""
+    host, _, port = authority.rpartition(":")
+    name = host if host and port.isdigit() else authority
+    return name.strip("[]").rstrip(".").lower()
+
+
+def _authority(text: str) -> tuple[str, str]:
+    """Host and port; the default ports are one, since a proxy may have taken TLS off."""
+    _, colon, port = text.rpartition(":")
+    port = port if colon and port.isdigit() else ""
+    return _hostname(text), "" if port in {"80", "443"} else port
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if pattern == "*":
+        return True
+    if pattern.startswith("*."):
+        return name.endswith(pattern[1:].lower())
+    return name == pattern.lower()

@@ -1,0 +1,144 @@
+"""API keys: how they look, how they are kept, who a key belongs to."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sightline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sightline.settings import Settings
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HASHED = re.compile(r"sha256:([0-9a-f]{64})")
+
+ADMIN = "admin"
+"""What the owner of the admin key is called in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose key it was. Every caller is an admin or not."""
+
+    name: str
+    admin: bool
+
+
+class Keys:
+    """The keys that open the service.
+
+    Only their SHA-256 is kept. Keys are random and long, so a slow hash would add nothing but a
+    way to keep the service busy.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """The keys that `settings` name.
+
+        Raises:
+            ConfigError: an entry is not a name and a key, or a name is there twice.
+        """
+        self._digests: dict[str, bytes] = {}
+        if settings.api_keys is not None:
+            entries = settings.api_keys.get_secret_value().split(",")
+            for number, entry in enumerate((e.strip() for e in entries if e.strip()), start=1):
+                self._add(entry if ":" in entry else f"key-{number}:{entry}")
+        if settings.api_keys_file is not None:
+            for entry in _lines(settings.api_keys_file):
+                self._add(entry)
+        self.required = bool(self._digests)
+        self._admin: bytes | None = None
+        if settings.admin_key is not None:
+            self._admin = _digest_of(settings.admin_key.get_secret_value())
+
+    @property
+    def has_admin(self) -> bool:
+        return self._admin is not None
+
+    def caller(self, headers: list[tuple[bytes, bytes]]) -> Caller | None:
+        """Whose key `headers` carry; None if it is nobody's.
+
+        Every key is compared, and in constant time: how long it takes tells nothing.
+        """
+        given = hashlib.sha256(_given(headers)).digest()
+        found = None
+        for name, digest in self._digests.items():
+            if hmac.compare_digest(given, digest):
+                found = Caller(name, admin=False)
+        if self._admin is not None and hmac.compare_digest(given, self._admin):
+            found = Caller(ADMIN, admin=True)
+        return found
+
+    def _add(self, entry: str) -> None:
+        name, _, key = entry.partition(":")
+        if not _NAME.fullmatch(name) or not key:
+            raise ConfigError(
+                "an API key must be written name:key, the name of up to 64 letters, digits, "
+                "'.', '_' and '-'; separate keys by commas"
+            )
+        if name in self._digests or name == ADMIN:
+            raise ConfigError(f"there are two API keys of the name '{name}'")
+        self._digests[name] = _digest_of(key)
+
+
+def new_key(name: str) -> tuple[str, str]:
+    """A new random key of 256 bits, and the entry that stands for it in a file.
+
+    Raises:
+        ConfigError: the name is not acceptable.
+    """
+    if not _NAME.fullmatch(name) or name == ADMIN:
+        raise ConfigError(
+            f"a key's name is up to 64 letters, digits, '.', '_' and '-', and not '{ADMIN}'"
+        )
+    key = f"sl_{secrets.token_urlsafe(32)}"
+    return key, f"{name}:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _digest_of(key: str) -> bytes:
+    """SHA-256 of a key, which may be given hashed already."""
+    hashed = _HASHED.fullmatch(key)
+    return bytes.fromhex(hashed[1]) if hashed else hashlib.sha256(key.encode()).digest()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.expanduser().read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the file of API keys cannot be read: {error}") from error
+    entries = [line for line in lines if line and not line.startswith("#")]
+    for entry in entries:
+        if not _HASHED.fullmatch(entry.partition(":")[2]):
+            raise ConfigError(
+                f"{path} holds a line that is no hashed key; put there what `sightline key` prints"
+            )
+    return entries
+
+
+def _given(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The key in `Authorization` (Bearer, or Basic with any user name) or `X-API-Key`."""
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.partition(b" ")
+            if scheme.lower() == b"bearer":
+                return token.strip()
+            if scheme.lower() == b"basic":
+                return _password(token)
+        elif name == b"x-api-key":
+            return value
+    return b""
+
+
+def _password(token: bytes) -> bytes:
+    try:
+        return base64.b64decode(token, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""

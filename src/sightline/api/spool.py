@@ -1,0 +1,126 @@
+"""Where uploads lie until they are queued: memory for as long as there is room, then disk."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from sightline.errors import Overloaded
+from sightline.vision.formats import SNIFF_BYTES, sniff
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+SMALL = 64 * 1024
+"""Bytes of a body that are always held in memory."""
+
+DISK_BYTES = 4 * 2**30
+"""Most bytes of bodies that lie on disk at once."""
+
+
+class Room:
+    """How many bytes of bodies that are being read, or wait to be queued, may be held.
+
+    Used from the event loop alone.
+    """
+
+    def __init__(self, memory: int, disk: int, retry_after: int) -> None:
+        """Room for so many bytes.
+
+        Args:
+            memory: beyond it, what a body has above `SMALL` goes to disk.
+            disk: beyond it, bodies are refused.
+            retry_after: seconds after which every body of now has ended.
+        """
+        self.memory = memory
+        self.disk = disk
+        self.retry_after = retry_after
+
+
+class Upload:
+    """The bytes of one picture: in memory while there is room, else in a file without a name.
+
+    The file vanishes with the last who holds it, even if the process is killed.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._bytes = bytearray()
+        self._held = 0  # of the room in memory
+        self._file: FileIO | None = None
+        self._on_disk = 0
+        self._start = b""
+
+    def __len__(self) -> int:
+        return self._on_disk + len(self._bytes)
+
+    def append(self, chunk: bytes) -> None:
+        """Take a part of the picture.
+
+        Raises:
+            ImageError: it is not a picture, by its first bytes.
+        """
+        judged = len(self._start) >= SNIFF_BYTES
+        if not judged:
+            self._start = (self._start + chunk)[:SNIFF_BYTES]
+        self._bytes += chunk
+        if not judged and len(self._start) >= SNIFF_BYTES:
+            sniff(self._start)
+
+    def finish(self) -> None:
+        """All of it is there.
+
+        Raises:
+            ImageError: empty, or not a picture.
+        """
+        sniff(self._start)
+
+    async def settle(self) -> None:
+        """Find a place for what has arrived.
+
+        Raises:
+            Overloaded: there is no room left, not even on disk.
+        """
+        more = len(self._bytes) - self._held - SMALL
+        if more <= 0:
+            return
+        if self._file is None and more <= self._room.memory:
+            self._room.memory -= more
+            self._held += more
+            return
+        if len(self._bytes) > self._room.disk:
+            raise Overloaded("Too many uploads are under way.", self._room.retry_after)
+        self._room.disk -= len(self._bytes)
+        self._on_disk += len(self._bytes)
+        try:
+            await anyio.to_thread.run_sync(self._write)
+        except OSError as error:
+            raise Overloaded("The disk has no room for uploads.", self._room.retry_after) from error
+        self._room.memory += self._held
+        self._held = 0
+
+    def _write(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed by close()
+        rest = memoryview(self._bytes)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._bytes = bytearray()
+
+    def load(self) -> bytes:
+        """All its bytes. Reads the disk: not for the event loop."""
+        if self._file is None:
+            return bytes(self._bytes)
+        self._file.seek(0)
+        return (self._file.read() or b"") + bytes(self._bytes)
+
+    def close(self) -> None:
+        """Give its room back."""
+        self._room.memory += self._held
+        self._room.disk += self._on_disk
+        self._held = self._on_disk = 0
+        self._bytes = bytearray()
+        if self._file is not None:
+            self._file.close()
