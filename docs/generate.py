@@ -58,7 +58,7 @@ def _command(name: str, command: Any) -> list[str]:
 
 def problems_page() -> str:
     from sightline.api.problems import KINDS, http_kind
-    from sightline.api.protocol import PROTOCOL_KINDS
+    from sightline.api.refusals import REFUSALS
 
     lines = [
         "# Problems",
@@ -71,7 +71,7 @@ def problems_page() -> str:
     ]
     rows = [(kind, inspect.cleandoc(error.__doc__ or "")) for error, kind in KINDS.items()]
     rows += [(http_kind(404), "Nothing is at this path."), (http_kind(405), "Not this method.")]
-    rows += PROTOCOL_KINDS.items()
+    rows += REFUSALS.items()
     for kind, when in sorted(rows, key=lambda row: row[0].status):
         first = when.splitlines()[0]
         lines.append(f"| `urn:sightline:problem:{kind.slug}` | {kind.status} | {first} |")

@@ -6,15 +6,14 @@ read, and closes in a client's face while it still sends (docs/decisions/0010).
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sightline.api.problems import MEDIA_TYPE, Kind, problem_body
+from sightline.api.refusals import CROWDED, HEAD_STALLED, HEAD_TOO_LARGE, MALFORMED, Refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,52 +24,10 @@ if TYPE_CHECKING:
 
     from sightline.settings import Settings
 
-MALFORMED = Kind(400, "malformed-request", "The request is not valid HTTP")
-HEAD_TOO_LARGE = Kind(431, "head-too-large", "The request's head is too long")
-HEAD_STALLED = Kind(408, "head-stalled", "The request's head did not come in time")
-CROWDED = Kind(503, "too-many-connections", "Too many connections")
-PROTOCOL_KINDS = {
-    MALFORMED: "What was sent is not HTTP/1.1.",
-    HEAD_TOO_LARGE: "Request line, headers, trailers and chunk sizes of more than 64 KB.",
-    HEAD_STALLED: "The head of a request was begun, and not ended in time.",
-    CROWDED: "More connections than the service may open.",
-}
-
 _MAX_FRAMING = 64 * 1024  # bytes of a request that are not its body
 _LINGER = 5.0  # seconds in which a client may notice that it was answered, and stop sending
 _FAREWELL = 0.5  # seconds in which a request that was on its way at shutdown may still arrive
-_PHRASES = {
-    400: "Bad Request",
-    408: "Request Timeout",
-    431: "Request Header Fields Too Large",
-    503: "Service Unavailable",
-}
-
 _log = logging.getLogger("sightline.request")
-
-
-class Refusal(NamedTuple):
-    """An answer to what never became a request."""
-
-    kind: Kind
-    detail: str
-    retry_after: int | None = None
-
-    def to_bytes(self, request_id: str) -> bytes:
-        """The whole answer; the connection ends with it."""
-        problem = problem_body(self.kind, self.detail)
-        lines = [
-            f"HTTP/1.1 {self.kind.status} {_PHRASES[self.kind.status]}",
-            f"content-type: {MEDIA_TYPE}",
-            f"x-request-id: {request_id}",
-            "connection: close",
-        ]
-        if self.retry_after is not None:
-            problem["retry_after"] = self.retry_after
-            lines.append(f"retry-after: {self.retry_after}")
-        body = json.dumps(problem).encode()
-        lines.append(f"content-length: {len(body)}")
-        return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -84,6 +41,7 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._framing = 0
+        self._in_head = False
         self._running: RequestResponseCycle | None = None
         self._refusal: Refusal | None = None
         self._lingering = False
@@ -113,8 +71,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._framing += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._on_upgrade()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._on_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(Refusal(MALFORMED, f"It breaks HTTP/1.1: {error}. Check the client."))
         else:
@@ -122,7 +80,14 @@ class PatientProtocol(HttpToolsProtocol):
                 limit = _MAX_FRAMING // 1024
                 self._refuse(Refusal(HEAD_TOO_LARGE, f"Send less than {limit} KB of headers."))
 
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._ignores_upgrade():
+            return
         self._timer.stop()
         super().on_headers_complete()
         if self.cycle is not None:
@@ -136,17 +101,29 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._ignores_upgrade():
+            return
         self._framing = 0
         super().on_message_complete()
 
-    def _on_upgrade(self) -> None:
+    def _ignores_upgrade(self) -> bool:
+        """Whether a protocol is asked for that is not spoken here, h2c for example."""
+        asked = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        return bool(asked) and not self._should_upgrade()
+
+    def _on_upgrade(self, rest: bytes) -> None:
         if self._should_upgrade():
             self.handle_websocket_upgrade()
-        else:
-            self.cycle.keep_alive = False  # the parser reads nothing after this request
+            return
+        # The parser takes what follows for the other protocol. As the answer is in HTTP/1.1, it
+        # is the body, and so the request is read once more as if it had not asked.
+        head = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1"]
+        head += [b": ".join(header) for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*head, b"", b""]) + rest)
 
     def _on_no_head(self) -> None:
-        if self._framing == 0:
+        if not self._in_head:
             self.transport.close()  # it has not said a word
         else:
             detail = f"The request's head was not there within {self.head_timeout:g} s."
@@ -173,6 +150,9 @@ class PatientProtocol(HttpToolsProtocol):
             self._refuse(self._refusal)
         elif self._leaving:
             self.hang_up(in_the_middle=False)
+        elif self._in_head:
+            self._unset_keepalive_if_required()
+            self._timer.start(self.head_timeout, self._on_no_head)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer and hang up: nothing after this can be made sense of."""
