@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import threading
 import time
@@ -431,31 +430,3 @@ def test_what_nobody_expected_is_told_to_the_log_alone(
         (record,) = (r for r in caplog.records if r.levelname == "ERROR")
         assert record.exc_info is not None
         assert "1234" in str(record.exc_info[1])
-
-
-def test_log_lines_are_json(server: Live, capsys: pytest.CaptureFixture[str]) -> None:
-    from sightline.telemetry.logs import configure_logs
-
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    try:
-        configure_logs("json")
-        written = threading.Event()
-
-        def note(_: logging.LogRecord) -> bool:
-            written.set()
-            return True
-
-        root.handlers[0].addFilter(note)
-        httpx.get(f"{server.url}/health", headers={"X-Request-Id": "one"})
-        assert written.wait(5)
-        seen = RuntimeError("seen")
-        logging.getLogger("sightline").error("it broke\nin two lines", exc_info=seen)
-    finally:
-        root.handlers, root.level = handlers, level
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["event"] for line in lines] == ["request", "it broke\nin two lines"]
-    assert lines[0]["request_id"] == "one"
-    assert lines[0]["level"] == "info"
-    assert lines[0]["timestamp"].endswith("Z")
-    assert "RuntimeError: seen" in lines[1]["exception"]

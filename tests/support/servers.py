@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from sightline.api.server import make_config
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
 from sightline.wiring import check_source, find_model, open_canary, open_repository
+from support.eventually import eventually
 
 
 @dataclass
@@ -111,10 +113,16 @@ def serve(arguments: Sequence[str] = (), module: str = "sightline") -> Iterator[
             line = process.stdout.readline()
             assert line, f"it ended at start:\n{said}"
             said += line
-        found = re.search(r"http://[\d.]+:\d+", said)
+        found = re.search(r"http://[\d.]+:(\d+)", said)
         assert found, said
+        eventually(lambda: _listens(int(found[1])), "it listens")
         yield Process(found[0], process, said)
     finally:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0

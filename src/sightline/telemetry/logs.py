@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
+import queue
 import sys
-from typing import TYPE_CHECKING, Literal
+import threading
+from logging.handlers import QueueHandler
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
+
+_STDERR = 2
+_MOST_LINES = 10_000
+_LAST_WORDS = 2.0  # seconds that the end of the process waits for lines to be written
 
 
 def configure_logs(form: Literal["auto", "json", "text"]) -> None:
@@ -27,7 +36,7 @@ def configure_logs(form: Literal["auto", "json", "text"]) -> None:
         renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     else:
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    handler = logging.StreamHandler()
+    handler = BackgroundHandler(_STDERR)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
@@ -43,5 +52,55 @@ def configure_logs(form: Literal["auto", "json", "text"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    # One line for each request that the service itself sends is the debugger's.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    atexit.register(handler.close)
+
+
+class BackgroundHandler(QueueHandler):
+    """Writes lines to a file descriptor from a thread of its own.
+
+    Whoever logs never waits: not for a slow disk, and not for a pipe that nobody reads. Lines
+    for which there is no room are dropped, and how many is the next line.
+    """
+
+    queue: queue.Queue[logging.LogRecord | None]
+
+    def __init__(self, fd: int, most_lines: int = _MOST_LINES) -> None:
+        """Write to `fd`; at most `most_lines` wait."""
+        super().__init__(queue.Queue(most_lines))
+        self._fd = fd
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._write_all, name="sightline-log", daemon=True)
+        self._thread.start()
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Write what waits, if that can be done in a moment."""
+        super().close()
+        try:
+            self.queue.put(None, timeout=_LAST_WORDS)
+        except queue.Full:
+            return  # nobody reads them
+        self._thread.join(_LAST_WORDS)
+
+    def _write_all(self) -> None:
+        while (record := self.queue.get()) is not None:
+            self._write(record.getMessage())
+            if dropped := self._dropped:
+                self._dropped = 0
+                lost: dict[str, Any] = {"name": __name__, "levelno": logging.WARNING}
+                lost |= {"levelname": "WARNING", "msg": f"{dropped} log lines were dropped"}
+                self._write(self.format(logging.makeLogRecord(lost)))
+
+    def _write(self, line: str) -> None:
+        """Past Python's own buffers, whose locks a thread that hangs here would keep for ever."""
+        rest = f"{line}\n".encode(errors="backslashreplace")
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            self._dropped += 1  # the pipe is closed, the disk is full: there is no place to tell it

@@ -1,0 +1,76 @@
+"""Log lines, and what becomes of them where nobody reads them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from sightline.telemetry.logs import BackgroundHandler, configure_logs
+from support.eventually import eventually
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_lines_are_json(capfd: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    try:
+        configure_logs("json")
+        logging.getLogger("sightline.request").info("request", extra={"status": 200})
+        seen = RuntimeError("seen")
+        logging.getLogger("sightline").error("it broke\nin two lines: \udcff", exc_info=seen)
+        root.handlers[0].close()
+    finally:
+        root.handlers, root.level = handlers, level
+    first, second = (json.loads(line) for line in capfd.readouterr().err.splitlines())
+    assert (first["event"], first["level"], first["status"]) == ("request", "info", 200)
+    assert first["timestamp"].endswith("Z")
+    assert second["event"].startswith("it broke\nin two lines")
+    assert "RuntimeError: seen" in second["exception"]
+
+
+def test_nobody_waits_for_a_reader() -> None:
+    reading, writing = os.pipe()
+    handler = BackgroundHandler(writing, most_lines=10)
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+
+    def log() -> None:
+        for _ in range(1000):
+            logger.info("x" * 1000)
+
+    flood = threading.Thread(target=log)
+    flood.start()
+    flood.join(20)
+    assert not flood.is_alive()
+
+    received = bytearray()
+
+    def read() -> None:
+        while part := os.read(reading, 65536):
+            received.extend(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    eventually(lambda: b"log lines were dropped" in received, "it says that lines are missing")
+    handler.close()
+    os.close(writing)
+    reader.join(20)
+    os.close(reading)
+    assert received.startswith(b"x" * 1000 + b"\n")
+
+
+def test_a_pipe_that_is_closed_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    handler = BackgroundHandler(writing)
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    logger.info("into the void")
+    handler.close()
+    os.close(writing)
+    assert not handler._thread.is_alive()
