@@ -13,6 +13,9 @@ The branch says who can put it right, the message says what was wrong and what t
     │   ├── BadOption            … an option out of its range, an unknown class or model
     │   ├── KeyWrong             … a key that is missing or not the right one
     │   ├── NotAllowed           … something that nobody, or not this client, may do
+    │   ├── UrlError             … the address of a picture
+    │   │   ├── UrlRefused           it may not be fetched
+    │   │   └── UrlFailed            it may, and its host did not give the picture
     │   └── ImageError           … the picture itself
     │       ├── EmptyImage           no bytes at all
     │       ├── UnsupportedImage     not a picture type that is read
@@ -78,6 +81,27 @@ class KeyWrong(RequestError):
 
 class NotAllowed(RequestError):
     """Nobody may do this here, or not this client."""
+
+
+class UrlError(RequestError):
+    """A picture cannot be had from its address.
+
+    Attributes:
+        reason: what happened, for the log alone. The message follows from the address and from
+            what a host that may be asked answered; the reason may name what lies inside.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"The address cannot be fetched: {message}")
+
+
+class UrlRefused(UrlError):
+    """An address that may not be fetched: its form, its port, or where its host is."""
+
+
+class UrlFailed(UrlError):
+    """An address whose host did not give the whole of a file in time."""
 
 
 class ImageError(RequestError):
