@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,10 @@ import uvicorn
 from sightline import Detector
 from sightline.api.app import create_app
 from sightline.api.protocol import ProblemProtocol
+from sightline.net.connect import Resolve
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.wiring import check_source, find_model, open_canary, open_repository
+from sightline.wiring import check_source, find_model, open_canary, open_fetcher, open_repository
 
 
 @dataclass
@@ -42,11 +44,19 @@ class Live:
 
 @contextmanager
 def live(**options: object) -> Iterator[Live]:
+    with live_resolving(socket.getaddrinfo, **options) as running:
+        yield running
+
+
+@contextmanager
+def live_resolving(resolve: Resolve, **options: object) -> Iterator[Live]:
+    """`live`, but that `resolve` looks up the hosts of pictures that are named by address."""
     with tempfile.TemporaryDirectory() as data:
-        yield from _live(load_settings(**({"engine": "fake", "data_dir": data} | options)))
+        settings = load_settings(**({"engine": "fake", "data_dir": data} | options))
+        yield from _live(settings, resolve)
 
 
-def _live(settings: Settings) -> Iterator[Live]:
+def _live(settings: Settings, resolve: Resolve) -> Iterator[Live]:
     repository = open_repository(*find_model(settings))
     config = uvicorn.Config(
         create_app(
@@ -54,6 +64,7 @@ def _live(settings: Settings) -> Iterator[Live]:
             lambda: repository,
             lambda opened: open_canary(settings, opened),
             lambda source: check_source(settings, source),
+            open_fetcher(settings, resolve).fetch,
         ),
         http=ProblemProtocol,
         port=0,

@@ -13,6 +13,7 @@ from sightline import __version__
 from sightline.api import problems
 from sightline.api.headers import DEVICE_HEADER, device_header
 from sightline.api.routes import detect, health, models
+from sightline.api.urls import Fetches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from sightline.api.urls import Fetch
     from sightline.serving.canary import Canary
     from sightline.serving.repository import Repository
     from sightline.settings import Settings
@@ -36,6 +38,7 @@ def create_app(
     open_repository: Callable[[], Repository],
     open_canary: Callable[[Repository], Canary],
     check_source: Callable[[str], None],
+    fetch: Fetch,
 ) -> FastAPI:
     """The service's application.
 
@@ -44,6 +47,7 @@ def create_app(
         open_repository: called when the server starts; the repository is closed when it stops.
         open_canary: called then too; closed first.
         check_source: raises if a source may not be loaded over HTTP.
+        fetch: gets a picture that a client names by its address.
     """
     app: FastAPI = FastAPIOffline(
         title="Sightline",
@@ -56,6 +60,7 @@ def create_app(
     app.state.open_repository = open_repository
     app.state.open_canary = open_canary
     app.state.check_source = check_source
+    app.state.fetches = Fetches(fetch, settings.url_timeout)
     app.include_router(detect.router)
     app.include_router(models.router)
     app.include_router(health.router)

@@ -77,12 +77,13 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
 
     from sightline.api.app import create_app
     from sightline.api.protocol import ProblemProtocol
-    from sightline.wiring import check_source, open_canary, open_repository
+    from sightline.wiring import check_source, open_canary, open_fetcher, open_repository
 
     # uvicorn drains on SIGTERM and then raises the signal again; for a service that was asked
     # to stop, having stopped is success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
+    fetcher = open_fetcher(settings)
     repository = open_repository(settings, notice)
     with repository.lease() as detector:
         _announce(detector, settings.host, listener.getsockname()[1])
@@ -92,6 +93,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
             lambda: repository,
             lambda opened: open_canary(settings, opened),
             lambda source: check_source(settings, source),
+            fetcher.fetch,
         ),
         http=ProblemProtocol,
         log_level="info",

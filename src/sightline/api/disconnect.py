@@ -1,0 +1,32 @@
+"""Work for a client, until it hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from starlette.requests import Request
+
+T = TypeVar("T")
+
+
+async def unless_gone(request: Request, future: Future[T]) -> T | None:
+    """The result, or None if the client hung up first (its work is dropped then)."""
+    answer = asyncio.wrap_future(future)
+    gone = asyncio.create_task(_until_disconnect(request))
+    try:
+        waiting: set[asyncio.Future[Any]] = {answer, gone}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else None
+    finally:
+        gone.cancel()
+        answer.cancel()
+
+
+async def _until_disconnect(request: Request) -> None:
+    """Returns once the client is gone; the body has been read, so nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
