@@ -122,9 +122,7 @@ def read_host(text: str) -> tuple[str, Address | None]:
     try:
         return host, ipaddress.IPv4Address(host)
     except ValueError:
-        raise ValueError(
-            "the host is a number: write an address as four numbers, 192.0.2.1"
-        ) from None
+        raise ValueError("the host is a number, and not four decimal ones from 0 to 255") from None
 
 
 def read_port(digits: str) -> int:
