@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sightline.api.app import create_app
 from sightline.settings import load_settings
-from sightline.wiring import check_source, open_canary, open_repository
+from sightline.wiring import check_source, open_canary, open_fetcher, open_repository
 
 _settings = load_settings()
 app = create_app(
@@ -16,4 +16,5 @@ app = create_app(
     lambda: open_repository(_settings),
     lambda repository: open_canary(_settings, repository),
     lambda source: check_source(_settings, source),
+    open_fetcher(_settings).fetch,
 )

@@ -15,6 +15,9 @@ The branch says who can put it right, the message says what was wrong and what t
     │   ├── HostUnknown          … a name that this service does not answer to
     │   ├── KeyWrong             … a key that is missing or not the right one
     │   ├── NotAllowed           … something that nobody, or not this client, may do
+    │   ├── UrlError             … the address of a picture
+    │   │   ├── UrlRefused           it may not be fetched
+    │   │   └── UrlFailed            it may, and its host did not give the picture
     │   └── ImageError           … the picture itself
     │       ├── EmptyImage           no bytes at all
     │       ├── UnsupportedImage     not a picture type that is read
@@ -61,12 +64,13 @@ class MalformedBody(RequestError):
 class BodyTooLarge(RequestError):
     """More bytes than `limit`. Raised while the body is still being read."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(
+        self,
+        limit: int,
+        advice: str = "Send a smaller picture, or raise SIGHTLINE_MAX_UPLOAD_MB on the server.",
+    ) -> None:
         self.limit = limit
-        super().__init__(
-            f"The upload is larger than the limit of {limit / 2**20:g} MB. "
-            "Send a smaller picture, or raise SIGHTLINE_MAX_UPLOAD_MB on the server."
-        )
+        super().__init__(f"The upload is larger than the limit of {limit / 2**20:g} MB. {advice}")
 
 
 class BodyStalled(RequestError):
@@ -91,6 +95,27 @@ class KeyWrong(RequestError):
 
 class NotAllowed(RequestError):
     """Nobody may do this here, or not this client."""
+
+
+class UrlError(RequestError):
+    """A picture cannot be had from its address.
+
+    Attributes:
+        reason: what happened, for the log alone. The message follows from the address and from
+            what a host that may be asked answered; the reason may name what lies inside.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"The address cannot be fetched: {message}")
+
+
+class UrlRefused(UrlError):
+    """An address that may not be fetched: its form, its port, or where its host is."""
+
+
+class UrlFailed(UrlError):
+    """An address whose host did not give the whole of a file in time."""
 
 
 class ImageError(RequestError):

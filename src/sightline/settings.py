@@ -117,6 +117,18 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         default=512, gt=0, description="Most pictures that wait; beyond it a request gets 503."
     )
+    url_timeout: float = Field(
+        default=5,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that fetching a picture by its address may take, all in all.",
+    )
+    url_allow: str = Field(
+        default="",
+        description="Hosts that pictures may be fetched from though they are not on the public "
+        "internet, or on other ports than 80 and 443: `host`, `address` or `network/prefix`, each "
+        "with `:port` for that port alone, comma-separated; IPv6 in brackets before a port.",
+    )
 
     api_keys: SecretStr | None = Field(
         default=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,18 @@ from sightline.errors import NotAllowed
 from sightline.models.digest import digest
 from sightline.models.pull import silent
 from sightline.models.resolve import BUNDLED, is_pulled, resolve
+from sightline.net.connect import Names
+from sightline.net.fetch import Fetcher, Judge
+from sightline.net.guard import Guard, parse_allowed
 from sightline.serving.canary import Canary
 from sightline.serving.detector import Detector
 from sightline.serving.repository import Repository
 from sightline.types import Detections
 from sightline.vision.draw import encode_jpeg
+from sightline.vision.formats import SNIFF_BYTES, sniff
 
 if TYPE_CHECKING:
+    from sightline.net.connect import Resolve
     from sightline.net.download import Progress
     from sightline.settings import Settings
 
@@ -111,6 +117,24 @@ def check_source(settings: Settings, source: str) -> None:
         raise NotAllowed("Paths are loaded over HTTP from SIGHTLINE_MODELS_FOLDER alone; set it.")
     if not Path(source).resolve().is_relative_to(folder.expanduser().resolve()):
         raise NotAllowed("The source is outside the folder that models may be loaded from.")
+
+
+def open_fetcher(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> Fetcher:
+    """Fetches the pictures that clients name, from where they may.
+
+    Args:
+        settings: limits, and the hosts that are open.
+        resolve: looks names up.
+
+    Raises:
+        ConfigError: a host that is to be open is not understood.
+    """
+    return Fetcher(
+        settings.max_upload_bytes,
+        Judge(SNIFF_BYTES, sniff),
+        Guard(parse_allowed(settings.url_allow)),
+        Names(resolve),
+    )
 
 
 def _open(settings: Settings, name: str | None, source: str | None) -> Detector:

@@ -20,9 +20,10 @@ from fastapi import FastAPI
 from sightline import Detector
 from sightline.api.app import create_app
 from sightline.api.server import make_config
+from sightline.net.connect import Resolve
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.wiring import check_source, find_model, open_canary, open_repository
+from sightline.wiring import check_source, find_model, open_canary, open_fetcher, open_repository
 from support.eventually import eventually
 
 
@@ -46,17 +47,26 @@ class Live:
 
 @contextmanager
 def live(**options: object) -> Iterator[Live]:
+    with live_resolving(socket.getaddrinfo, **options) as running:
+        yield running
+
+
+@contextmanager
+def live_resolving(resolve: Resolve, **options: object) -> Iterator[Live]:
+    """`live`, but that `resolve` looks up the hosts of pictures that are named by address."""
     with tempfile.TemporaryDirectory() as data:
-        yield from _live(load_settings(**({"engine": "fake", "data_dir": data} | options)))
+        settings = load_settings(**({"engine": "fake", "data_dir": data} | options))
+        yield from _live(settings, resolve)
 
 
-def _live(settings: Settings) -> Iterator[Live]:
+def _live(settings: Settings, resolve: Resolve) -> Iterator[Live]:
     repository = open_repository(*find_model(settings))
     app = create_app(
         settings,
         lambda: repository,
         lambda opened: open_canary(settings, opened),
         lambda source: check_source(settings, source),
+        open_fetcher(settings, resolve).fetch,
     )
     config = make_config(app, settings)
     config.port = 0

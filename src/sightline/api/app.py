@@ -22,12 +22,14 @@ from sightline.api.limits import Limits
 from sightline.api.recording import Recording
 from sightline.api.routes import detect, docs, health, models
 from sightline.api.spool import DISK_BYTES, Room
+from sightline.api.urls import Fetches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from sightline.api.urls import Fetch
     from sightline.serving.canary import Canary
     from sightline.serving.repository import Repository
     from sightline.settings import Settings
@@ -46,6 +48,7 @@ def create_app(
     open_repository: Callable[[], Repository],
     open_canary: Callable[[Repository], Canary],
     check_source: Callable[[str], None],
+    fetch: Fetch,
 ) -> FastAPI:
     """The service's application.
 
@@ -54,6 +57,7 @@ def create_app(
         open_repository: called when the server starts; the repository is closed when it stops.
         open_canary: called then too; closed first.
         check_source: raises if a source may not be loaded over HTTP.
+        fetch: gets a picture that a client names by its address.
 
     Raises:
         ConfigError: keys or limits cannot be understood.
@@ -70,6 +74,7 @@ def create_app(
     app.state.open_repository = open_repository
     app.state.open_canary = open_canary
     app.state.check_source = check_source
+    app.state.fetches = Fetches(fetch, settings.url_timeout)
     app.include_router(detect.router)
     app.include_router(models.router)
     app.include_router(health.router)

@@ -45,6 +45,8 @@ KINDS: dict[type[Exception], Kind] = {
     errors.BadOption: Kind(422, "bad-option", "An option is not acceptable"),
     errors.KeyWrong: Kind(401, "key-wrong", "A key is needed"),
     errors.NotAllowed: Kind(403, "not-allowed", "Not allowed"),
+    errors.UrlRefused: Kind(422, "url-refused", "The address may not be fetched"),
+    errors.UrlFailed: Kind(422, "url-failed", "The address could not be fetched"),
     errors.ConfigError: Kind(422, "model-unusable", "The model cannot be loaded"),
     errors.EmptyImage: Kind(422, "empty-image", "The picture is empty"),
     errors.UnsupportedImage: Kind(415, "unsupported-image", "Not a picture type that is read"),

@@ -72,7 +72,7 @@ async def read_bytes(request: Request, max_bytes: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
-            raise BodyTooLarge(max_bytes)
+            raise BodyTooLarge(max_bytes, "JSON of a few lines is all that is read here.")
     return bytes(body)
 
 

@@ -28,6 +28,7 @@ _PICTURE_SUFFIXES = frozenset(
 )
 _AHEAD = 8  # pictures read while earlier ones are worked on: bounds memory in a folder of any size
 
+_FETCH_SECONDS = 30  # for a picture by its address, all in all
 
 Sources = Annotated[
     list[str], typer.Argument(help="Pictures: files, folders, globs, http(s) addresses.")
@@ -176,10 +177,16 @@ def _detect_all(
 def _submit(
     detector: Detector, settings: Settings, name: str, asked: Asked, keep: bool
 ) -> Future[Result] | SightlineError:
-    from sightline.net.fetch import fetch, is_url
+    from sightline.net.fetch import Fetcher, Judge, is_url
+    from sightline.vision.formats import SNIFF_BYTES, sniff
 
     try:
-        source = fetch(name, settings.max_upload_bytes) if is_url(name) else Path(name).expanduser()
+        source: bytes | Path
+        if is_url(name):
+            fetcher = Fetcher(settings.max_upload_bytes, Judge(SNIFF_BYTES, sniff))
+            source = fetcher.fetch(name, _FETCH_SECONDS)
+        else:
+            source = Path(name).expanduser()
         return detector.submit(source, keep_image=keep, lane="batch", **asked)
     except SightlineError as error:
         return error

@@ -87,7 +87,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     from sightline.api.app import create_app
     from sightline.api.gate import is_loopback
     from sightline.api.server import make_config
-    from sightline.wiring import check_source, open_canary, open_repository
+    from sightline.wiring import check_source, open_canary, open_fetcher, open_repository
 
     opened: list[Repository] = []
     app = create_app(
@@ -95,6 +95,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
         lambda: opened[0],
         lambda repository: open_canary(settings, repository),
         lambda source: check_source(settings, source),
+        open_fetcher(settings).fetch,
     )
     signal.signal(signal.SIGTERM, _stop)
     opened.append(open_repository(settings, notice))

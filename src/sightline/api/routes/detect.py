@@ -11,11 +11,11 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from sightline.api.disconnect import unless_gone
 from sightline.api.headers import answer_headers
 from sightline.api.negotiation import wants_jpeg
-from sightline.api.record import CLIENT_GONE
 from sightline.api.schemas import DetectAnswer, DetectQuery, Problem
-from sightline.api.uploads import read_picture
+from sightline.api.urls import UrlBody, picture_of
 from sightline.vision.draw import draw_detections, encode_jpeg
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ _PICTURE = {"type": "string", "format": "binary"}
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "The picture: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) or AVIF.",
+        "description": "The picture: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) or AVIF; or, as "
+        "JSON, the address of one.",
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -44,6 +45,7 @@ _BODY = {
                 }
             },
             "image/*": {"schema": _PICTURE},
+            "application/json": {"schema": UrlBody.model_json_schema()},
         },
     }
 }
@@ -53,10 +55,13 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "description": "The objects; with `Accept: image/jpeg` the annotated picture",
         "content": {"image/jpeg": {"schema": _PICTURE}},
     },
-    400: {"model": Problem, "description": "Malformed multipart"},
+    400: {"model": Problem, "description": "Malformed multipart or JSON"},
     413: {"model": Problem, "description": "Too many bytes or pixels"},
     415: {"model": Problem, "description": "Not a picture type that is read"},
-    422: {"model": Problem, "description": "Broken picture, no or several files, bad option"},
+    422: {
+        "model": Problem,
+        "description": "Broken picture, no or several files, bad option, address refused or failed",
+    },
     503: {"model": Problem, "description": "Too much waits; see Retry-After"},
     504: {"model": Problem, "description": "The deadline passed"},
 }
@@ -74,16 +79,14 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
     settings: Settings = state.settings
     drawn = wants_jpeg(",".join(request.headers.getlist("accept")))
     async with (
-        read_picture(request, settings.max_upload_bytes, state.room) as upload,
+        picture_of(request) as upload,
         _leased(state.repository, query.model) as detector,
     ):
         # Reading a header is quick, but not whatever a header may hold: not for the event loop.
         submit = partial(_submit, detector, upload, query, settings.max_wait, drawn)
         future = await anyio.to_thread.run_sync(submit)
         upload.close()  # the queue has it now
-        result = await _unless_gone(request, future)
-        if result is None:
-            return Response(status_code=CLIENT_GONE)
+        result = await unless_gone(request, future)
         headers = answer_headers(detector)
         if drawn:
             jpeg = detector.run_on_pool(lambda: _annotate(result))
@@ -114,25 +117,6 @@ def _submit(
         max_wait=max_wait,
         keep_image=keep_image,
     )
-
-
-async def _unless_gone(request: Request, future: Future[Result]) -> Result | None:
-    """The result, or None if the client hung up first (its work is dropped then)."""
-    answer = asyncio.wrap_future(future)
-    gone = asyncio.create_task(_until_disconnect(request))
-    try:
-        waiting: set[asyncio.Future[Any]] = {answer, gone}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        return answer.result() if answer.done() else None
-    finally:
-        gone.cancel()
-        answer.cancel()
-
-
-async def _until_disconnect(request: Request) -> None:
-    """Returns once the client is gone; the body has been read, so nothing else can arrive."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _annotate(result: Result) -> bytes:

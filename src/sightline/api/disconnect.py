@@ -1,0 +1,40 @@
+"""Work for a client, until it hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from starlette.requests import ClientDisconnect
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from starlette.requests import Request
+
+T = TypeVar("T")
+
+
+async def unless_gone(request: Request, future: Future[T]) -> T:
+    """The result.
+
+    Raises:
+        ClientDisconnect: the client hung up first; the work is dropped.
+    """
+    answer = asyncio.wrap_future(future)
+    gone = asyncio.create_task(_until_disconnect(request))
+    try:
+        waiting: set[asyncio.Future[Any]] = {answer, gone}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        gone.cancel()
+        answer.cancel()
+
+
+async def _until_disconnect(request: Request) -> None:
+    """Returns once the client is gone; the body has been read, so nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
