@@ -11,7 +11,7 @@ import numpy as np
 from sightline.demo.scenes import make_scene
 from sightline.demo.toys import CLASSES
 from sightline.errors import NotAllowed
-from sightline.machine import DECODING_BYTES, budget, memory_limit
+from sightline.machine import DECODING_BYTES, budget, give_memory_back, memory_limit
 from sightline.models.digest import digest
 from sightline.models.pull import silent
 from sightline.models.resolve import BUNDLED, is_pulled, resolve
@@ -64,6 +64,7 @@ def open_repository(settings: Settings, notice: str | None = None) -> Repository
     Raises:
         ConfigError: as `open_detector`.
     """
+    give_memory_back()
     settings = _bearable(settings)
     if notice is None:
         settings, notice = _find_and_log(settings)

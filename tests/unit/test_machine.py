@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,32 @@ def test_an_engine_counts_for_itself_where_the_machine_is_ours(
     assert engine_threads() == 0
     monkeypatch.setattr(machine, "cores", lambda: 3)
     assert engine_threads() == 3
+
+
+HOARD = """
+from pathlib import Path
+from sightline.machine import give_memory_back
+give_memory_back()
+
+def used():
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in x)
+    return int(line.split()[1]) // 1024
+
+bytearray(31 << 20)  # freed: from here on glibc would keep what is smaller
+before, blocks, pins = used(), [], []
+for _ in range(20):
+    blocks.append(bytearray(b"x") * (12 << 20))
+    pins.append(bytearray(b"x") * (1 << 16))
+assert used() > before + 200
+blocks.clear()
+print(used() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about glibc")
+def test_large_blocks_are_returned_when_they_are_free() -> None:
+    output = subprocess.check_output([sys.executable, "-c", HOARD], text=True, timeout=60)
+    assert int(output) < 30, "MB that are still held"
 
 
 def test_this_machine() -> None:
