@@ -12,6 +12,7 @@ import numpy as np
 from sightline.demo.scenes import make_scene
 from sightline.demo.toys import CLASSES
 from sightline.errors import NotAllowed
+from sightline.machine import DECODING_BYTES, budget, give_memory_back, memory_limit
 from sightline.models.digest import digest
 from sightline.models.pull import silent
 from sightline.models.resolve import BUNDLED, is_pulled, resolve
@@ -55,7 +56,7 @@ def open_detector(settings: Settings) -> Detector:
     Raises:
         ConfigError: its model, its engine or its device cannot be had.
     """
-    settings, _ = _find_and_log(settings)
+    settings, _ = _find_and_log(_bearable(settings))
     return _open(settings, None, settings.model)
 
 
@@ -69,6 +70,8 @@ def open_repository(settings: Settings, notice: str | None = None) -> Repository
     Raises:
         ConfigError: as `open_detector`.
     """
+    give_memory_back()
+    settings = _bearable(settings)
     if notice is None:
         settings, notice = _find_and_log(settings)
     budget = settings.max_models_mb
@@ -80,6 +83,20 @@ def open_repository(settings: Settings, notice: str | None = None) -> Repository
         state_file=settings.state_file,
         max_bytes=None if budget is None else int(budget * 2**20),
     )
+
+
+def _bearable(settings: Settings) -> Settings:
+    """`settings` with no larger pictures than memory can bear to decode."""
+    most = budget().pixels
+    if settings.max_pixels <= most:
+        return settings
+    _log.warning(
+        "Pictures of more than %.1f million pixels are refused, not %.1f: there are %d MB of "
+        "memory, and decoding takes up to %d bytes a pixel. Give the service more memory, or set "
+        "SIGHTLINE_MAX_PIXELS=%d to say the same without this line.",
+        most / 1e6, settings.max_pixels / 1e6, memory_limit() // 2**20, DECODING_BYTES, most,
+    )  # fmt: skip
+    return settings.model_copy(update={"max_pixels": most})
 
 
 def _find_and_log(settings: Settings) -> tuple[Settings, str]:

@@ -23,6 +23,7 @@ from sightline.api.recording import Recording
 from sightline.api.routes import detect, docs, health, models
 from sightline.api.spool import DISK_BYTES, Room
 from sightline.api.urls import Fetches
+from sightline.machine import budget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,8 +40,6 @@ Post a picture to `/detect` and get its objects back, as JSON or (with `Accept: 
 an annotated picture. Every error is an
 [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem that says what to do.
 """
-
-_BODY_MEMORY = 256 * 2**20
 
 
 def create_app(
@@ -95,7 +94,7 @@ class Service(FastAPI):
         self.state.settings = settings
         self.state.keys = Keys(settings)
         self.state.limits = Limits(settings)
-        self.state.room = Room(_BODY_MEMORY, DISK_BYTES, ceil(settings.body_timeout))
+        self.state.room = Room(budget().uploads, DISK_BYTES, ceil(settings.body_timeout))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         root = self.state.settings.root_path

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sightline.engines import devices
 from sightline.errors import ConfigError, InferenceError, ModelError
+from sightline.machine import engine_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,11 +51,7 @@ class OnnxRuntimeEngine:
         provider = _PROVIDERS[device.kind]
         _require_provider(provider, device)
         self.max_batch = spec.batch or (1 if device.kind == "cpu" else _GPU_BATCH)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(path.parent)
-        )
+        options = _session_options(path)
         providers = _provider_chain(device, spec, self.max_batch, cache_dir)
         try:
             model = onnx.load(path, load_external_data=False)
@@ -117,6 +114,21 @@ def with_preprocessing(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelPro
     graph.input.remove(old)
     graph.input.append(helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, shape))
     return model
+
+
+def _session_options(path: Path) -> Any:
+    """As https://onnxruntime.ai/docs/performance/tune-performance/threading.html has them."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(path.parent)
+    )
+    if threads := engine_threads():
+        # By itself it starts a thread a core of the machine and ties it there, beyond what
+        # affinity allows. Threads that spin while they wait would spend the container's quota.
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _provider_chain(

@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 
 from sightline.errors import ConfigError, InferenceError, ModelError
+from sightline.machine import engine_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +82,8 @@ def _properties(device: Device) -> dict[str, Any]:
     if device.kind == "cpu":
         # OpenVINO picks bfloat16 by itself on CPUs that have it, and boxes move.
         properties["INFERENCE_PRECISION_HINT"] = "f32"
+        # It heeds affinity, but not the quota of a container. 0 leaves the count to OpenVINO.
+        properties["INFERENCE_NUM_THREADS"] = engine_threads()
     return properties
 
 

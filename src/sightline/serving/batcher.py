@@ -101,6 +101,7 @@ class Batcher:
                 self._release(len(jobs))
                 self._infer([job for job in jobs if job.is_wanted()])
                 self._running = []
+                del jobs  # it would keep their pictures until the next batch comes
         finally:
             self._abandon()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -13,6 +12,7 @@ import numpy as np
 
 from sightline.engines.base import open_engine
 from sightline.errors import BrokenImage, ConfigError, InferenceError, ModelError, Overloaded
+from sightline.machine import DECODING_BYTES
 from sightline.models.digest import digest, weight_bytes
 from sightline.models.spec import read_spec
 from sightline.serving.job import Job, LaneName, Result
@@ -171,11 +171,13 @@ class Detector:
         least = self.confidence if confidence is None else confidence
         options = make_options(self.spec, least, iou, classes, max_detections)
         deadline = None if timeout is None else perf_counter() + timeout
-        job = Job(self._read(image), options, deadline, keep_image)
+        source, weight = self._read(image)
+        job = Job(source, options, deadline, keep_image, weight)
         wait = self._pipeline.predicted_wait()
         if max_wait is not None and wait > max_wait:
-            raise Overloaded(f"A picture would wait {wait:.1f} s.", max(1, ceil(wait - max_wait)))
-        self._pipeline.put(job, lane, retry_after=max(1, ceil(wait / 2)))
+            retry_after = self._pipeline.retry_after(wait, max_wait)
+            raise Overloaded(f"A picture would wait {wait:.1f} s.", retry_after)
+        self._pipeline.put(job, lane)
         return job.future
 
     def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
@@ -206,23 +208,26 @@ class Detector:
             self.close()
             raise ModelError(f"{self.spec.name} was loaded but cannot be used: {error}") from error
 
-    def _read(self, image: Source) -> bytes | BGRImage:
+    def _read(self, image: Source) -> tuple[bytes | BGRImage, int]:
+        """A picture, compressed or as pixels, and the bytes that its pixels will take."""
         match image:
             case str() | os.PathLike():
                 data = _read_file(Path(image))
             case bytes():
                 data = image
             case np.ndarray():
-                return from_array(image).copy()  # the caller may go on using its buffer
+                pixels = from_array(image).copy()  # the caller may go on using its buffer
+                return pixels, pixels.nbytes
             case _ if hasattr(image, "mode") and hasattr(image, "getexif"):
-                return from_pil(image)
+                pixels = from_pil(image)
+                return pixels, pixels.nbytes
             case _:
                 raise BrokenImage(
                     "A picture must be a path, bytes, a NumPy array or a Pillow image, "
                     f"not {type(image).__name__}."
                 )
-        check_header(data, self._max_pixels)
-        return data
+        width, height = check_header(data, self._max_pixels)
+        return data, DECODING_BYTES * width * height
 
 
 def _locate(model: str | os.PathLike[str] | None, engine: EngineName) -> tuple[ModelSpec, Path]:

@@ -31,7 +31,7 @@ class Result:
     image: BGRImage | None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Job:
     """A picture, what was asked of it, and the future that always ends.
 
@@ -39,12 +39,14 @@ class Job:
         source: compressed bytes, or pixels that a caller had decoded already.
         deadline: `perf_counter` seconds after which nobody waits any more; None for never.
         keep_image: hand the decoded picture back with the result (for drawing).
+        weight: bytes that its pixels take at most while they are worked on.
     """
 
     source: bytes | BGRImage
     options: DetectOptions
     deadline: float | None = None
     keep_image: bool = False
+    weight: int = 0
     future: Future[Result] = field(default_factory=Future)
     submitted: float = field(default_factory=perf_counter)
 
@@ -73,5 +75,6 @@ class Job:
             self.future.set_result(result)
 
     def fail(self, error: Exception) -> None:
+        self.image = None  # the error's traceback may hold this job for as long as it is held
         if not self.future.done() and self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)

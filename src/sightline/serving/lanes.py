@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cache
+from operator import itemgetter
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from sightline.errors import Overloaded
+from sightline.machine import budget
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sightline.serving.job import Job, LaneName
 
 # Under load interactive work gets 8 of 13 turns, and batch work still 1: nothing starves.
@@ -23,29 +29,54 @@ class _Lane:
     turn: float = 0.0  # virtual time of its next turn (stride scheduling, Waldspurger 1995)
 
 
+class Waiting:
+    """How many compressed bytes wait, in all queues that share it. Safe from many threads."""
+
+    def __init__(self, limit: int) -> None:
+        """Up to `limit` bytes."""
+        self.limit = limit
+        self._lock = Lock()
+        self._bytes = 0
+
+    def excess(self, more: int) -> int:
+        """Bytes that would be too many if `more` came; 0 if they have room."""
+        return max(0, self._bytes + more - self.limit)
+
+    def add(self, count: int) -> None:
+        """`count` bytes have come, or gone if it is negative."""
+        with self._lock:
+            self._bytes += count
+
+
+@cache
+def waiting_bytes() -> Waiting:
+    """This process's, of all models together."""
+    return Waiting(budget().waiting)
+
+
 class Lanes:
     """A queue in three lanes. Safe from many threads; never blocks."""
 
-    def __init__(self, max_jobs: int, max_bytes: int) -> None:
-        """A queue of at most `max_jobs` pictures that are at most `max_bytes` together."""
+    def __init__(self, max_jobs: int, waiting: Waiting) -> None:
+        """A queue of at most `max_jobs` pictures, whose bytes count in `waiting`."""
         self._lanes = {name: _Lane(share) for name, share in _SHARES.items()}
         self._lock = Lock()
         self._now = 0.0
         self._jobs = 0
-        self._bytes = 0
         self._max_jobs = max_jobs
-        self._max_bytes = max_bytes
+        self._waiting = waiting
 
     def __len__(self) -> int:
         return self._jobs
 
-    def put(self, job: Job, lane: LaneName, retry_after: int) -> None:
+    def put(self, job: Job, lane: LaneName, retry_after: Callable[[int], int]) -> None:
         """Let `job` wait in `lane`.
 
         Args:
             job: the picture.
             lane: its class of work.
-            retry_after: seconds, told to the caller if there is no room.
+            retry_after: the seconds until so many pictures have left the queue; told to the
+                caller if there is no room.
 
         Raises:
             Overloaded: the queue is full, in number or in bytes.
@@ -53,26 +84,31 @@ class Lanes:
         with self._lock:
             full = self._jobs >= self._max_jobs
             # One picture larger than the whole allowance is still served when it is alone.
-            heavy = self._jobs > 0 and self._bytes + job.nbytes > self._max_bytes
-            if full or heavy:
-                raise Overloaded(f"The queue is full ({self._jobs} pictures wait).", retry_after)
+            excess = self._waiting.excess(job.nbytes) if self._jobs else 0
+            if full or excess:
+                must_leave = self._takes_until(max(1, excess))
+                raise Overloaded(
+                    f"The queue is full ({self._jobs} pictures wait).", retry_after(must_leave)
+                )
             waiting = self._lanes[lane]
             if not waiting.jobs:
                 waiting.turn = max(waiting.turn, self._now)  # no credit for having been idle
             waiting.jobs.append(job)
             self._jobs += 1
-            self._bytes += job.nbytes
-        job.future.add_done_callback(lambda _: self._discard(job, waiting))
+            self._waiting.add(job.nbytes)
+        # Weakly: a future keeps its callbacks, and the job keeps the future. Such a ring would
+        # keep the picture in the result alive until the garbage collector comes.
+        itself = weakref.ref(job)
+        job.future.add_done_callback(lambda _: self._discard(itself(), waiting))
 
-    def _discard(self, job: Job, lane: _Lane) -> None:
+    def _discard(self, job: Job | None, lane: _Lane) -> None:
         """A job that ended while it waited (its caller left) gives its place back at once."""
         with self._lock:
-            try:
-                lane.jobs.remove(job)
-            except ValueError:
+            if job is None or job not in lane.jobs:
                 return  # it had been taken
+            lane.jobs.remove(job)
             self._jobs -= 1
-            self._bytes -= job.nbytes
+            self._waiting.add(-job.nbytes)
 
     def take(self) -> Job | None:
         """The job whose turn it is, or None if none waits."""
@@ -85,5 +121,19 @@ class Lanes:
             lane.turn += 1 / lane.share
             job = lane.jobs.popleft()
             self._jobs -= 1
-            self._bytes -= job.nbytes
+            self._waiting.add(-job.nbytes)
             return job
+
+    def _takes_until(self, freed: int) -> int:
+        """How many pictures must be taken until `freed` bytes are, or none is left."""
+        turns = [
+            (lane.turn + place / lane.share, job.nbytes)
+            for lane in self._lanes.values()
+            for place, job in enumerate(lane.jobs)
+        ]
+        turns.sort(key=itemgetter(0))
+        for count, (_, size) in enumerate(turns, start=1):
+            freed -= size
+            if freed <= 0:
+                return count
+        return len(turns)

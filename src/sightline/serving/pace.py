@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-_WEIGHT = 0.1  # of the newest picture in the running means
+from math import ceil
+
+_WEIGHT = 0.1  # of the newest picture in the running means, once there are ten
+_MARGIN = 1.25  # means lag behind, and who comes back too early is refused twice
 
 
 class Pace:
@@ -11,9 +14,16 @@ class Pace:
     Used from many threads without a lock: a lost update moves a mean a little, and nothing else.
     """
 
-    def __init__(self, workers: int) -> None:
-        """Nothing is predicted before the first picture has gone through."""
+    def __init__(self, workers: int, batch: int) -> None:
+        """Nothing is predicted before the first picture has gone through.
+
+        Args:
+            workers: threads of the vision pool.
+            batch: most images an engine call.
+        """
         self._workers = workers
+        self._batch = batch
+        self._noted = 0
         self._vision = 0.0
         self._inference = 0.0
 
@@ -24,13 +34,21 @@ class Pace:
             vision: decoding and reading the outputs.
             inference: its share of an engine call.
         """
-        self._vision = _mean(self._vision, vision)
-        self._inference = _mean(self._inference, inference)
+        # The first was the warm-up, slower than any other and with nothing to decode: the second
+        # takes its place.
+        weight = max(_WEIGHT, 1 / max(1, self._noted))
+        self._noted += 1
+        self._vision += weight * (vision - self._vision)
+        self._inference += weight * (inference - self._inference)
 
     def seconds(self, pictures: int) -> float:
         """Until so many pictures are through: the slower of the two stages sets the pace."""
         return pictures * max(self._inference, self._vision / self._workers)
 
+    def retry_after(self, wait: float, bearable: float = 0) -> int:
+        """Whole seconds, at least 1, until a wait of `wait` seconds has become a bearable one.
 
-def _mean(old: float, new: float) -> float:
-    return new if old == 0 else old + _WEIGHT * (new - old)
+        If nobody else comes meanwhile. Pictures leave in batches: one more has to be through.
+        """
+        step = self._vision + self._batch * self._inference
+        return max(1, ceil(_MARGIN * (wait + step) - bearable))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import cv2
+
 from sightline.errors import DetectorClosed, InferenceError
+from sightline.machine import cores
 from sightline.serving.batcher import CLOSED, DIED, Batcher, EngineCall, as_inference_error
 from sightline.serving.job import Job, LaneName, Result
-from sightline.serving.lanes import Lanes
+from sightline.serving.lanes import Lanes, waiting_bytes
 from sightline.serving.pace import Pace
+from sightline.serving.pixels import pixels
 from sightline.serving.postprocess import to_detections
 from sightline.types import Timing
 from sightline.vision.decode import decode
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from sightline.engines.base import Engine
     from sightline.types import ModelSpec
 
-_MAX_WAITING_BYTES = 512 * 2**20
+_DRAWN = 2  # times its size is what a picture takes that will be drawn on: drawing copies it
 
 
 class Pipeline:
@@ -40,16 +44,20 @@ class Pipeline:
         self._engine = engine
         self._spec = spec
         self._max_pixels = max_pixels
-        workers = min(4, _cores())
+        workers = min(4, cores())
+        # OpenCV knows affinity, but not every quota. What a program has set lower stays.
+        cv2.setNumThreads(min(cv2.getNumThreads(), cores()))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sightline-vision")
-        self._lanes = Lanes(max_queue, _MAX_WAITING_BYTES)
-        self._pace = Pace(workers)
+        self._lanes = Lanes(max_queue, waiting_bytes())
+        self._pace = Pace(workers, engine.max_batch)
+        self._pixels = pixels()
         self._lock = Lock()
         # At most two batches are decoded ahead of the engine: pixels are 50 times the size of
         # their JPEG, and a queue of them would be one without lanes.
         self._capacity = self._room = 2 * engine.max_batch
         self._closed = False
         self._batcher = Batcher(engine, spec.batch, self._deliver, self._release)
+        self._pixels.listen(self._pump)
 
     @property
     def alive(self) -> bool:
@@ -61,7 +69,7 @@ class Pipeline:
         if not self.alive:
             raise DetectorClosed(CLOSED if self._closed else DIED)
 
-    def put(self, job: Job, lane: LaneName, retry_after: int) -> None:
+    def put(self, job: Job, lane: LaneName) -> None:
         """Queue a job; its future always ends.
 
         Raises:
@@ -69,18 +77,25 @@ class Pipeline:
             DetectorClosed: it is closed, or its worker died.
         """
         self.require_alive()
-        self._lanes.put(job, lane, retry_after)
+        self._lanes.put(job, lane, lambda left: self.retry_after(self._pace.seconds(left)))
         self._pump()
 
     def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
         """Run drawing or encoding on the pool that decodes."""
         self.require_alive()
-        return self._pool.submit(work)
+        future = self._pool.submit(work)
+        self._pixels.enter()
+        future.add_done_callback(lambda _: self._pixels.leave(0))
+        return future
 
     def predicted_wait(self) -> float:
         """Seconds until a picture that is queued now would be through."""
         ahead = self._capacity - self._room
         return self._pace.seconds(len(self._lanes) + ahead + self._batcher.running)
+
+    def retry_after(self, wait: float, bearable: float = 0) -> int:
+        """Whole seconds until a wait of `wait` seconds has become one of `bearable` seconds."""
+        return self._pace.retry_after(wait, bearable)
 
     def close(self) -> None:
         """Finish what the engine works on, fail what waits, end the threads. Safe to repeat."""
@@ -91,18 +106,20 @@ class Pipeline:
         self._fail_waiting()
         self._batcher.close()
         self._pool.shutdown(wait=True)
+        self._pixels.forget(self._pump)
         self._engine.close()
 
     def _pump(self) -> None:
-        """Move jobs from the lanes to the decoders while there is room ahead of the engine."""
+        """Move jobs from the lanes to the decoders while there is room for their pixels."""
         while True:
             with self._lock:
                 if self._closed:
                     break
-                if self._room < 1 or (job := self._lanes.take()) is None:
+                if self._room < 1 or (job := self._pixels.admit(self._lanes.take)) is None:
                     return
                 self._room -= 1
-            self._run_or_fail(job, partial(self._prepare, job))
+            if not self._run_or_fail(job, partial(self._prepare, job)):
+                self._pixels.leave(job.weight)
         self._fail_waiting()  # a job may have been queued while close() was emptying the lanes
 
     def _fail_waiting(self) -> None:
@@ -111,15 +128,27 @@ class Pipeline:
 
     def _prepare(self, job: Job) -> None:
         """Decode and letterbox one job (on the pool) and hand it to the batcher."""
-        handed_over = False
+        decoded = False
         try:
             if job.is_wanted():
                 self._decode(job)
-                self._batcher.put(job)
-                handed_over = True
+                decoded = True
         finally:
-            if not handed_over:
+            self._give_back(job)
+            if not decoded:
                 self._release(1)
+        if decoded:
+            self._batcher.put(job)
+
+    def _give_back(self, job: Job) -> None:
+        """The pixels of a prepared job are gone, but for a picture that its caller wants."""
+        if job.image is None:
+            self._pixels.leave(job.weight)
+            return
+        kept = _DRAWN * job.image.nbytes
+        self._pixels.shrink(job.weight - kept)
+        self._pixels.free_with(job.image, kept)
+        job.future.add_done_callback(lambda _: self._pixels.leave(0))
 
     def _decode(self, job: Job) -> None:
         job.started = perf_counter()
@@ -153,19 +182,26 @@ class Pipeline:
         )
         job.succeed(Result(detections, timing, job.image))
 
-    def _run_or_fail(self, job: Job, step: Callable[[], None]) -> None:
-        """Run a step of a job on the pool; the job fails if the step does, or cannot be run."""
+    def _run_or_fail(self, job: Job, step: Callable[[], None]) -> bool:
+        """Run a step of a job on the pool; the job fails if the step does.
+
+        Returns:
+            False if it cannot be run; the job has failed then.
+        """
 
         def run() -> None:
             try:
                 step()
             except Exception as error:  # noqa: BLE001  the future must end, whatever comes
+                _drop_pixels(error)
                 job.fail(as_inference_error(error))
 
         try:
             self._pool.submit(run)
         except RuntimeError:  # the pool, or the interpreter, is shutting down
             job.fail(DetectorClosed(CLOSED))
+            return False
+        return True
 
     def _release(self, count: int) -> None:
         with self._lock:
@@ -173,5 +209,8 @@ class Pipeline:
         self._pump()
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _drop_pixels(error: BaseException | None) -> None:
+    """Empty the frames that an error holds: it lives as long as its future, a picture must not."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

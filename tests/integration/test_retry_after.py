@@ -1,0 +1,120 @@
+"""Who is told to come back in so many seconds, and does, is served."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sightline import Detector, Overloaded
+from sightline.engines.fake import FakeEngine
+from sightline.serving.lanes import waiting_bytes
+from sightline.serving.pace import Pace
+from support import pictures
+
+A_PICTURE = 0.1  # seconds of the slow engine, which takes four at once
+
+
+@contextmanager
+def slow_detector(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[Detector]:
+    """Slow from its warm-up on: what was measured of it is true before the first picture."""
+    see = FakeEngine.infer
+
+    def infer(self: FakeEngine, images: np.ndarray) -> list[np.ndarray]:
+        time.sleep(A_PICTURE * len(images))
+        return see(self, images)
+
+    monkeypatch.setattr(FakeEngine, "infer", infer)
+    with Detector(engine="fake", **options) as detector:
+        yield detector
+
+
+def fill(detector: Detector, picture: bytes, **options: Any) -> tuple[list[Any], Overloaded]:
+    """Queue pictures until one is refused: those queued, and the refusal."""
+    futures: list[Any] = []
+    while len(futures) < 500:
+        try:
+            futures.append(detector.submit(picture, confidence=0, **options))
+        except Overloaded as refusal:
+            return futures, refusal
+    raise AssertionError("nothing was refused")
+
+
+def come_back(detector: Detector, picture: bytes, refusal: Overloaded, **options: Any) -> None:
+    assert 1 <= refusal.retry_after <= 8
+    time.sleep(refusal.retry_after)
+    assert len(detector.submit(picture, confidence=0, **options).result(20).detections) == 1
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_queue_full_in_number(monkeypatch: pytest.MonkeyPatch, measured: bool) -> None:
+    picture = pictures.png()
+    with slow_detector(monkeypatch, max_queue=12) as detector:
+        if measured:
+            for future in [detector.submit(picture) for _ in range(8)]:
+                future.result(20)
+        futures, refusal = fill(detector, picture)
+        assert refusal.retry_after == 1, "the first place is free when a batch of four is through"
+        come_back(detector, picture, refusal)
+        assert all(len(future.result(20).detections) == 1 for future in futures)
+
+
+def test_a_queue_full_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The large one that is refused needs the places of many small ones."""
+    small = pictures.png()
+    large = small + bytes(20 * len(small))
+    monkeypatch.setattr(waiting_bytes(), "limit", 26 * len(small))
+    with slow_detector(monkeypatch) as detector:
+        futures = [detector.submit(small, confidence=0) for _ in range(25)]
+        with pytest.raises(Overloaded) as caught:
+            detector.submit(large)
+        assert caught.value.retry_after >= 2, "eight at least must leave, ten a second"
+        come_back(detector, large, caught.value)
+        assert all(len(future.result(20).detections) == 1 for future in futures)
+
+
+def test_a_wait_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = pictures.png()
+    with slow_detector(monkeypatch) as detector:
+        futures = [detector.submit(picture, confidence=0) for _ in range(35)]
+        with pytest.raises(Overloaded, match="would wait") as caught:
+            detector.submit(picture, max_wait=1.5)
+        assert 2 <= caught.value.retry_after <= 5
+        come_back(detector, picture, caught.value, max_wait=1.5)
+        assert all(len(future.result(20).detections) == 1 for future in futures)
+
+
+def test_a_pace_that_was_underestimated_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is a fifth slower than it was: the margin is for that."""
+    picture = pictures.png()
+    with slow_detector(monkeypatch) as detector:
+        for future in [detector.submit(picture) for _ in range(8)]:
+            future.result(20)
+        monkeypatch.setitem(globals(), "A_PICTURE", 1.2 * A_PICTURE)
+        futures, refusal = fill(detector, picture, max_wait=2)
+        come_back(detector, picture, refusal, max_wait=2)
+        assert all(len(future.result(20).detections) == 1 for future in futures)
+
+
+def test_the_warm_up_is_forgotten_once_something_was_measured() -> None:
+    pace = Pace(workers=2, batch=1)
+    assert pace.seconds(10) == 0
+    pace.note(0, 5.0)
+    assert pace.seconds(10) == 50
+    pace.note(0.2, 0.01)
+    assert pace.seconds(10) == pytest.approx(1)
+    for _ in range(40):
+        pace.note(0.02, 0.03)
+    assert pace.seconds(10) == pytest.approx(0.3, rel=0.05)
+
+
+def test_a_retry_counts_the_margin_on_the_whole_wait() -> None:
+    """A pace that is a quarter off shifts the whole wait, not only what was too much of it."""
+    pace = Pace(workers=1, batch=1)
+    pace.note(0, 0.1)
+    assert pace.retry_after(12, bearable=10) == 6  # 1.25 * 12.1 - 10
+    assert pace.retry_after(0) == 1

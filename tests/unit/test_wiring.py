@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from sightline import wiring
+from sightline.errors import ImageTooLarge
+from sightline.machine import Budget
+from sightline.settings import Settings
+from support import pictures
+
+
+def with_memory(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
+    monkeypatch.setattr(wiring, "memory_limit", lambda: memory)
+    monkeypatch.setattr(wiring, "budget", lambda: Budget.of(memory))
+
+
+def test_pictures_that_memory_cannot_bear_are_refused_and_it_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_memory(monkeypatch, 600 * 2**20)
+    repository = wiring.open_repository(Settings(engine="fake"))
+    with repository.lease() as detector:
+        assert len(detector.detect(pictures.bare_png(2900, 3000), confidence=0)) == 1
+        with pytest.raises(ImageTooLarge, match=r"limit is 8\.7"):
+            detector.detect(pictures.bare_png(3000, 3000))
+    repository.close()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert "more than 8.7 million pixels are refused, not 50.0: there are 600 MB" in said[0]
+    assert "SIGHTLINE_MAX_PIXELS=8738133" in said[0]
+
+
+@pytest.mark.parametrize(("memory", "pixels"), [(600 * 2**20, 5_000_000), (2**33, 50_000_000)])
+def test_nothing_is_said_where_memory_can_bear_what_is_asked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, memory: int, pixels: int
+) -> None:
+    with_memory(monkeypatch, memory)
+    with (
+        wiring.open_detector(Settings(engine="fake", max_pixels=pixels)) as detector,
+        pytest.raises(ImageTooLarge, match=f"limit is {pixels / 1e6:g} million"),
+    ):
+        detector.detect(pictures.bare_png(8000, 8000))
+    assert not caplog.records
