@@ -9,7 +9,7 @@ MODEL ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench bench-peers demo-model format docs clean
+.PHONY: help serve test check bench bench-peers audit demo-model format docs clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ bench: $(VENV)/dev ## measure engines and the service on this machine (MODEL=, I
 bench-peers: $(VENV)/dev $(VENV)-peers/ready ## the same, next to a plain FastAPI + Ultralytics service (5 GB)
 	$(BIN)/python benchmarks/bench.py --peer-python $(VENV)-peers/bin/python $(ARGS)
 
+audit: $(VENV)/base $(VENV)-audit/ready ## look for known holes in our code and in what it stands on
+	$(VENV)-audit/bin/bandit --quiet --recursive src
+	$(VENV)-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 demo-model: $(VENV)-train/ready ## train the bundled demo model from scratch (a CPU, a quarter of an hour)
 	$(VENV)-train/bin/python -m sightline.training.demo $(ARGS)
 
@@ -43,7 +47,7 @@ docs: $(VENV)/dev ## generate docs/reference from the code
 	$(BIN)/python docs/generate.py
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-train .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-train $(VENV)-audit .mypy_cache .pytest_cache .ruff_cache .coverage*
 
 $(VENV)/python: # the interpreter alone
 	@test -n "$(PYTHON)" || { echo "Sightline needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …"; exit 1; }
@@ -57,6 +61,11 @@ $(VENV)/base: $(VENV)/python pyproject.toml constraints.txt
 $(VENV)-peers/ready: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/pip install --quiet --requirement $<
+	@touch $@
+
+$(VENV)-audit/ready:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/pip install --quiet --disable-pip-version-check 'bandit>=1.9' 'pip-audit>=2.9'
 	@touch $@
 
 $(VENV)-train/ready: pyproject.toml constraints.txt src/sightline/training/demo/requirements.txt
