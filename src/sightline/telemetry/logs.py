@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 _STDERR = 2
 _MOST_LINES = 10_000
@@ -46,13 +46,20 @@ def configure_logs(form: Literal["auto", "json", "text"]) -> None:
                 structlog.stdlib.ExtraAdder(),
                 structlog.processors.TimeStamper(fmt="iso"),
             ],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            processors=[_without_internals, *renderer],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     atexit.register(handler.close)
+
+
+def _without_internals(_: Any, __: str, line: EventDict) -> EventDict:
+    """The line without what structlog and uvicorn add to it for themselves."""
+    for name in ("_record", "_from_structlog", "color_message"):
+        line.pop(name, None)
+    return line
 
 
 class BackgroundHandler(QueueHandler):
