@@ -4,6 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a failure is of the change and not of luck; `make soak`
+# looks further.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
+settings.register_profile("soak", deadline=None, max_examples=10_000, print_blob=True)
+settings.load_profile("repeatable")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

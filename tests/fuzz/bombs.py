@@ -20,7 +20,7 @@ import time
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -55,7 +55,7 @@ def png(depth: int, colour: int, interlaced: int = 0, row_filter: int = 0) -> by
     )  # fmt: skip
 
 
-def flat(mode: str, kind: str, size: tuple[int, int] = (_SIDE, _SIDE), **options: object) -> bytes:
+def flat(mode: str, kind: str, size: tuple[int, int] = (_SIDE, _SIDE), **options: Any) -> bytes:
     """One colour."""
     return encode(Image.new(mode, size), kind, **options)
 
@@ -91,7 +91,7 @@ def exif(tags: int, size: int) -> bytes:
     return b"Exif\x00\x00" + block.ljust(size, b"\0")
 
 
-def oddity(mode: str, **options: object) -> bytes:
+def oddity(mode: str, **options: Any) -> bytes:
     """Stray bytes between segments, which send a JPEG to the slower decoder."""
     data = flat(mode, "JPEG", **options)
     at = data.index(b"\xff\xdb")
@@ -192,7 +192,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "gif interlaced": partial(flat, "P", "GIF", interlace=1),
     "gif 3e6 extensions": partial(gif, b"!\x01\0"),
     "gif 2e6 comments": partial(gif, b"!\xfe\x01x\0"),
-    "gif long comment": lambda: gif((b"!\xfe" + (b"\xff" + b"x" * 255) * 40_000 + b"\0")),
+    "gif long comment": lambda: gif(b"!\xfe" + (b"\xff" + b"x" * 255) * 40_000 + b"\0"),
     "gif animated": partial(animated, "GIF"),
     "bmp 1 bit": partial(flat, "1", "BMP"),
     "bmp RLE8 runs of 1": partial(bmp, 1, (_SIDE, _SIDE), b"\x01\x07"),
@@ -208,7 +208,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
             ("RGBA", "tiff_adobe_deflate"), ("RGBA", "tiff_lzw"), ("CMYK", "tiff_lzw"),
             ("RGB", "packbits"), ("I;16", "tiff_adobe_deflate"), ("I", "tiff_adobe_deflate"),
             ("F", "tiff_adobe_deflate"), ("LAB", "tiff_lzw"), ("1", "group4"), ("1", "tiff_lzw"),
-            ("RGB", "jpeg"), ("YCbCr", "jpeg"), ("RGB", "zstd"), ("RGB", "lzma"), ("RGB", "webp"),
+            ("RGB", "jpeg"), ("YCbCr", "jpeg"), ("RGB", "zstd"), ("RGB", "lzma"),
         ]
     },
     "tiff 1e6 strips": _tiff_strips,
@@ -217,7 +217,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }  # fmt: skip
 
 
-def measure(data: bytes) -> dict[str, object]:
+def measure(data: bytes) -> dict[str, Any]:
     """Seconds (of CPU, of the clock), MB at the peak above the start, and what came of it."""
     command = [sys.executable, "-m", "fuzz.bombs", "--judge"]
     try:
@@ -226,11 +226,11 @@ def measure(data: bytes) -> dict[str, object]:
         return {"cpu": 999.0, "wall": 999.0, "mb": 0.0, "answer": "HUNG"}
     if done.returncode:
         return {"cpu": 0.0, "wall": 0.0, "mb": 0.0, "answer": f"CRASH {done.stderr[-300:]!r}"}
-    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def judge(data: bytes) -> dict[str, object]:
+def judge(data: bytes) -> dict[str, Any]:
     from sightline.errors import ImageError
     from sightline.vision.decode import check_header, decode
 
@@ -256,15 +256,11 @@ def main(wanted: list[str]) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
         print(json.dumps(judge(sys.stdin.buffer.read())))
         return
-    print("| file | kB | CPU s | wall s | peak MB | bytes/pixel | answer |\n|---|---|---|---|---|---|---|")
+    print("| file | kB | CPU s | wall s | peak MB | bytes/pixel | answer |\n" + "|---" * 7 + "|")
     for name, make in BOMBS.items():
         if wanted and not name.startswith(tuple(wanted)):
             continue
-        try:
-            data = make()
-        except Exception as error:
-            print(f"| {name} | cannot be made: {error} |")
-            continue
+        data = make()
         found = measure(data)
         print(
             f"| {name} | {len(data) // 1000} | {found['cpu']:.1f} | {found['wall']:.1f} "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from support.pictures import chunk
@@ -169,7 +170,7 @@ def jpeg(data: bytearray, random: Random) -> bytes:
         return bytes(data)
     if random.random() < 0.3:
         edges = [0, *starts, len(data)]
-        parts = [bytes(data[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [bytes(data[a:b]) for a, b in pairwise(edges)]
         return b"".join(_rearrange(parts, random))
     frames = [at for at in starts if 0xC0 <= data[at + 1] <= 0xCF]
     at = random.choice(frames if frames and random.random() < 0.4 else starts)
@@ -191,7 +192,7 @@ def tiff(data: bytearray, random: Random) -> bytes:
     try:
         (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
         (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
-    except struct.error:
+    except (struct.error, OverflowError):
         return bytes(data)
     if random.random() < 0.1:
         return bytes(_put(data, start, 2, random, little=little))
@@ -281,7 +282,9 @@ def avif(data: bytearray, random: Random) -> bytes:
         case 1:
             data[at : at + 4] = bytes(data[(other := random.choice(starts)) : other + 4])
         case _:
-            _put(data, at + 4 + random.randrange(24), random.choice((1, 2, 4)), random, little=False)
+            _put(
+                data, at + 4 + random.randrange(24), random.choice((1, 2, 4)), random, little=False
+            )
     return bytes(data)
 
 

@@ -136,7 +136,9 @@ def model_json(random: Random) -> Request:
 def url_json(random: Random) -> Request:
     """Pictures by address: of addresses that no service may fetch from."""
     body = bodies.json_document(random, b"url")
-    content_type = random.choice((b"application/json", b"application/json; charset=x", b"text/json"))
+    content_type = random.choice(
+        (b"application/json", b"application/json; charset=x", b"text/json")
+    )
     headers = [b"Content-Type: " + content_type]
     return Request("URL JSON", heads.post(b"/detect", body, headers))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -10,7 +11,10 @@ import pytest
 from fuzz.storm import Report, storm
 from fuzz.watch import MAX_PIXELS, Watched, watched
 from support import pictures
-from support.processes import Usage, wait_until
+from support.eventually import eventually
+
+if TYPE_CHECKING:
+    from support.processes import Usage
 
 _GOOD = pictures.jpeg(64, 48)
 
@@ -56,7 +60,7 @@ def assert_unharmed(server: Watched, report: Report, before: Usage, found: objec
     assert detections(server) == found
     assert not server.trouble, "\n" + "\n".join(server.trouble)
     assert {200, 400, 401, 404, 405, 413, 415, 422} <= set(report.answers), "it was no storm"
-    wait_until(lambda: server.usage.files <= before.files, lambda: (before, server.usage))
+    eventually(lambda: server.usage.files <= before.files, f"more files or threads than {before}")
     # Threads start as they are needed and end when they idle: a leak is more than that.
     assert server.usage.threads <= settled(report).threads + 16
 

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fuzz.heads import ADMIN_KEY
-from support.processes import Usage, usage, wait_until
+from support.eventually import eventually
+from support.processes import Usage, usage
 from support.servers import Process, serve
 
-_TROUBLE = re.compile(rb"Traceback|Segmentation|Fatal Python|ERROR|CRITICAL|never (retrieved|awaited)")
+_TROUBLE = re.compile(
+    rb"Traceback|Segmentation|Fatal Python|ERROR|CRITICAL|never (retrieved|awaited)"
+)
 _KEPT = 4000
 
 MAX_PIXELS = 1_000_000
@@ -49,7 +52,7 @@ class Watched:
 
     def wait_until_it_listens(self) -> None:
         """It says that it has started a moment before it listens."""
-        wait_until(self._listens, lambda: "it does not listen")
+        eventually(self._listens, "it does not listen")
 
     def _listens(self) -> bool:
         try:

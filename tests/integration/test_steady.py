@@ -13,7 +13,7 @@ import pytest
 from fuzz import seeds
 from fuzz.watch import Watched, watched
 from support import pictures
-from support.processes import wait_until
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def test_five_thousand_pictures_take_no_more_memory_than_five_hundred(server: Wa
     ask(server, 500)
     settled = server.usage
     ask(server, 4_500)
-    wait_until(lambda: server.usage.files <= settled.files, lambda: (settled, server.usage))
+    eventually(lambda: server.usage.files <= settled.files, f"more files or threads than {settled}")
     assert server.usage.mb <= settled.mb * 1.05, (settled, server.usage)
 
 
@@ -83,8 +83,10 @@ def test_two_hundred_uploads_that_are_dropped_leave_nothing(
     before = server.usage
     for _ in range(3):
         drop(server)
-    wait_until(lambda: server.usage.files <= before.files, lambda: (before, server.usage))
-    wait_until(lambda: server.usage.threads <= before.threads, lambda: (before, server.usage))
+    eventually(lambda: server.usage.files <= before.files, f"more files or threads than {before}")
+    eventually(
+        lambda: server.usage.threads <= before.threads, f"more files or threads than {before}"
+    )
     assert server.usage.mb <= before.mb * 1.05, (before, server.usage)
     assert list((tmp_path / "temporary").iterdir()) == []
     ask(server, 10)
@@ -98,10 +100,10 @@ def drop(server: Watched) -> None:
         connection = socket.create_connection((server.host, server.port), 30)
         connection.sendall(uploads[number % len(uploads)])
         connections.append(connection)
-    wait_until(lambda: server.usage.files >= idle + _DROPPED, lambda: (idle, server.usage))
+    eventually(lambda: server.usage.files >= idle + _DROPPED, f"more files or threads than {idle}")
     for number, connection in enumerate(connections):
         if number % 2:
             linger = (1).to_bytes(4, "little") + bytes(4)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         connection.close()
-    wait_until(lambda: server.usage.files <= idle, lambda: (idle, server.usage))
+    eventually(lambda: server.usage.files <= idle, f"more files or threads than {idle}")

@@ -93,6 +93,7 @@ _MAX_RLE_PIXELS = 4_000_000
 # What Pillow warns of is refused or repaired here; clients could fill the log with it.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
+
 def decode(data: bytes, max_pixels: int) -> BGRImage:
     """Decode a picture: upright, uint8 [height, width, 3] BGR, its first frame if it has many.
 

@@ -1,8 +1,8 @@
-"""From a decoded picture to upright BGR, block by block: whole copies of 50 million pixels add up."""
+"""From a decoded picture to upright BGR, in blocks: whole copies of large pictures add up."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -93,7 +93,7 @@ def _on_white(block: Image.Image) -> Image.Image:
 
 def _surplus_bits(grey: Image.Image) -> int:
     """By how much wide grey is too wide; Pillow's own convert() would clip it."""
-    least, most = grey.getextrema()
+    least, most = cast("tuple[int, int]", grey.getextrema())
     if least < 0 or most > 0xFFFF:  # Pillow reads unsigned 32 bits as signed
         return 24
     # Wide numbers may hold plain 8-bit values.
