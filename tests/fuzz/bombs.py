@@ -33,21 +33,23 @@ if TYPE_CHECKING:
 PIXELS = 50_000_000
 BYTES = 10 * 2**20
 _SIDE = 7_071  # squared: just under PIXELS
+_RLE = (1_581, 1_581)  # the largest run-length encoded BMP that is read
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def png(depth: int, colour: int, interlaced: int = 0, row_filter: int = 0) -> bytes:
-    """A square of PIXELS, all bytes equal, every row filtered with `row_filter`."""
+    """The largest square that is allowed, all bytes equal, rows filtered with `row_filter`."""
     from sightline.vision.headers import _passes
 
+    side = int((PIXELS * 32 // max(32, depth * _CHANNELS[colour])) ** 0.5)
     packer = zlib.compressobj(1)
     data = bytearray()
-    for columns, rows in _passes(_SIDE, _SIDE, interlaced):
+    for columns, rows in _passes(side, side, interlaced):
         line = bytes([row_filter]) + bytes((columns * depth * _CHANNELS[colour] + 7) // 8)
         for _ in range(rows):
             data += packer.compress(line)
     data += packer.flush()
-    header = struct.pack(">IIBBBBB", _SIDE, _SIDE, depth, colour, 0, 0, interlaced)
+    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, interlaced)
     palette = chunk(b"PLTE", bytes(768)) + chunk(b"tRNS", bytes(256)) if colour == 3 else b""
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette
@@ -106,7 +108,7 @@ def gif(blocks: bytes) -> bytes:
 
 def bmp(compression: int, size: tuple[int, int], codes: bytes, bits: int = 8) -> bytes:
     palette = bytes(4 << bits)
-    body = codes * ((BYTES - 2048) // len(codes))
+    body = codes * (min(BYTES - 4096, 2 * (size[0] + 1) * size[1]) // len(codes))
     head = struct.pack("<IiiHHIIiiII", 40, *size, 1, bits, compression, len(body), 0, 0, 0, 0)
     offset = 14 + len(head) + len(palette)
     return b"BM" + struct.pack("<IHHI", offset + len(body), 0, 0, offset) + head + palette + body
@@ -118,9 +120,8 @@ def tiff(entries: list[tuple[int, int, int, int]], tail: bytes) -> bytes:
     return b"II*\x00\x08\0\0\0" + struct.pack("<H", len(entries)) + fields + bytes(4) + tail
 
 
-def _tiff_strips() -> bytes:
+def _tiff_strips(rows: int) -> bytes:
     """A column of one pixel's width, each row a strip of its own."""
-    rows = (BYTES - 4096) // 8
     at = 8 + 2 + 12 * 8 + 4
     tail = struct.pack("<I", 8) * rows + struct.pack("<I", 1) * rows
     entries = [
@@ -174,7 +175,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "jpeg 4900 comments": partial(segments, b"\xff\xfe\x07\xd0" + bytes(1998)),
     "jpeg 4900 DHT": partial(segments, b"\xff\xc4\x00\x14\x00\x01" + bytes(16)),
     "jpeg 4900 DQT": partial(segments, b"\xff\xdb\x00\x43\x00" + bytes([1]) * 64),
-    "jpeg CMYK Exif": lambda: segments(b"\xff\xe1\xff\xff" + exif(5_000, 65_000), "CMYK"),
+    "jpeg CMYK Exif": lambda: segments(b"\xff\xe1\xfd\xf0" + exif(5_000, 65_000), "CMYK"),
     "jpeg Exif": lambda: flat("RGB", "JPEG", (64, 64), exif=exif(5_000, 65_000)),
     "png eXIf": lambda: flat("RGB", "PNG", (64, 64), exif=exif(25_000, 9_000_000)),
     "webp Exif": lambda: flat("RGB", "WEBP", (64, 64), exif=exif(25_000, 9_000_000)),
@@ -195,13 +196,14 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "gif long comment": lambda: gif(b"!\xfe" + (b"\xff" + b"x" * 255) * 40_000 + b"\0"),
     "gif animated": partial(animated, "GIF"),
     "bmp 1 bit": partial(flat, "1", "BMP"),
-    "bmp RLE8 runs of 1": partial(bmp, 1, (_SIDE, _SIDE), b"\x01\x07"),
-    "bmp RLE8 runs of 0": partial(bmp, 1, (_SIDE, _SIDE), b"\x01\x07" * 8000 + b"\0\0"),
-    "bmp RLE8 line ends": partial(bmp, 1, (_SIDE, _SIDE), b"\x01\x07\0\0"),
-    "bmp RLE8 wide line ends": partial(bmp, 1, (PIXELS, 1), b"\x01\x07\0\0"),
-    "bmp RLE8 wide deltas": partial(bmp, 1, (PIXELS, 1), b"\0\x02\xff\xff"),
-    "bmp RLE4 runs of 255": partial(bmp, 2, (_SIDE, _SIDE), b"\xff\x17" * 27 + b"\0\0", 4),
-    "bmp RLE4 absolute": partial(bmp, 2, (_SIDE, _SIDE), b"\0\xfe" + bytes(128), 4),
+    "bmp RLE8 runs of 1": partial(bmp, 1, _RLE, b"\x01\x07"),
+    "bmp RLE8 runs of 0": partial(bmp, 1, _RLE, b"\x01\x07" * 8000 + b"\0\0"),
+    "bmp RLE8 line ends": partial(bmp, 1, _RLE, b"\x01\x07\0\0"),
+    "bmp RLE8 wide line ends": partial(bmp, 1, (2_500_000, 1), b"\x01\x07\0\0"),
+    "bmp RLE8 wide deltas": partial(bmp, 1, (2_500_000, 1), b"\0\x02\xff\xff"),
+    "bmp RLE4 runs of 255": partial(bmp, 2, _RLE, b"\xff\x17" * 7 + b"\xff\x17\0\0", 4),
+    "bmp RLE4 absolute": partial(bmp, 2, _RLE, b"\0\xfe" + bytes(128), 4),
+    "bmp RLE8 too large": partial(bmp, 1, (_SIDE, _SIDE), b"\x01\x07\0\0"),
     **{
         f"tiff {mode} {compression}": partial(flat, mode, "TIFF", compression=compression)
         for mode, compression in [
@@ -211,7 +213,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
             ("RGB", "jpeg"), ("YCbCr", "jpeg"), ("RGB", "zstd"), ("RGB", "lzma"),
         ]
     },
-    "tiff 1e6 strips": _tiff_strips,
+    "tiff 65536 strips": partial(_tiff_strips, 65_536),
+    "tiff 1e6 strips": partial(_tiff_strips, 1_000_000),
     "tiff 30000 tags": _tiff_tags,
     "tiff 1e7 numbers": _tiff_numbers,
 }  # fmt: skip

@@ -61,6 +61,9 @@ def test_large_run_length_bmps_are_refused_and_small_ones_read() -> None:
     large = bombs.bmp(1, (2001, 2000), b"\x01\x07\0\0")
     with pytest.raises(errors.UnsupportedImage, match="Save it as PNG"):
         check_header(large, 50_000_000)
+    idle = bombs.bmp(1, (100, 100), b"\x01\x07") + bytes(5_000)
+    with pytest.raises(errors.BrokenImage, match="more codes"):
+        check_header(idle, LIMIT)
     small = seeds.pictures()["bmp RLE8"]
     shown = np.asarray(Image.open(BytesIO(small)).convert("RGB"))
     assert (decode(small, LIMIT)[..., ::-1] == shown).all()

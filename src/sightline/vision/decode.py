@@ -88,7 +88,9 @@ _ORIENTATION = 0x0112
 _TIFF_STRIPS, _TIFF_TILES = (273, 279), (324, 325)  # tags of offsets and byte counts
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
 
-_MAX_RLE_PIXELS = 4_000_000
+# Pillow's run-length decoder is written in Python: while it runs, everyone waits.
+_MAX_RLE_PIXELS = 2_500_000
+_RLE_HEAD_BYTES = 4096  # headers and palette, generously
 
 # What Pillow warns of is refused or repaired here; clients could fill the log with it.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -184,7 +186,7 @@ def _open(data: bytes, kind: PictureFormat, max_pixels: int) -> ImageFile:
         raise BrokenImage(f"The {kind.upper()} header is damaged: {_reason(error)}.") from error
     check_pixels(picture.size, max_pixels, bits)
     if picture.tile and picture.tile[0].codec_name == "bmp_rle":
-        _check_rle_pixels(picture.size)
+        _check_run_lengths(picture.size, len(data))
     return picture
 
 
@@ -203,13 +205,16 @@ def _tiff_bits(picture: TiffImagePlugin.TiffImageFile) -> int:
     return int(sum(bits) if len(bits) > 1 else bits[0] * picture.tag_v2.get(_SAMPLES_PER_PIXEL, 1))
 
 
-def _check_rle_pixels(size: tuple[int, int]) -> None:
-    """Pillow's run-length decoder is written in Python: it would keep everyone waiting."""
-    if size[0] * size[1] > _MAX_RLE_PIXELS:
+def _check_run_lengths(size: tuple[int, int], length: int) -> None:
+    """A code has two bytes and yields a pixel or more; a row ends in one."""
+    width, height = size
+    if width * height > _MAX_RLE_PIXELS:
         raise UnsupportedImage(
             f"Run-length encoded BMPs of more than {_MAX_RLE_PIXELS / 1e6:g} million pixels are "
-            f"not read, and this has {size[0]}×{size[1]}. Save it as PNG."
+            f"not read, and this has {width}×{height}. Save it as PNG."
         )
+    if length > 2 * (width + 1) * height + _RLE_HEAD_BYTES:
+        raise BrokenImage(f"The BMP holds more codes than {width}×{height} pixels can need.")
 
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> BGRImage:
