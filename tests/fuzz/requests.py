@@ -217,9 +217,9 @@ def broken_off(random: Random) -> Request:
 
 _FILES = tuple(pictures().values())
 _TABLE: tuple[tuple[Callable[[Random], Request], float], ...] = (
-    (raw_picture, 30), (multipart_picture, 20), (good_picture, 3), (broken_envelope, 9),
-    (strange_query, 6), (strange_headers, 7), (strange_target, 6), (model_json, 2.5),
-    (url_json, 2.5), (chunked_body, 4), (bad_chunks, 1.5), (bad_framing, 1.5), (bad_head, 2),
+    (raw_picture, 24), (multipart_picture, 14), (good_picture, 3), (broken_envelope, 12),
+    (strange_query, 8), (strange_headers, 8), (strange_target, 9), (model_json, 3),
+    (url_json, 4), (chunked_body, 3), (bad_chunks, 3), (bad_framing, 3), (bad_head, 4),
     (huge_head, 0.3), (old_version, 1), (pipelined, 1.5), (broken_off, 2.2),
 )  # fmt: skip
 _MAKERS = [make for make, _ in _TABLE]

@@ -12,8 +12,8 @@ from PIL import Image
 from support.pictures import chunk, encode, interlaced_png, scene
 
 # Wide and low: the network's input is as small as the picture's shape allows.
-_SIZE = (48, 4)
-_BIGGER = (320, 40)
+_SIZE = (64, 3)
+_BIGGER = (320, 30)
 
 
 @cache
@@ -108,9 +108,9 @@ def _bmps(picture: Image.Image) -> dict[str, bytes]:
             f"bmp {mode}": encode(picture.convert(mode), "bmp")
             for mode in ("1", "L", "P", "RGB", "RGBA")
         },
-        "bmp RLE8": rle_bmp(1, 8, b"\x0c\x05" * 4 + b"\0\0"),
-        "bmp RLE4": rle_bmp(2, 4, b"\x18\x12" * 2 + b"\0\0"),
-        "bmp RLE8 absolute": rle_bmp(1, 8, b"\0\x18" + bytes(range(24)) + b"\x18\x09" + b"\0\0"),
+        "bmp RLE8": rle_bmp(1, 8, b"\x10\x05" * 4 + b"\0\0"),
+        "bmp RLE4": rle_bmp(2, 4, b"\x20\x12" * 2 + b"\0\0"),
+        "bmp RLE8 absolute": rle_bmp(1, 8, b"\0\x20" + bytes(range(32)) + b"\x20\x09" + b"\0\0"),
     }
 
 

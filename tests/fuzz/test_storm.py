@@ -60,7 +60,7 @@ def assert_unharmed(server: Watched, report: Report, before: Usage, found: objec
     assert detections(server) == found
     assert not server.trouble, "\n" + "\n".join(server.trouble)
     assert {200, 400, 401, 404, 405, 413, 415, 422} <= set(report.answers), "it was no storm"
-    eventually(lambda: server.usage.files <= before.files, f"more files or threads than {before}")
+    eventually(lambda: server.usage.files <= before.files, f"more than {before}")
     # Threads start as they are needed and end when they idle: a leak is more than that.
     assert server.usage.threads <= settled(report).threads + 16
 
