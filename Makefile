@@ -9,7 +9,7 @@ MODEL ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench bench-peers audit demo-model format docs clean
+.PHONY: help serve test soak check bench bench-peers audit demo-model format docs clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ serve: $(VENV)/base ## set up and serve: make serve MODEL=path/to/model.onnx [AR
 
 test: $(VENV)/dev ## set up everything and run all tests, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+soak: $(VENV)/dev ## the long tests: a million hostile requests (SOAK_REQUESTS=, SOAK_SEED=)
+	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(BIN)/python -m pytest tests/fuzz/test_properties.py --hypothesis-profile=soak $(ARGS)
 
 check: $(VENV)/dev ## format, lint, types, architecture
 	$(BIN)/ruff format --check .

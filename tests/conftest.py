@@ -4,6 +4,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, so that a failure is of the change and not of luck, nor of how
+# busy the machine is; `make soak` looks further.
+settings.register_profile(
+    "base", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "repeatable", settings.get_profile("base"), derandomize=True, max_examples=60
+)
+settings.register_profile("soak", settings.get_profile("base"), max_examples=10_000)
+settings.load_profile("repeatable")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -140,11 +140,14 @@ class BrokenImage(ImageError):
 class ImageTooLarge(ImageError):
     """More pixels than allowed, known from the header before anything is decoded."""
 
-    def __init__(self, width: int, height: int, limit: int) -> None:
+    def __init__(self, width: int, height: int, limit: int, bits: int | None = None) -> None:
+        """A picture of `width` × `height`; `bits` a pixel if these are why `limit` is lower."""
         self.width, self.height, self.limit = width, height, limit
+        depth = f" of {bits} bits" if bits else ""
         super().__init__(
-            f"The picture has {width}×{height} = {width * height / 1e6:.1f} million pixels; "
-            f"the limit is {limit / 1e6:g} million. Send a smaller picture, "
+            f"The picture has {width}×{height} = {width * height / 1e6:.1f} million pixels{depth}; "
+            f"the limit{' for those' if bits else ''} is {limit / 1e6:g} million. "
+            f"Send {'8 bits a colour, ' if bits else ''}a smaller picture, "
             "or raise SIGHTLINE_MAX_PIXELS on the server."
         )
 

@@ -106,8 +106,9 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         default=50_000_000,
         gt=0,
-        description="Most pixels of a picture, read from its header before decoding; fewer where "
-        "decoding one would take more than a third of the memory (24 bytes a pixel).",
+        description="Most pixels of a picture, read from its header before decoding; half as many "
+        "where they have 64 bits (RGBA of 16), and fewer where decoding one would take more than "
+        "a third of the memory (24 bytes a pixel).",
     )
     max_wait: float = Field(
         default=10,

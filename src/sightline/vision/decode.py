@@ -22,21 +22,24 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
-from sightline.errors import BrokenImage, ImageTooLarge, UnsupportedImage
+from sightline.errors import BrokenImage, UnsupportedImage
 from sightline.vision.formats import SNIFF_BYTES, PictureFormat, sniff
 from sightline.vision.headers import (
     bare_png,
+    check_pixels,
+    check_tiff_strips,
+    png_bits,
     read_jpeg_header,
     read_png_size,
     read_webp_size,
 )
+from sightline.vision.pixels import bgr_from_inks, bgr_from_pillow, upright
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,20 +86,14 @@ _IS_DAMAGE = re.compile(r"(?i)premature end|bad huffman|instead of rst|unsupport
 
 _ORIENTATION = 0x0112
 _TIFF_STRIPS, _TIFF_TILES = (273, 279), (324, 325)  # tags of offsets and byte counts
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
+
+# Pillow's run-length decoder is written in Python: while it runs, everyone waits.
+_MAX_RLE_PIXELS = 2_500_000
+_RLE_HEAD_BYTES = 4096  # headers and palette, generously
 
 # What Pillow warns of is refused or repaired here; clients could fill the log with it.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-# EXIF orientation -> what turns the stored pixels upright (EXIF 2.32, table 4, tag 0x0112).
-_UPRIGHT: dict[int, Callable[[BGRImage], Any]] = {
-    2: lambda image: cv2.flip(image, 1),
-    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
-    4: lambda image: cv2.flip(image, 0),
-    5: cv2.transpose,
-    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
-    7: lambda image: cv2.flip(cv2.transpose(image), -1),
-    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
-}
 
 
 def decode(data: bytes, max_pixels: int) -> BGRImage:
@@ -115,7 +112,7 @@ def decode(data: bytes, max_pixels: int) -> BGRImage:
     if kind == "jpeg":
         return _decode_jpeg(data, max_pixels)
     if kind == "png":
-        _check_pixels(read_png_size(data), max_pixels)
+        check_pixels(read_png_size(data), max_pixels, png_bits(data))
         data = bare_png(data)
     return _load(_open(data, kind, max_pixels))
 
@@ -127,14 +124,15 @@ def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
         ImageError: as `decode`, as far as the header can tell.
     """
     kind = sniff(data[:SNIFF_BYTES])
+    bits = 0
     if kind == "jpeg":
         header = read_jpeg_header(data)
         size = header.width, header.height
     elif kind == "png":
-        size = read_png_size(data)
+        size, bits = read_png_size(data), png_bits(data)
     else:
         return _open(data, kind, max_pixels).size
-    _check_pixels(size, max_pixels)
+    check_pixels(size, max_pixels, bits)
     return size
 
 
@@ -175,14 +173,20 @@ def from_pil(picture: Image.Image) -> BGRImage:
 
 def _open(data: bytes, kind: PictureFormat, max_pixels: int) -> ImageFile:
     if kind == "webp":  # its codec allocates the canvas when it is opened
-        _check_pixels(read_webp_size(data), max_pixels)
+        check_pixels(read_webp_size(data), max_pixels)
+    if kind == "tiff":  # Pillow makes an object of every strip when it is opened
+        check_tiff_strips(data)
     try:
         picture = _OPENERS[kind](BytesIO(data))
+        bits = 0
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            _check_tiff_data(picture, len(data))
+            bits = _tiff_bits(picture)
     except _DAMAGE as error:
         raise BrokenImage(f"The {kind.upper()} header is damaged: {_reason(error)}.") from error
-    _check_pixels(picture.size, max_pixels)
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        _check_tiff_data(picture, len(data))
+    check_pixels(picture.size, max_pixels, bits)
+    if picture.tile and picture.tile[0].codec_name == "bmp_rle":
+        _check_run_lengths(picture.size, len(data))
     return picture
 
 
@@ -195,14 +199,27 @@ def _check_tiff_data(picture: TiffImagePlugin.TiffImageFile, size: int) -> None:
             raise BrokenImage("The TIFF is truncated: it ends before its pixels do.")
 
 
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
-        raise ImageTooLarge(*size, max_pixels)
+def _tiff_bits(picture: TiffImagePlugin.TiffImageFile) -> int:
+    """Bits a pixel; one entry may stand for all samples."""
+    bits = picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))
+    return int(sum(bits) if len(bits) > 1 else bits[0] * picture.tag_v2.get(_SAMPLES_PER_PIXEL, 1))
+
+
+def _check_run_lengths(size: tuple[int, int], length: int) -> None:
+    """A code has two bytes and yields a pixel or more; a row ends in one."""
+    width, height = size
+    if width * height > _MAX_RLE_PIXELS:
+        raise UnsupportedImage(
+            f"Run-length encoded BMPs of more than {_MAX_RLE_PIXELS / 1e6:g} million pixels are "
+            f"not read, and this has {width}×{height}. Save it as PNG."
+        )
+    if length > 2 * (width + 1) * height + _RLE_HEAD_BYTES:
+        raise BrokenImage(f"The BMP holds more codes than {width}×{height} pixels can need.")
 
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> BGRImage:
     header = read_jpeg_header(data)
-    _check_pixels((header.width, header.height), max_pixels)
+    check_pixels((header.width, header.height), max_pixels)
     four_inks = header.components == 4
     try:
         pixels: BGRImage = simplejpeg.decode_jpeg(
@@ -213,15 +230,15 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> BGRImage:
             raise BrokenImage(f"The JPEG is damaged or truncated: {_reason(error)}.") from error
         # Cameras write harmless oddities, which Pillow reads past.
         return _load(_open(data, "jpeg", max_pixels))
-    if four_inks:  # their meaning depends on who wrote them, which Pillow knows
-        return _load(_open(data, "jpeg", max_pixels))
-    return _upright(pixels, _orientation(header.exif))
+    if four_inks:
+        pixels = bgr_from_inks(pixels)
+    return upright(pixels, _orientation(lambda: _exif(header.exif)))
 
 
 def _load(picture: Image.Image) -> BGRImage:
     try:
         picture.load()
-        return _to_bgr(ImageOps.exif_transpose(picture))
+        return upright(bgr_from_pillow(picture), _orientation(picture.getexif))
     except _DAMAGE as error:
         raise BrokenImage(
             f"The picture is damaged or truncated: {_reason(error)}. "
@@ -229,45 +246,17 @@ def _load(picture: Image.Image) -> BGRImage:
         ) from error
 
 
-def _to_bgr(picture: Image.Image) -> BGRImage:
-    if min(picture.size) < 1:
-        raise ValueError("it has no pixels")
-    if picture.mode == "F":
-        raise UnsupportedImage("Floating-point TIFF is not read. Save it with 8 or 16 bits.")
-    if picture.mode.startswith("I"):
-        picture = _eight_bits(picture)
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        picture = Image.new("RGBA", layer.size, "white")
-        picture.alpha_composite(layer)
-    rgb = np.asarray(picture.convert("RGB"))
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits as 8 bits; Pillow's own convert() would clip it."""
-    grey = np.asarray(picture, np.int64) & 0xFFFFFFFF  # Pillow reads unsigned 32 bits as signed
-    largest = int(grey.max())
-    shift = 8 if largest <= 0xFFFF else 24
-    if picture.mode == "I" and largest <= 0xFF:  # wide numbers, but plain 8-bit values
-        shift = 0
-    return Image.fromarray((grey >> shift).astype(np.uint8))
-
-
-def _orientation(block: bytes) -> int:
-    if not block:
-        return 1
+def _orientation(read_exif: Callable[[], Image.Exif]) -> int:
     try:
-        exif = Image.Exif()
-        exif.load(block)
-        return int(exif.get(_ORIENTATION, 1))
+        return int(read_exif().get(_ORIENTATION, 1))
     except _DAMAGE:
         return 1  # a damaged EXIF block does not make a picture unreadable
 
 
-def _upright(pixels: BGRImage, orientation: int) -> BGRImage:
-    turn = _UPRIGHT.get(orientation)
-    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+def _exif(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(block)
+    return exif
 
 
 def _reason(error: BaseException) -> str:

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from sightline.errors import BadOption
+
 if TYPE_CHECKING:
     from sightline.types import BGRImage, Detection, Detections
 
@@ -18,6 +20,7 @@ Rect: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom
 _GOLDEN_RATIO = 0.618033988749895
 _TONES = ((0.85, 0.95), (0.6, 1.0), (0.95, 0.7))  # saturation, value
 _FONT_WEIGHT = 600
+_MAX_JPEG_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 
 
 def draw_detections(image: BGRImage, detections: Detections) -> BGRImage:
@@ -44,7 +47,16 @@ def draw_detections(image: BGRImage, detections: Detections) -> BGRImage:
 
 
 def encode_jpeg(image: BGRImage, quality: int = 90) -> bytes:
-    """`image` (uint8 [height, width, 3] BGR) as a JPEG file."""
+    """`image` (uint8 [height, width, 3] BGR) as a JPEG file.
+
+    Raises:
+        BadOption: it is larger than a JPEG can be.
+    """
+    if max(image.shape) > _MAX_JPEG_SIDE:
+        raise BadOption(
+            f"The picture has {image.shape[1]}×{image.shape[0]} pixels, and a JPEG at most "
+            f"{_MAX_JPEG_SIDE} a side. Ask for boxes instead: Accept: application/json."
+        )
     data: bytes = simplejpeg.encode_jpeg(image, quality=quality, colorspace="BGR")
     return data
 

@@ -11,7 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from sightline.errors import BrokenImage
+from sightline.errors import BrokenImage, ImageTooLarge
 
 # A JPEG marker that is not stuffing, fill or restart (ITU-T T.81, B.1.1.2).
 _JPEG_MARKER = re.compile(rb"\xff[^\xff\x00\x01\xd0-\xd7]")
@@ -24,6 +24,14 @@ _MAX_CHUNKS = 100_000
 _USUAL_SCANS = 20
 _MAX_SCANNED_PIXELS = 1_000_000_000
 
+# What --max-pixels allows for: 8-bit RGBA. Deeper pixels cost as much more as they are deeper.
+_USUAL_BITS = 32
+
+# Some writers make a strip of every row; tiles are fewer.
+_MAX_STRIPS = 65_536
+_TIFF_STRIP_TAGS = frozenset({273, 279, 324, 325})
+
+_PNG_HEAD_BYTES = 33  # the signature and IHDR
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"})
 # Adam7: first column, first row, column step, row step (PNG specification, 8.2).
@@ -40,6 +48,22 @@ class JpegHeader:
     height: int
     components: int
     exif: bytes
+
+
+def check_pixels(size: tuple[int, int], max_pixels: int, bits: int = 0) -> None:
+    """Refuse a picture of more than `max_pixels`, or that decodes to more bytes than those may.
+
+    Args:
+        size: width, height in pixels.
+        max_pixels: most pixels, of up to 32 bits each.
+        bits: bits a pixel, where they may be more than 32.
+
+    Raises:
+        ImageTooLarge: it has more.
+    """
+    allowed = max_pixels * _USUAL_BITS // max(_USUAL_BITS, bits)
+    if size[0] * size[1] > allowed:
+        raise ImageTooLarge(*size, allowed, bits if bits > _USUAL_BITS else None)
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -81,12 +105,17 @@ def read_png_size(data: bytes) -> tuple[int, int]:
     """(width, height) from IHDR.
 
     Raises:
-        BrokenImage: there is none, or it says zero.
+        BrokenImage: there is none, not all of it, or it says zero.
     """
     width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
-    if data[12:16] != b"IHDR" or not width or not height:
+    if len(data) < _PNG_HEAD_BYTES or data[12:16] != b"IHDR" or not width or not height:
         raise BrokenImage("The PNG header is damaged: it tells no size.")
     return width, height
+
+
+def png_bits(data: bytes) -> int:
+    """Bits a pixel by IHDR, which `read_png_size` has found; 0 for an unknown colour type."""
+    return data[24] * _PNG_CHANNELS.get(data[25], 0)
 
 
 def bare_png(data: bytes) -> bytes:
@@ -117,8 +146,7 @@ def bare_png(data: bytes) -> bytes:
 
 def _check_png_data(data: bytes, compressed: list[bytes]) -> None:
     width, height = read_png_size(data)
-    depth, colour, interlaced = data[24], data[25], data[28]
-    bits = depth * _PNG_CHANNELS.get(colour, 0)
+    bits, interlaced = png_bits(data), data[28]
     row = 1 + (width * bits + 7) // 8
     expected = sum(
         rows * (1 + (columns * bits + 7) // 8)
@@ -172,3 +200,25 @@ def read_webp_size(data: bytes) -> tuple[int, int]:
         case _:
             width, height = (int.from_bytes(data[i : i + 2], "little") & 0x3FFF for i in (26, 28))
     return width, height
+
+
+def check_tiff_strips(data: bytes) -> None:
+    """Refuse a TIFF (TIFF 6.0, section 2; BigTIFF) of absurdly many strips or tiles.
+
+    Raises:
+        BrokenImage: there are more than 65,536; damage of any other kind passes.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    big = data[2:4] in {b"+\0", b"\0+"}
+    at, head, count, entry = (8, "Q", "Q", "HHQ8x") if big else (4, "I", "H", "HHI4x")
+    try:
+        (start,) = struct.unpack_from(order + head, data, at)
+        (entries,) = struct.unpack_from(order + count, data, start)
+        start += struct.calcsize(order + count)
+        end = min(start + entries * struct.calcsize(order + entry), len(data))
+        size = struct.calcsize(order + entry)
+        fields = list(struct.iter_unpack(order + entry, data[start : end - (end - start) % size]))
+    except (struct.error, OverflowError, IndexError):
+        return
+    if any(tag in _TIFF_STRIP_TAGS and number > _MAX_STRIPS for tag, _, number in fields):
+        raise BrokenImage(f"The TIFF has more than {_MAX_STRIPS} strips or tiles.")
