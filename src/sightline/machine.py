@@ -19,9 +19,9 @@ from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-# What decoding a picture takes at its peak: measured 3 for a plain JPEG, 22 for one in CMYK,
-# 18 to 25 for PNG and TIFF, 30 for a WebP with transparency (docs/decisions/0012).
-DECODING_BYTES = 24
+# What decoding a picture takes at its peak: measured 3 for a plain JPEG, 12 for one in CMYK,
+# 4 to 7 for PNG and TIFF, 16 for a WebP (benchmarks/soak.md).
+DECODING_BYTES = 16
 """Bytes a pixel while a picture is decoded."""
 
 _ROOT = Path("/")

@@ -15,7 +15,8 @@ from support.processes import Usage, usage
 from support.servers import Process, serve
 
 _TROUBLE = re.compile(
-    rb"Traceback|Segmentation|Fatal Python|ERROR|CRITICAL|never (retrieved|awaited)"
+    rb"Traceback|Segmentation|Fatal Python|never (retrieved|awaited)"
+    rb'|"level": "(error|critical)"|dropped'
 )
 _KEPT = 4000
 
