@@ -96,7 +96,7 @@ def json_document(random: Random, field: bytes) -> bytes:
         "../../x",
         "http://0:1/", "gopher://127.0.0.1:1/", "http://127.0.0.1:99999/",
         "http://127.0.0.1:1/" + "a" * 9000,
-        "http://user:secret@127.0.0.1:1/", "\ud83c\udf89", "/nowhere/x.onnx",
+        "http://user:secret@127.0.0.1:1/", "\ud83c\udf89", "/nowhere/x.onnx", "a" * 300,
         "http://2130706433:1/",
     )  # fmt: skip
     name, address = field.decode(), random.choice(addresses)

@@ -57,6 +57,14 @@ def test_a_tiff_of_a_million_strips_is_refused(order: str) -> None:
         check_header(big, LIMIT)
 
 
+def test_a_damaged_tiff_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Pillow logs of too many samples a pixel as an error."""
+    entries = [(256, 4, 1, 8), (257, 4, 1, 8), (277, 4, 1, 70_000)]
+    with pytest.raises(errors.BrokenImage):
+        decode(bombs.tiff(entries, bytes(64)), LIMIT)
+    assert not caplog.records
+
+
 def test_large_run_length_bmps_are_refused_and_small_ones_read() -> None:
     large = bombs.bmp(1, (2001, 2000), b"\x01\x07\0\0")
     with pytest.raises(errors.UnsupportedImage, match="Save it as PNG"):

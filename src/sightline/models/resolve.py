@@ -66,7 +66,12 @@ def _is_path(model: str) -> bool:
     if model in CATALOGUE:
         return False
     path = Path(model)
-    return path.suffix in {".onnx", ".xml", ".pt"} or len(path.parts) != 1 or path.exists()
+    if path.suffix in {".onnx", ".xml", ".pt"} or len(path.parts) != 1:
+        return True
+    try:
+        return path.exists()
+    except OSError:  # longer than a name can be
+        return False
 
 
 def _start_with(model: str, cache_dir: Path, progress: Progress) -> Path:

@@ -7,6 +7,7 @@ strict about damage and reads every variant (docs/decisions/0004).
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
 import warnings
@@ -92,7 +93,8 @@ _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
 _MAX_RLE_PIXELS = 2_500_000
 _RLE_HEAD_BYTES = 4096  # headers and palette, generously
 
-# What Pillow warns of is refused or repaired here; clients could fill the log with it.
+# What Pillow warns and logs is refused or repaired here; clients could fill the log with it.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
