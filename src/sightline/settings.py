@@ -108,7 +108,7 @@ class Settings(BaseSettings):
         gt=0,
         description="Most pixels of a picture, read from its header before decoding; half as many "
         "where they have 64 bits (RGBA of 16), and fewer where decoding one would take more than "
-        "a third of the memory (16 bytes a pixel).",
+        "a third of the memory (17 bytes a pixel).",
     )
     max_wait: float = Field(
         default=10,

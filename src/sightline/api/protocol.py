@@ -73,6 +73,8 @@ class PatientProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._on_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError:
+            self._refuse(Refusal(MALFORMED, "Its target is no path on this service."))
         except httptools.HttpParserError as error:
             self._refuse(Refusal(MALFORMED, f"It breaks HTTP/1.1: {error}. Check the client."))
         else:
