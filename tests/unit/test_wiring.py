@@ -26,7 +26,7 @@ def test_pictures_that_memory_cannot_bear_are_refused_and_it_is_said_once(
     repository.close()
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1
-    assert "more than 8.7 million pixels are refused, not 50.0: there are 600 MB" in said[0]
+    assert "more than 12.3 million pixels are refused, not 50.0: there are 600 MB" in said[0]
     assert "SIGHTLINE_MAX_PIXELS=8738133" in said[0]
 
 
