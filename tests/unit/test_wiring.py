@@ -20,14 +20,14 @@ def test_pictures_that_memory_cannot_bear_are_refused_and_it_is_said_once(
     with_memory(monkeypatch, 600 * 2**20)
     repository = wiring.open_repository(Settings(engine="fake"))
     with repository.lease() as detector:
-        assert len(detector.detect(pictures.bare_png(2900, 3000), confidence=0)) == 1
-        with pytest.raises(ImageTooLarge, match=r"limit is 8\.7"):
-            detector.detect(pictures.bare_png(3000, 3000))
+        assert len(detector.detect(pictures.bare_png(4100, 3000), confidence=0)) == 1
+        with pytest.raises(ImageTooLarge, match=r"limit is 12\.3"):
+            detector.detect(pictures.bare_png(4200, 3000))
     repository.close()
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1
     assert "more than 12.3 million pixels are refused, not 50.0: there are 600 MB" in said[0]
-    assert "SIGHTLINE_MAX_PIXELS=8738133" in said[0]
+    assert "SIGHTLINE_MAX_PIXELS=12336188" in said[0]
 
 
 @pytest.mark.parametrize(("memory", "pixels"), [(600 * 2**20, 5_000_000), (2**33, 50_000_000)])
