@@ -181,6 +181,11 @@ class Settings(BaseSettings):
     body_timeout: Seconds = Field(
         default=120, description="Seconds in which a request's body must be there."
     )
+    request_timeout: Seconds = Field(
+        default=60,
+        description="Seconds from a whole request to its answer; then 504. Clients ask for less "
+        "with X-Timeout-Ms.",
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="Log lines; auto is text on a terminal, else json."
     )

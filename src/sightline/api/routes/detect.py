@@ -11,6 +11,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from sightline.api.deadline import HEADER, deadline, seconds_of
 from sightline.api.disconnect import unless_gone
 from sightline.api.headers import answer_headers
 from sightline.api.negotiation import wants_jpeg
@@ -49,6 +50,16 @@ _BODY = {
         },
     }
 }
+_PARAMETERS = {
+    "parameters": [
+        {
+            "name": HEADER,
+            "in": "header",
+            "description": "Milliseconds that you wait once the request is sent; then 504.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": 3_600_000},
+        }
+    ]
+}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": DetectAnswer,
@@ -72,14 +83,16 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     summary="Detect objects in one picture",
     response_class=JSONResponse,
     responses=_ANSWERS,
-    openapi_extra=_BODY,
+    openapi_extra=_BODY | _PARAMETERS,
 )
 async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
     state = request.app.state
     settings: Settings = state.settings
     drawn = wants_jpeg(",".join(request.headers.getlist("accept")))
+    seconds = seconds_of(request, settings.request_timeout)
     async with (
         picture_of(request) as upload,
+        deadline(seconds),
         _leased(state.repository, query.model) as detector,
     ):
         # Reading a header is quick, but not whatever a header may hold: not for the event loop.

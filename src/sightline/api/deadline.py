@@ -1,0 +1,48 @@
+"""How long a client waits for its answer, once its request is there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from sightline.errors import BadOption, DeadlineExceeded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+HEADER = "X-Timeout-Ms"
+_MOST_MS = 3_600_000
+
+
+def seconds_of(request: Request, default: float) -> float:
+    """Seconds that the client of `request` waits: `X-Timeout-Ms`, or the default.
+
+    Raises:
+        BadOption: it is no whole number from 1 to an hour.
+    """
+    given = request.headers.get(HEADER)
+    if given is None:
+        return default
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:10]) <= _MOST_MS):
+        raise BadOption(f"{HEADER} must be a whole number of milliseconds, 1 to {_MOST_MS}.")
+    return min(default, int(given) / 1000)
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncIterator[None]:
+    """Work that is given up after so many seconds.
+
+    Raises:
+        DeadlineExceeded: they are over.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"The answer was not there within {seconds:g} s. The service is busy: send the request "
+            f"again, or wait longer ({HEADER})."
+        ) from error
