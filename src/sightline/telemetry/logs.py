@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 _STDERR = 2
 _MOST_LINES = 10_000
@@ -33,7 +33,11 @@ def configure_logs(form: Literal["auto", "json", "text"]) -> None:
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     renderer: list[Processor]
     if text:
-        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # structlog's own choice of formatter shows local variables, and with them keys.
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        renderer = [structlog.processors.format_exc_info, _escape, console]
     else:
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     handler = BackgroundHandler(_STDERR)
@@ -53,6 +57,22 @@ def configure_logs(form: Literal["auto", "json", "text"]) -> None:
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     atexit.register(handler.close)
+
+
+def _escape(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Nothing that came from a client moves a terminal's cursor, or begins a line."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            lines = value.split("\n") if name == "exception" else [value]
+            event[name] = "\n    ".join(map(_printable, lines))
+    return event
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text
+    )
 
 
 class BackgroundHandler(QueueHandler):
