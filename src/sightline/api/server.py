@@ -27,6 +27,7 @@ def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=protocol_for(settings, _open_files() - _SPARE_FILES),
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,
