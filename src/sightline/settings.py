@@ -179,7 +179,8 @@ class Settings(BaseSettings):
         description="Seconds a client may stop in the middle of a body, or not read its answer.",
     )
     body_timeout: Seconds = Field(
-        default=120, description="Seconds in which a request's body must be there."
+        default=120,
+        description="Seconds in which a request's body must be there, or its answer be read.",
     )
     request_timeout: Seconds = Field(
         default=60,

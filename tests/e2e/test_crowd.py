@@ -122,6 +122,20 @@ def test_a_stalled_upload_does_not_hold_up_the_end() -> None:
     assert "Traceback" not in said
 
 
+def test_requests_that_came_together_before_a_signal_are_answered() -> None:
+    with serve(["--engine", "fake"]) as running:
+        port = int(running.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), 30) as connection:
+            connection.sendall((HEAD + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD) * 40)
+            received = connection.recv(10)
+            code, _ = running.stop()
+            while part := connection.recv(65536):
+                received += part
+    assert code == 0
+    assert received.count(b"HTTP/1.1 200 ") == 40
+    assert received.rpartition(b"HTTP/1.1")[2].count(b"connection: close") == 1
+
+
 def test_a_signal_while_the_model_loads(yolov8n: Path) -> None:
     command = [sys.executable, "-m", "sightline", "serve", "--port", "0", "--model", str(yolov8n)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -273,7 +273,7 @@ def test_origins_that_are_named() -> None:
 
 
 def test_a_rate_and_a_retry_after_that_is_true() -> None:
-    with live(rate_limit="3", api_keys=f"alice:{ALICE},bob:{BOB}") as running:
+    with live(rate_limit="3/4 second", api_keys=f"alice:{ALICE},bob:{BOB}") as running:
         url = f"{running.url}/health"
         for _ in range(3):
             assert httpx.get(url, headers=bearer(ALICE)).status_code == 200

@@ -33,6 +33,34 @@ def test_lines_are_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert "RuntimeError: seen" in second["exception"]
 
 
+def test_text_shows_no_key_and_obeys_no_client(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "sl_secret")
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+
+    def fail(key: str) -> None:
+        raise RuntimeError(f"{len(key)}\nforged line\x1b[2J")
+
+    try:
+        configure_logs("text")
+        client = "\x1b[31m\x9b1m\r\u202e\nforged line"
+        logging.getLogger("sightline").info("from %s", client, extra={"client": client})
+        try:
+            fail(os.environ["SECRET"])
+        except RuntimeError:
+            logging.getLogger("sightline").exception("failed")
+        root.handlers[0].close()
+    finally:
+        root.handlers, root.level = handlers, level
+    said = capfd.readouterr().err
+    assert "RuntimeError: 9" in said
+    assert "sl_secret" not in said
+    assert "\nforged" not in said
+    assert all(c.isprintable() or c == "\n" for c in said)
+
+
 def test_nobody_waits_for_a_reader() -> None:
     reading, writing = os.pipe()
     handler = BackgroundHandler(writing, most_lines=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from sightline.api.protocol import PatientProtocol
 from sightline.api.spool import SMALL, Room
 from support import pictures
 from support.eventually import eventually
@@ -188,7 +190,7 @@ def test_more_connections_than_there_may_be() -> None:
     from sightline.api import server as module
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_SPARE_FILES", module._open_files() - 10)
+        patch.setattr(module, "_most_connections", lambda: 10)
         with live(**LIMITS) as running, ExitStack() as kept:
             connections = [kept.enter_context(connect(running)) for _ in range(10)]
             with connect(running) as one_too_many:
@@ -199,6 +201,111 @@ def test_more_connections_than_there_may_be() -> None:
             for connection in connections:
                 assert read_all(connection) == b""  # they never said a word
             answers(running)
+
+
+def test_who_reads_slowly_gets_it_all(server: Live) -> None:
+    """The answer takes several times as long as he may stop reading it."""
+    large = pictures.encode(Image.effect_noise((2400, 2400), 90), "JPEG", quality=95)
+    head = b"Accept: image/jpeg\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(large)
+    received = b""
+    with slow_reader(server) as connection:
+        connection.sendall(HEAD + head + large)
+        eventually(_waits_for_reader, "more is to be read than fits in between")
+        started = time.monotonic()
+        while time.monotonic() - started < 2:
+            received += connection.recv(16384)
+            time.sleep(0.01)
+        received += read_all(connection)
+    answered, _, body = received.partition(b"\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 200 ")
+    assert b"content-length: %d\r\n" % len(body) in answered
+
+
+def test_who_reads_a_drop_at_a_time_is_cut(server: Live) -> None:
+    """Also where the connection is to be closed: what is left to read keeps it open."""
+    large = pictures.encode(Image.effect_noise((2400, 2400), 90), "JPEG", quality=95)
+    head = b"Accept: image/jpeg\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(large)
+    with slow_reader(server) as connection:
+        connection.sendall(HEAD + head + large)
+        eventually(_waits_for_reader, "it waits")
+        connection.recv(300_000)
+        eventually(lambda: not _waits_for_reader(), "it is cut")
+    answers(server)
+
+
+def slow_reader(server: Live) -> socket.socket:
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", server.port))
+    return connection
+
+
+def _waits_for_reader() -> bool:
+    return any(c.transport.get_write_buffer_size() > 0 for c in protocols())
+
+
+def protocols() -> list[PatientProtocol]:
+    """Every connection that something still holds."""
+    gc.collect()
+    return [o for o in gc.get_objects() if isinstance(o, PatientProtocol)]
+
+
+@pytest.mark.parametrize("target", [b"x:80", b"/health", b"http://x/health"])
+def test_a_tunnel_is_refused_once(server: Live, target: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"CONNECT " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = read_all(connection)
+    assert received.count(b"HTTP/1.1 400 ") == received.count(b"HTTP/1.1 ") == 1
+
+
+def test_few_requests_wait_on_one_connection(server: Live) -> None:
+    """The rest of what came together is bytes, and not yet requests."""
+    health = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    longest = 0
+    queue = PatientProtocol.on_headers_complete
+
+    def watched(protocol: PatientProtocol) -> None:
+        nonlocal longest
+        queue(protocol)
+        longest = max(longest, len(protocol.pipeline))
+
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setattr(PatientProtocol, "on_headers_complete", watched)
+        connection = stack.enter_context(connect(server))
+        connection.sendall(health * 2000 + b"NONSENSE\r\n\r\n")
+        received = read_all(connection)
+    assert received.count(b"HTTP/1.1 200 ") == 2000
+    assert 0 < longest < 50
+
+
+def test_trailers_are_not_kept(server: Live) -> None:
+    """Ten megabytes of body are no licence for as many of trailers."""
+    body = GOOD + bytes(2**20)
+    with connect(server) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"%x\r\n" % len(body) + body + b"\r\n0\r\n")
+        flood = threading.Thread(target=_send, args=(connection, b"a:\r\n" * 2**18))
+        flood.start()
+        assert b" 431 " in read_all(connection).split(b"\r\n")[0]
+        flood.join()
+
+
+def test_headers_are_counted(server: Live) -> None:
+    with connect(server) as connection:
+        connection.sendall(HEAD + b"a:\r\n" * 1000 + b"Content-Length: 10\r\n\r\n")
+        assert b" 431 " in read_all(connection).split(b"\r\n")[0]
+
+
+def test_a_reset_leaves_nothing(server: Live) -> None:
+    before = len(protocols())
+    for number in range(20):
+        with connect(server) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * (1 + number % 2 * 20))
+            connection.recv(1000)
+            linger = (1).to_bytes(4, "little") + bytes(4)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    eventually(lambda: len(protocols()) <= before, "nothing holds them any more")
 
 
 # Where uploads lie

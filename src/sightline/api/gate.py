@@ -51,7 +51,9 @@ class Gate:
         """Raises if the request may not come in; else takes a place, which `slot` gives back."""
         headers = scope["headers"]
         host = _header(headers, b"host")
-        self._require_host(scope, host)
+        for name, value in headers:
+            if name == b"host":
+                self._require_host(scope, value.decode("latin-1"))
         if scope["type"] == "websocket" or scope["method"] not in _HARMLESS:
             self._require_origin(_header(headers, b"origin"), host)
         if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN:

@@ -49,12 +49,14 @@ class Limits:
         """
         if self._window is None:
             return
+        full = [rate for rate in self._rates if not self._window.test(rate, client)]
+        if full:
+            # An entry leaves the window when it is older than the window, not as old.
+            resets = [self._window.get_window_stats(rate, client).reset_time for rate in full]
+            wait = max(1, int(max(resets) - time.time()) + 1)
+            raise RateLimited(f"More than {full[0]} are not answered.", wait)
         for rate in self._rates:
-            if not self._window.hit(rate, client):
-                # An entry leaves the window when it is older than the window, not as old.
-                reset = self._window.get_window_stats(rate, client).reset_time
-                wait = max(1, int(reset - time.time()) + 1)
-                raise RateLimited(f"More than {rate} are not answered.", wait)
+            self._window.hit(rate, client)
 
     @contextmanager
     def under_way(self, client: str) -> Iterator[None]:

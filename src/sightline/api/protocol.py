@@ -14,10 +14,10 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sightline.api.refusals import CROWDED, HEAD_STALLED, HEAD_TOO_LARGE, MALFORMED, Refusal
+from sightline.api.timer import Reader, Timer
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from sightline.settings import Settings
 
 _MAX_FRAMING = 64 * 1024  # bytes of a request that are not its body
+_HEADER_COST = 256  # what a header takes in memory beside its bytes, about: counted as framing
+# Bytes parsed at a time: as many requests as they hold are all that a client can queue.
+_HEAD_SLICE, _BODY_SLICE = 1024, 16 * 1024
 _LINGER = 5.0  # seconds in which a client may notice that it was answered, and stop sending
 _FAREWELL = 0.5  # seconds in which a request that was on its way at shutdown may still arrive
 _log = logging.getLogger("sightline.request")
@@ -36,18 +39,20 @@ class PatientProtocol(HttpToolsProtocol):
     # Set by `protocol_for`.
     head_timeout: float
     idle_timeout: float
+    body_timeout: float
     max_connections: int
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._unparsed = b""
         self._framing = 0
         self._in_head = False
         self._running: RequestResponseCycle | None = None
         self._refusal: Refusal | None = None
         self._lingering = False
         self._leaving = False
-        self._timer = _Timer(self.loop)  # for a head, a client to stop sending, or a farewell
-        self._reading = _Timer(self.loop)  # for an answer to be read
+        self._timer = Timer(self.loop)  # for a head, a client to stop sending, or a farewell
+        self._reader = Reader(transport, self.loop, self.idle_timeout, self.body_timeout)
         if len(self.connections) > self.max_connections:
             seconds = max(1, int(self.head_timeout))
             detail = f"The service has no more connections to give. Try again in {seconds} s."
@@ -57,17 +62,40 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.stop()
-        self._reading.stop()
+        self._reader.stop()
+        self._unset_keepalive_if_required()  # uvicorn forgets it after a reset
         super().connection_lost(exc)
+        self._unparsed = b""
+        self.pipeline.clear()
+        if self._running is not None:  # of several that came together, uvicorn tells the last
+            self._disconnect(self._running)
 
     # From the client
 
     def data_received(self, data: bytes) -> None:
         if self._lingering or self._refusal is not None:
             return
-        self._unset_keepalive_if_required()
         if not self._timer.runs and self._is_between_requests():
             self._timer.start(self.head_timeout, self._on_no_head)
+        self._unparsed += data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parse what has come, but no further than the first request that has to wait."""
+        rest, self._unparsed = memoryview(self._unparsed), b""
+        while rest and not (self.pipeline or self._lingering or self._refusal):
+            self._unset_keepalive_if_required()
+            size = _BODY_SLICE if self._is_in_body() else _HEAD_SLICE
+            self._feed(rest[:size])
+            rest = rest[size:]
+        self._unparsed = bytes(rest)
+        if self.pipeline:
+            self.flow.pause_reading()
+        last: RequestResponseCycle | None = self.cycle
+        if self._leaving and last is not None and not self._unparsed:
+            last.keep_alive = False
+
+    def _feed(self, data: memoryview) -> None:
         self._framing += len(data)
         try:
             self.parser.feed_data(data)
@@ -80,56 +108,60 @@ class PatientProtocol(HttpToolsProtocol):
         else:
             if self._framing > _MAX_FRAMING:
                 limit = _MAX_FRAMING // 1024
-                self._refuse(Refusal(HEAD_TOO_LARGE, f"Send less than {limit} KB of headers."))
+                detail = f"Send less than {limit} KB of headers, in fewer lines."
+                self._refuse(Refusal(HEAD_TOO_LARGE, detail))
 
     def on_message_begin(self) -> None:
         self._in_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # trailers are for nobody here
+            self._framing += _HEADER_COST
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._ignores_upgrade():
+        if self.parser.should_upgrade():
             return
         self._timer.stop()
         super().on_headers_complete()
-        if self.cycle is not None:
-            # The cycle closes the connection where it may have to linger.
-            self.cycle.transport = _Closer(self)  # type: ignore[assignment]
-            self.cycle.keep_alive &= not self._leaving
+        # The cycle closes the connection where it may have to linger.
+        self.cycle.transport = _Closer(self)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         # Twice, because every byte of a body may cost one of framing: chunks are small at times.
-        self._framing -= 2 * len(body)
+        self._framing = max(0, self._framing - 2 * len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._ignores_upgrade():
+        if self.parser.should_upgrade():
             return
         self._framing = 0
         super().on_message_complete()
 
-    def _ignores_upgrade(self) -> bool:
-        """Whether a protocol is asked for that is not spoken here, h2c for example."""
-        asked = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
-        return bool(asked) and not self._should_upgrade()
-
-    def _on_upgrade(self, rest: bytes) -> None:
-        if self._should_upgrade():
-            self.handle_websocket_upgrade()
+    def _on_upgrade(self, rest: memoryview) -> None:
+        """Another protocol is asked for, h2c for example: none is spoken here."""
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(Refusal(MALFORMED, "It asks for a tunnel, and this is no proxy."))
             return
         # The parser takes what follows for the other protocol. As the answer is in HTTP/1.1, it
         # is the body, and so the request is read once more as if it had not asked.
         head = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1"]
         head += [b": ".join(header) for header in self.headers if header[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(b"\r\n".join([*head, b"", b""]) + rest)
+        self._feed(memoryview(b"\r\n".join([*head, b"", b""]) + rest))
 
     def _on_no_head(self) -> None:
         if not self._in_head:
-            self.transport.close()  # it has not said a word
+            self._close()  # it has not said a word
         else:
             detail = f"The request's head was not there within {self.head_timeout:g} s."
             self._refuse(Refusal(HEAD_STALLED, detail))
+
+    def _is_in_body(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and cycle.more_body and not self._in_head
 
     def _is_between_requests(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
@@ -146,10 +178,13 @@ class PatientProtocol(HttpToolsProtocol):
             self.server_state.total_requests += 1
             return
         super().on_response_complete()
-        if self._running is None or not self._running.response_complete:
-            return  # the next of several requests that came together
+        if self.transport.is_closing():
+            return
+        self._parse()
         if self._refusal is not None:
             self._refuse(self._refusal)
+        elif self._running is None or not self._running.response_complete:
+            return  # the next of several requests that came together
         elif self._leaving:
             self.hang_up(in_the_middle=False)
         elif self._in_head:
@@ -163,8 +198,9 @@ class PatientProtocol(HttpToolsProtocol):
             if not running.more_body:
                 self._refusal = refusal  # when its turn comes
                 return
-            running.disconnected = True
-            running.message_event.set()
+            self._disconnect(running)
+            if running.response_started:  # an answer in the middle of another helps nobody
+                self.transport.abort()
         if self.transport.is_closing():
             return
         line: dict[str, Any] = {
@@ -176,6 +212,14 @@ class PatientProtocol(HttpToolsProtocol):
         _log.info("request", extra=line)
         self.transport.write(refusal.to_bytes(line["request_id"]))
         self.hang_up(in_the_middle=True)
+
+    def _disconnect(self, cycle: RequestResponseCycle) -> None:
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+    def is_in_the_middle(self) -> bool:
+        """Whether the client is still sending."""
+        return self.cycle.more_body or bool(self._unparsed)
 
     def hang_up(self, *, in_the_middle: bool) -> None:
         """Close the connection, but not in the face of a client that is still sending.
@@ -198,15 +242,16 @@ class PatientProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         """Close, which waits until all is written: not for ever, if it is not read."""
         self.transport.close()
-        self._reading.start(self.idle_timeout, self.transport.abort)
+        self._reader.awaited()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._reading.start(self.idle_timeout, self.transport.abort)
+        self._reader.awaited()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._reading.stop()
+        if not self.transport.is_closing():
+            self._reader.stop()
 
     def timeout_keep_alive_handler(self) -> None:
         self._close()
@@ -214,31 +259,9 @@ class PatientProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Answer what is under way, and what arrives in this moment; then hang up."""
         self._leaving = True
-        if not self._is_between_requests():
-            self.cycle.keep_alive = False
-        elif not self._lingering:
+        self._parse()
+        if self._is_between_requests() and not self._lingering:
             self._timer.start(_FAREWELL, self._close)
-
-
-class _Timer:
-    """At most one thing that happens later."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._handle: asyncio.TimerHandle | None = None
-
-    @property
-    def runs(self) -> bool:
-        return self._handle is not None
-
-    def start(self, seconds: float, then: Callable[[], Any]) -> None:
-        self.stop()
-        self._handle = self._loop.call_later(seconds, then)
-
-    def stop(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
 
 
 class _Closer:
@@ -250,7 +273,7 @@ class _Closer:
         self.is_closing = protocol.transport.is_closing
 
     def close(self) -> None:
-        self._protocol.hang_up(in_the_middle=self._protocol.cycle.more_body)
+        self._protocol.hang_up(in_the_middle=self._protocol.is_in_the_middle())
 
 
 def protocol_for(settings: Settings, max_connections: int) -> type[asyncio.Protocol]:
@@ -258,6 +281,7 @@ def protocol_for(settings: Settings, max_connections: int) -> type[asyncio.Proto
     limits = {
         "head_timeout": settings.head_timeout,
         "idle_timeout": settings.idle_timeout,
+        "body_timeout": settings.body_timeout,
         "max_connections": max_connections,
     }
     return type("Protocol", (PatientProtocol,), limits)

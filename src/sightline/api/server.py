@@ -26,7 +26,8 @@ def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """
     return uvicorn.Config(
         app,
-        http=protocol_for(settings, _open_files() - _SPARE_FILES),
+        http=protocol_for(settings, _most_connections()),
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -34,6 +35,12 @@ def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
+
+
+def _most_connections() -> int:
+    """As many as there are files for, but for some that the service needs itself."""
+    files = _open_files()
+    return max(files - _SPARE_FILES, files // 2)
 
 
 def _open_files() -> int:
@@ -45,5 +52,8 @@ def _open_files() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = max(soft, 65536)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # some systems have a lower limit that they do not tell
+        return soft
     return hard

@@ -33,7 +33,11 @@ def configure_logs(form: Literal["auto", "json", "text"]) -> None:
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     renderer: list[Processor]
     if text:
-        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # structlog's own choice of formatter shows local variables, and with them keys.
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        renderer = [structlog.processors.format_exc_info, _escape, console]
     else:
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     handler = BackgroundHandler(_STDERR)
@@ -60,6 +64,22 @@ def _without_internals(_: Any, __: str, line: EventDict) -> EventDict:
     for name in ("_record", "_from_structlog", "color_message"):
         line.pop(name, None)
     return line
+
+
+def _escape(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Nothing that came from a client moves a terminal's cursor, or begins a line."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            lines = value.split("\n") if name == "exception" else [value]
+            event[name] = "\n    ".join(map(_printable, lines))
+    return event
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text
+    )
 
 
 class BackgroundHandler(QueueHandler):
