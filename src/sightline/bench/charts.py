@@ -10,7 +10,7 @@ from html import escape
 from sightline.bench.stats import Slice
 
 WIDTH, HEIGHT = 480, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 10, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 14, 10, 40
 _Point = tuple[float, float | None]
 
 
@@ -28,8 +28,10 @@ def latency_over_time(slices: Sequence[Slice], end: float) -> str:
 
     `end` is the second after which no more requests were sent.
     """
+    if not slices:
+        return _svg("Latency over time", _nothing("no request ended"))
     worst = [(part.at_s, part.max_ms) for part in slices]
-    frame = _Frame.over(slices, max((ms or 0 for _, ms in worst), default=0))
+    frame = _Frame.over(slices, max(ms or 0 for _, ms in worst))
     lines = {
         "worst": worst,
         "second": [(part.at_s, part.p95_ms) for part in slices],
@@ -52,8 +54,10 @@ def latency_over_time(slices: Sequence[Slice], end: float) -> str:
 
 def throughput_over_time(slices: Sequence[Slice], end: float) -> str:
     """Answers with 200 a second, and on top of them what failed; `end` as above."""
-    frame = _Frame.over(slices, max((p.ok_per_s + p.failed_per_s for p in slices), default=0))
-    half = slices[0].at_s if slices else 0
+    if not slices:
+        return _svg("Throughput over time", _nothing("no request ended"))
+    frame = _Frame.over(slices, max(p.ok_per_s + p.failed_per_s for p in slices))
+    half = slices[0].at_s
     bars = []
     for part in slices:
         left, right = part.at_s - half, part.at_s + half
@@ -69,7 +73,7 @@ def throughput_over_time(slices: Sequence[Slice], end: float) -> str:
 def histogram(bars: Sequence[tuple[float, float, int]], marks: dict[str, float | None]) -> str:
     """How many requests took how long; `marks` names latencies to point out, ms."""
     if not bars:
-        return _svg("Latencies", _nothing())
+        return _svg("Latencies", _nothing("no request was answered with 200"))
     low = bars[0][0]
     step = bars[0][1] - low or 1.0
     high = low + step * len(bars)
@@ -79,9 +83,9 @@ def histogram(bars: Sequence[tuple[float, float, int]], marks: dict[str, float |
         left = low + index * step
         hint = f"{shown_ms(start)} to {shown_ms(end)}: {count:,}"
         drawn.append(frame.bar(left, left + step, 0, count, "first", hint))
-    for name, value in marks.items():
+    for row, (name, value) in enumerate(marks.items()):
         if value is not None and low <= value <= high:
-            drawn.append(frame.mark(value, name))
+            drawn.append(frame.mark(value, name, row))
     ticks = [(value, shown_ms(value)) for value in _ticks(low, high, 4)]
     return _svg("Latencies", frame.axes("", _plain, ticks), *drawn)
 
@@ -89,7 +93,7 @@ def histogram(bars: Sequence[tuple[float, float, int]], marks: dict[str, float |
 def curve(points: Sequence[tuple[float, float]]) -> str:
     """The latency below which so many per cent lie; each step to the right is rarer by a tenth."""
     if not points:
-        return _svg("Percentiles", _nothing())
+        return _svg("Percentiles", _nothing("no request was answered with 200"))
     places = [(-math.log10(1 - percent / 100), ms) for percent, ms in points]
     frame = _Frame(0, max(1.0, places[-1][0]), max(ms for _, ms in places))
     ticks = [(-math.log10(1 - p / 100), f"{p:g}") for p in (0, 50, 90, 99, 99.9, 99.99, 99.999)]
@@ -115,7 +119,7 @@ class _Frame:
 
     @classmethod
     def over(cls, slices: Sequence[Slice], top: float) -> _Frame:
-        return cls(0.0, slices[-1].at_s + slices[0].at_s if slices else 1.0, top)
+        return cls(0.0, slices[-1].at_s + slices[0].at_s, top)
 
     def x(self, value: float) -> float:
         share = (value - self.low) / ((self.high - self.low) or 1.0)
@@ -156,12 +160,12 @@ class _Frame:
         """Where the last request was sent, if answers came much later."""
         return self.mark(second, "load ends") if second < 0.97 * self.high else ""
 
-    def mark(self, value: float, name: str) -> str:
+    def mark(self, value: float, name: str, row: int = 0) -> str:
         x = self.x(value)
         end = ' text-anchor="end"' if x > WIDTH * 0.85 else ""
         return (
             f'<path class="mark" d="M{x:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>'
-            f'<text class="note" x="{x + (-4 if end else 4):.1f}" y="{_TOP + 10}"{end}>'
+            f'<text class="note" x="{x + (-4 if end else 4):.1f}" y="{_TOP + 10 + 17 * row}"{end}>'
             f"{escape(name)}</text>"
         )
 
@@ -202,14 +206,14 @@ def _ticks(low: float, high: float, count: int) -> list[float]:
         return [low]
     rough = span / count
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
     first = math.ceil(low / step - 1e-9)
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _hints(frame: _Frame, slices: Sequence[Slice], hints: Iterable[str]) -> list[str]:
     """What a pointer shows anywhere over a part of the test."""
-    half = slices[0].at_s if slices else 0
+    half = slices[0].at_s
     return [
         f'<rect class="hint" x="{frame.x(part.at_s - half):.1f}" y="{_TOP}" '
         f'width="{frame.x(2 * half) - frame.x(0):.1f}" height="{HEIGHT - _TOP - _BOTTOM}">'
@@ -222,11 +226,8 @@ def _plain(value: float) -> str:
     return f"{value:,.10g}"
 
 
-def _nothing() -> str:
-    return (
-        f'<text x="{WIDTH // 2}" y="{HEIGHT // 2}" text-anchor="middle">'
-        "no request was answered with 200</text>"
-    )
+def _nothing(why: str) -> str:
+    return f'<text x="{WIDTH // 2}" y="{HEIGHT // 2}" text-anchor="middle">{why}</text>'
 
 
 def _svg(name: str, *parts: str) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from sightline.bench.plan import parse_target
 from sightline.errors import ConfigError
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
-_PATIENCE = 30  # seconds in which it has to end when told to
+_PATIENCE = 30  # seconds in which it has to listen once it has started, and to end when told to
 
 
 @contextmanager
@@ -50,6 +53,7 @@ def served(command: list[str]) -> Iterator[str]:
             url = _address(output, command)
             # What it says from here on is dropped, so that a full pipe cannot stop it.
             threading.Thread(target=output.read, daemon=True).start()
+            _until_it_listens(url)
             yield url
         finally:
             _stop(process)
@@ -68,6 +72,21 @@ def _address(output: IO[str], command: list[str]) -> str:
             raise ConfigError(f"the service ended at start: {' '.join(command)}\n{said.strip()}")
         said += line
     return found[0]
+
+
+def _until_it_listens(url: str) -> None:
+    """Uvicorn says that it started just before it listens, and nothing after."""
+    target = parse_target(url)
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            socket.create_connection((target.host, target.port), _PATIENCE).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

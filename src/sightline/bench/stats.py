@@ -200,15 +200,17 @@ def _slices(
 
 
 def _histogram(took: NDArray[np.float64]) -> tuple[tuple[float, float, int], ...]:
-    """Bars from the fastest to the 99th percentile; the slowest hundredth would flatten them."""
+    """Bars from the fastest to where the tail begins; a few stragglers would flatten them."""
     if not took.size:
         return ()
-    low, high, top = float(took.min()), percentile(took, 99) or 0.0, float(took.max())
-    if top <= low + 1.5 * (high - low) or high == low:
-        high = top
+    low, top = float(took.min()), float(took.max())
+    middle, p90 = percentile(took, 50) or 0.0, percentile(took, 90) or 0.0
+    high = min(top, middle + 5 * (p90 - middle)) if p90 > middle else top
     if high == low:
         return ((low, high, len(took)),)
-    counts, edges = np.histogram(np.minimum(took, high), bins=min(_MOST_BARS, 4 + len(took) // 8), range=(low, high))
+    counts, edges = np.histogram(
+        np.minimum(took, high), bins=min(_MOST_BARS, 4 + len(took) // 8), range=(low, high)
+    )
     edges[-1] = top
     bars = zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
     return tuple(bars)
