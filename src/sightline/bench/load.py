@@ -115,7 +115,7 @@ class _Load:
         finally:
             for task in (*clients, stopper, *([ticker] if ticker else [])):
                 task.cancel()
-            await asyncio.gather(*clients, return_exceptions=True)
+            await asyncio.gather(finished, *clients, return_exceptions=True)
         record = phase.close(stopped=self._stopped.is_set())
         record.cpu = time.process_time() - cpu
         return record
@@ -177,8 +177,7 @@ class _Load:
         """Give up if nothing has been answered for too long."""
         slow = 2 * self._plan.timeout if kind == "timed out" else 0.0
         if phase.silence() >= max(self._plan.patience, slow):
-            phase.record.gave_up = f"no answer for {phase.silence():.0f} s, the last try: {kind}"
-            phase.over.set()
+            phase.give_up(f"no answer for {phase.silence():.0f} s, the last try: {kind}")
 
 
 async def _tick(phase: Phase, tell: Tell) -> None:
@@ -195,11 +194,12 @@ def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
-        for number in numbers:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)

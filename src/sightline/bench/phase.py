@@ -18,7 +18,8 @@ class Phase:
 
     def __init__(self, rate: float | None, seconds: float | None, most: int | None) -> None:
         self.record = Record()
-        self.over = asyncio.Event()
+        self._over = asyncio.Event()  # nothing more is begun
+        self._dead = asyncio.Event()  # … not even what is due later
         self._rate = rate
         self._seconds = seconds
         self._most = most
@@ -34,14 +35,17 @@ class Phase:
         now = self._now()
         due = self._taken / self._rate if self._rate else now
         late = self._seconds is not None and max(now, due) >= self._seconds
-        if late or self._taken == self._most or self.over.is_set():
-            self.over.set()
+        if late or self._over.is_set():
+            self._over.set()
             return None
         index = self._taken
         self._taken += 1
+        if self._taken == self._most:
+            self._over.set()
         if due > now:
+            if await _set_within(self._dead, due - now):
+                return None
             # This client was free in time: that the timer is late is not the service's doing.
-            await asyncio.sleep(due - now)
             due = self._now()
         self._last = time.perf_counter()
         return index, due
@@ -58,7 +62,7 @@ class Phase:
     async def heed(self, answer: Answer) -> None:
         """Wait as Retry-After says, but not beyond the end of the test."""
         seconds = retry_after(answer)
-        if seconds is None or answer.status not in {429, 503}:
+        if seconds is None or answer.status not in {429, 503} or self._over.is_set():
             return
         self.record.waits += 1
         started = time.perf_counter()
@@ -71,9 +75,13 @@ class Phase:
         """Wait, but not beyond the end of the test."""
         if self._seconds is not None:
             seconds = min(seconds, self._seconds - self._now())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.over.wait()
+        await _set_within(self._over, seconds)
+
+    def give_up(self, why: str) -> None:
+        """Begin nothing more; what is under way goes on."""
+        self.record.gave_up = why
+        self._over.set()
+        self._dead.set()
 
     def silence(self) -> float:
         """Seconds since the last answer."""
@@ -104,6 +112,13 @@ class Phase:
 
     def _now(self) -> float:
         return time.perf_counter() - self._started
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 def retry_after(answer: Answer) -> float | None:

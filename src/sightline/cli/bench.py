@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,8 @@ from sightline.errors import ConfigError
 from sightline.settings import load_settings
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from sightline.bench.about import About
 
 _DURATION = "10s"
@@ -88,7 +91,8 @@ Wait = Annotated[
     bool,
     typer.Option(
         "--wait/--no-wait",
-        help="A client that gets 429 or 503 waits as Retry-After says (not with --rate).",
+        help="A client that gets 429 or 503 waits as Retry-After says (not with --rate); "
+        "--no-wait asks again at once.",
     ),
 ]
 Save = Annotated[
@@ -231,11 +235,17 @@ def _measure_engine(
     seconds = _seconds(duration)
     _require_writable(json_file)
     settings, _ = find_model(load_settings(model=model))
+    signal.signal(signal.SIGTERM, _stop)
     with shown_steps() as tell:
         limits = measure(settings, pictures, seconds, _ROUNDS, tell)
     print_limits(limits, to_stderr=json_file == Path("-"))
     about = About(shown_command(sys.argv[1:]))
     _write_json(json_file, about, seconds=seconds, rounds=_ROUNDS, **asdict(limits))
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """The service that was started must not outlive us."""
+    raise SystemExit(128 + number)
 
 
 def _require_writable(file: Path | None) -> None:

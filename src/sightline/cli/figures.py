@@ -106,13 +106,10 @@ class _Rates:
 
 
 def _lines(plan: Plan) -> Tell:
-    step = max(1.0, (plan.duration or 100.0) / _LINES)
-    due = step
+    step = max(1, round((plan.duration or 100.0) / _LINES))
 
     def tell(record: Record, seconds: float) -> None:
-        nonlocal due
-        if seconds >= due:
-            due = seconds + step - seconds % step
+        if round(seconds) % step == 0:
             typer.echo(_progress(plan, record, seconds), err=True)
 
     return tell
