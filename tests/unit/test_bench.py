@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sightline import ConfigError
 from sightline.bench.about import About, shown_command
 from sightline.bench.answers import problem_type
+from sightline.bench.charts import shown_ms
 from sightline.bench.client import Answer
 from sightline.bench.phase import retry_after
 from sightline.bench.plan import (
@@ -277,6 +278,22 @@ def test_a_report_says_what_makes_it_worth_something() -> None:
         assert told in text
     for told in (*about.machine.values(), *about.versions.values(), "model yolox-tiny"):
         assert told in text
+
+
+@pytest.mark.parametrize(
+    ("ms", "shown"),
+    [
+        (None, "–"),  # noqa: RUF001  a dash for what is not there
+        (0, "0 ms"),
+        (8.444, "8.44 ms"),
+        (999.4, "999 ms"),
+        (999.6, "1 s"),
+        (1326, "1.33 s"),
+        (3_600_000, "3,600 s"),
+    ],
+)
+def test_times_as_people_read_them(ms: float | None, shown: str) -> None:
+    assert shown_ms(ms) == shown
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ _Point = tuple[float, float | None]
 
 
 def shown_ms(value: float | None) -> str:
-    """A time as people read it: 8.4 ms, 170 ms, 2.31 s; a dash for none."""
+    """A time as people read it: 8.4 ms, 170 ms, 1.33 s; a dash for none."""
     if value is None:
         return "–"  # noqa: RUF001  a dash for what is not there
-    if value >= 2000:
-        return f"{value / 1000:.3g} s"
-    return f"{value:.3g} ms" if value < 100 else f"{value:,.0f} ms"
+    if value < 999.5:
+        return f"{value:.3g} ms"
+    return f"{value / 1000:.3g} s" if value < 999_500 else f"{value / 1000:,.0f} s"
 
 
 def latency_over_time(slices: Sequence[Slice], end: float) -> str:
@@ -67,7 +67,7 @@ def throughput_over_time(slices: Sequence[Slice], end: float) -> str:
             hint += f", and {part.failed_per_s:.1f} failed"
         bars.append(frame.bar(left, right, 0, part.ok_per_s, "first", hint))
         bars.append(frame.bar(left, right, part.ok_per_s, total, "failed", hint))
-    return _svg("Throughput over time", frame.axes("seconds", _plain), frame.end(end), *bars)
+    return _svg("Throughput over time", frame.axes("seconds", _plain), *bars, frame.end(end))
 
 
 def histogram(bars: Sequence[tuple[float, float, int]], marks: dict[str, float | None]) -> str:
