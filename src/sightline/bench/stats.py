@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PERCENTS = (50.0, 90.0, 95.0, 99.0)
 _CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999)
 _MOST_SLICES = 40
-_A_SLICE = 20  # requests at least, on average: fewer make a line of noise
+_A_SLICE = 10  # requests at least, on average: fewer make a line of noise
 _MOST_BARS = 32
 
 
