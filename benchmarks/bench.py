@@ -11,23 +11,19 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import TextIO, cast
 
-import httpx
-
-from load import Load, run
 from sightline import Detector
+from sightline.bench.inprocess import detector_rate
+from sightline.bench.load import run
+from sightline.bench.plan import Plan, parse_target, read_pictures
+from sightline.bench.service import serve_command, served
+from sightline.bench.stats import Summary, summarise
 from sightline.engines.base import open_engine
 from sightline.models.spec import read_spec
 from sightline.settings import EngineName
@@ -38,7 +34,6 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
 ROUNDS = 3
 CLIENTS = (1, 8)
-_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
 def main() -> None:
@@ -76,11 +71,7 @@ def network(options: argparse.Namespace) -> None:
         alone.close()
         with Detector(options.model, engine=engine) as detector:
             one = timed(partial(detector.detect, picture), options.seconds)
-            with ThreadPoolExecutor(8) as threads:
-                jobs = max(8, int(options.seconds / one))
-                started = time.perf_counter()
-                list(threads.map(detector.detect, [picture] * jobs))
-                eight = jobs / (time.perf_counter() - started)
+            eight = detector_rate(detector, read_pictures([options.image]), options.seconds)
         size = f"{tensor.shape[2]}×{tensor.shape[1]}"
         print(
             f"| {engine} | {inference * 1000:.1f} ms ({size}) | {1 / one:.1f}/s | {eight:.1f}/s |"
@@ -103,61 +94,39 @@ def timed(work: Callable[[], object], seconds: float) -> float:
 def services(options: argparse.Namespace) -> None:
     """Requests a second of each service, one at a time and with 8 clients, rounds interleaved."""
     commands = {
-        f"sightline, {engine}": [
-            sys.executable, "-m", "sightline", "serve", "--port", "0",
-            "--model", str(options.model), "--engine", engine,
-        ]
+        f"sightline, {engine}": serve_command(
+            "--model", str(options.model.absolute()), "--engine", engine
+        )
         for engine in ENGINES
-    }  # fmt: skip
+    }
     if options.peer_python:
-        script = Path(__file__).parent / "peers" / "plain_ultralytics.py"
-        peer = [str(options.peer_python), str(script), str(options.peer_model)]
-        commands = {"plain FastAPI + Ultralytics": peer} | commands
+        script = Path(__file__).absolute().parent / "peers" / "plain_ultralytics.py"
+        parts = (options.peer_python.absolute(), script, options.peer_model.absolute())
+        commands = {"plain FastAPI + Ultralytics": [str(part) for part in parts]} | commands
     print("| service | clients | requests/s | ratio | p50 | p95 |\n|---|---|---|---|---|---|")
     for clients in CLIENTS:
-        loads: dict[str, list[Load]] = {name: [] for name in commands}
+        loads: dict[str, list[Summary]] = {name: [] for name in commands}
         for _ in range(ROUNDS):
             for name, command in commands.items():
-                with served(command) as url:
-                    run(url, options.image, clients, 1)
-                    loads[name].append(run(url, options.image, clients, options.seconds))
-        base = median(load.per_second for load in next(iter(loads.values())))
+                loads[name].append(load(command, options, clients))
+        base = median(found.ok_per_s for found in next(iter(loads.values())))
         for name, found in loads.items():
-            rate = median(load.per_second for load in found)
-            p50, p95 = (median(load.percentile(p) for load in found) for p in (50, 95))
+            rate = median(one.ok_per_s for one in found)
+            p50, p95 = (
+                median(getattr(one.latency, percent) for one in found) for percent in ("p50", "p95")
+            )
             ratio = f"{rate / base:.2f}"
             print(f"| {name} | {clients} | {rate:.1f} | {ratio} | {p50:.0f} ms | {p95:.0f} ms |")
 
 
-@contextmanager
-def served(command: list[str]) -> Iterator[str]:
-    """A service's /detect, ready; only one runs at a time."""
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with ExitStack() as stack:
-        process = stack.enter_context(
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=environment,
-            )
-        )
-        stack.callback(process.terminate)
-        output = cast("TextIO", process.stdout)
-        said = ""
-        while not ((found := _ADDRESS.search(said)) and "startup complete" in said):
-            line = output.readline()
-            if not line:
-                sys.exit(f"it ended at start: {' '.join(command)}\n{said}")
-            said += line
-        # What it says from here on is dropped, so that a full pipe cannot stop it.
-        drain = stack.enter_context(ThreadPoolExecutor(1))
-        drain.submit(output.read)
-        url = found[0]
-        httpx.get(f"{url}/docs").raise_for_status()
-        yield f"{url}/detect"
-        process.terminate()
+def load(command: list[str], options: argparse.Namespace, clients: int) -> Summary:
+    """A service under load; only one runs at a time."""
+    with served(command) as url:
+        plan = Plan(parse_target(url), read_pictures([options.image]), clients, options.seconds)
+        found = summarise(run(plan)[0])
+    if not found.clean:
+        raise SystemExit(f"not every request was answered with 200: {found.endings}")
+    return found
 
 
 if __name__ == "__main__":

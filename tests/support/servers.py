@@ -123,10 +123,10 @@ def serve(arguments: Sequence[str] = (), module: str = "sightline") -> Iterator[
             line = process.stdout.readline()
             assert line, f"it ended at start:\n{said}"
             said += line
-        found = re.search(r"http://[\d.]+:(\d+)", said)
+        found = re.search(r"(?:photo\.jpg|running on) (http://[\d.]+:(\d+))", said)
         assert found, said
-        eventually(lambda: _listens(int(found[1])), "it listens")
-        yield Process(found[0], process, said)
+        eventually(lambda: _listens(int(found[2])), "it listens")
+        yield Process(found[1], process, said)
     finally:
         if process.poll() is None:
             process.kill()

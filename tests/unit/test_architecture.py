@@ -30,11 +30,13 @@ ALLOWED = {
     "serving": EVERYONE | {"engines.base", "models", "vision"},
     "telemetry": EVERYONE,
     "api": EVERYONE | {"serving", "engines", "vision", "telemetry"},
+    "bench": EVERYONE | {"serving", "models", "engines", "vision"},
     "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net", "demo"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "vision", "demo"},
     "cli": EVERYONE
-    | {"wiring", "api", "telemetry", "serving", "models", "net", "vision", "demo", "training"},
+    | {"wiring", "api", "telemetry", "serving", "models", "net", "vision", "demo"}
+    | {"training", "bench"},
     "asgi": EVERYONE | {"api", "wiring"},
 }
 

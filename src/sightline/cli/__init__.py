@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from sightline import __version__
+from sightline.cli.bench import bench
 from sightline.cli.demo import demo
 from sightline.cli.detect import detect
 from sightline.cli.key import key
@@ -31,6 +32,7 @@ app.command()(detect)
 app.command()(pull)
 app.command()(models)
 app.command()(key)
+app.command()(bench)
 app.add_typer(demo, name="demo")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -13,6 +12,7 @@ import typer
 from sightline.cli.formats import FORMATS, Outcome, OutputFormat
 from sightline.cli.options import Confidence, Device, Engine, Model
 from sightline.cli.progress import find_model, watched
+from sightline.cli.sources import expand
 from sightline.errors import ConfigError, SightlineError
 from sightline.settings import Settings, load_settings
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from sightline.serving.detector import Detector
     from sightline.serving.job import Result
 
-_PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
-)
 _AHEAD = 8  # pictures read while earlier ones are worked on: bounds memory in a folder of any size
 
 _FETCH_SECONDS = 30  # for a picture by its address, all in all
@@ -74,7 +71,7 @@ def detect(
     from sightline.wiring import open_detector
 
     settings = load_settings(model=model, confidence=confidence, engine=engine, device=device)
-    names = _expand(sources)
+    names = expand(sources)
     if format is OutputFormat.YOLO and save is None:
         raise ConfigError("--format yolo writes one file a picture: add --save FOLDER")
     _require_apart(save, names)
@@ -95,46 +92,6 @@ def detect(
         raise typer.Exit(1)
 
 
-def _expand(sources: list[str]) -> list[str]:
-    """Every picture that `sources` name, in order, each once.
-
-    A file that is named is kept even if it does not exist (it will be reported); a folder or a
-    glob without pictures is an error, because a typing mistake would otherwise look like success.
-    """
-    from sightline.net.fetch import is_url
-
-    names: list[str] = []
-    for source in sources:
-        path = _path(source)
-        if is_url(source) or path.is_file():
-            found = [source]
-        elif source and path.is_dir():
-            found = sorted(str(p) for p in path.rglob("*") if _is_picture(p))
-        elif any(sign in source for sign in "*?["):
-            found = _glob(str(path))
-        else:
-            found = [source]
-        if not found:
-            raise ConfigError(f"there are no pictures in {source}")
-        names += found
-    return list(dict.fromkeys(names))
-
-
-def _path(source: str) -> Path:
-    """`source` with `~` expanded.
-
-    Raises:
-        ConfigError: it can be no path here: an unknown user, or too long a name.
-    """
-    try:
-        path = Path(source).expanduser()
-        path.is_file()
-    except (RuntimeError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"'{source[:80]}' is no path: {reason}") from error
-    return path
-
-
 def _require_apart(save: Path | None, names: list[str]) -> None:
     """Raises ConfigError if drawn pictures would land among the pictures they are drawn from."""
     if save is None:
@@ -142,15 +99,6 @@ def _require_apart(save: Path | None, names: list[str]) -> None:
     folders = {Path(name).expanduser().resolve().parent for name in names}
     if save.resolve() in folders:
         raise ConfigError(f"--save {save} holds pictures that are read from: name another folder")
-
-
-def _glob(pattern: str) -> list[str]:
-    found = glob(pattern, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
-    return sorted(name for name in found if Path(name).is_file())
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in _PICTURE_SUFFIXES and path.is_file()
 
 
 def _detect_all(

@@ -1,0 +1,57 @@
+"""What is taken from an answer's body: its problem type, or its annotated picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sightline.bench.client import Answer
+from sightline.bench.plan import Picture
+from sightline.errors import ConfigError
+
+
+def problem_type(answer: Answer) -> str:
+    """The `type` of an RFC 9457 problem, the title where it has none; "" if it is no problem."""
+    if "json" not in answer.headers.get("content-type", ""):
+        return ""
+    try:
+        problem = json.loads(answer.body)
+    except ValueError:
+        return ""
+    if not isinstance(problem, dict):
+        return ""
+    kind = problem.get("type")
+    told = problem.get("title") if kind in {None, "about:blank"} else kind
+    return str(told or "")[:200]
+
+
+class Saver:
+    """Keeps the first annotated answer of each picture."""
+
+    def __init__(self, folder: Path | None, pictures: tuple[Picture, ...]) -> None:
+        """Save to `folder`, made if need be; nothing is kept if it is None.
+
+        Raises:
+            ConfigError: it cannot be made.
+        """
+        self._files: dict[int, Path] = {}
+        self._count = len(pictures)
+        if folder is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot save to {folder}: {error.strerror}") from error
+        digits = len(str(len(pictures)))
+        for index, picture in enumerate(pictures):
+            self._files[index] = folder / f"{index + 1:0{digits}}-{picture.name}.jpg"
+
+    def wants(self, index: int) -> bool:
+        """Whether the answer to request `index` is to be kept."""
+        return index % self._count in self._files
+
+    def save(self, index: int, answer: Answer) -> None:
+        """Write the answer to request `index`, if it is one to keep."""
+        if not (self.wants(index) and answer.headers.get("content-type") == "image/jpeg"):
+            return
+        self._files.pop(index % self._count).write_bytes(answer.body)

@@ -1,0 +1,205 @@
+"""The load itself: clients that send one picture after the other, each on a connection it keeps.
+
+Closed loop: a client sends its next request when it was answered. A service that stalls is then
+asked less, and its stall shows in few latencies (coordinated omission). Open loop (`rate`):
+requests are due at a constant rate; one that finds every client busy goes out late, and its latency
+counts from when it was due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httptools
+
+from sightline.bench.answers import Saver
+from sightline.bench.client import Answer, Connection, connect, kind_of, reach
+from sightline.bench.phase import Phase
+from sightline.bench.plan import Plan
+from sightline.bench.record import Outcome, Record
+
+Tell = Callable[[Record, float], None]
+"""Told about once a second: what happened so far, and after how many seconds."""
+
+_BACK_OFF = 0.1  # seconds after a failed connection: a service that is down is not hammered
+_TELL_EVERY = 1.0
+
+
+def run(plan: Plan, tell: Tell | None = None) -> tuple[Record, dict[str, Any]]:
+    """Load the service as planned; Ctrl-C ends it early, and what was measured counts.
+
+    Returns:
+        What happened, and what the service says of itself (empty if it says nothing).
+
+    Raises:
+        ConfigError: nothing listens there, or the folder to save to cannot be made.
+        OSError: an answer cannot be saved.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_Load(plan, tell).run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+class _Load:
+    """One load test."""
+
+    def __init__(self, plan: Plan, tell: Tell | None) -> None:
+        self._plan = plan
+        self._tell = tell
+        self._requests = [plan.encode(picture) for picture in plan.pictures]
+        self._saver = Saver(plan.save, plan.pictures)
+        self._stopped = asyncio.Event()
+        self._idle: list[Connection] = []
+
+    async def run(self) -> tuple[Record, dict[str, Any]]:
+        plan = self._plan
+        self._address = await reach(plan.target, plan.timeout)
+        about = await self._health()
+        record = Record()
+        try:
+            with _on_signals(self._stopped.set):
+                if plan.warm_up:
+                    record = await self._phase(plan.warm_up, None, None)
+                if record.stopped:
+                    record = Record(stopped=True)
+                elif not record.gave_up:  # if it did, then that is the result
+                    record = await self._phase(plan.duration, plan.requests, self._tell)
+        finally:
+            for connection in self._idle:
+                connection.close()
+        return record, about
+
+    async def _health(self) -> dict[str, Any]:
+        """What the service says of itself; nothing if it is no service of ours."""
+        import json
+
+        try:
+            async with asyncio.timeout(self._plan.timeout):
+                connection = await connect(self._plan.target, self._address)
+                answer = await connection.ask(self._plan.ask_health(), keep=True)
+            connection.close()
+            about = json.loads(answer.body)
+        except (OSError, httptools.HttpParserError, ValueError):
+            return {}
+        return about if isinstance(about, dict) and answer.status == 200 else {}
+
+    async def _phase(self, seconds: float | None, most: int | None, tell: Tell | None) -> Record:
+        """Clients at work, until all of them are through."""
+        phase = Phase(self._plan.rate, seconds, most)
+        cpu = time.process_time()
+        clients = [
+            asyncio.ensure_future(self._client(phase)) for _ in range(self._plan.concurrency)
+        ]
+        ticker = asyncio.ensure_future(_tick(phase, tell)) if tell else None
+        stopper = asyncio.ensure_future(self._stopped.wait())
+        finished = asyncio.gather(*clients)
+        either: set[asyncio.Future[Any]] = {finished, stopper}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if finished.done():
+                finished.result()  # an answer that cannot be saved ends the test
+        finally:
+            for task in (*clients, stopper, *([ticker] if ticker else [])):
+                task.cancel()
+            await asyncio.gather(finished, *clients, return_exceptions=True)
+        record = phase.close(stopped=self._stopped.is_set())
+        record.cpu = time.process_time() - cpu
+        return record
+
+    async def _client(self, phase: Phase) -> None:
+        connection = self._idle.pop() if self._idle else None
+        try:
+            while (turn := await phase.next()) is not None:
+                connection = await self._request(phase, connection, *turn)
+        finally:
+            if connection is not None:
+                self._idle.append(connection)
+
+    async def _request(
+        self, phase: Phase, connection: Connection | None, index: int, due: float
+    ) -> Connection | None:
+        """One request, and the wait that follows from its answer; returns what can be kept."""
+        closed_loop = not self._plan.rate
+        phase.record.sent += 1
+        try:
+            connection, answer = await self._ask(connection, index, phase.record)
+        except asyncio.CancelledError:
+            phase.record.unfinished += 1
+            raise
+        except (OSError, httptools.HttpParserError) as error:
+            phase.note(due, Outcome(0, kind_of(error)))
+            self._consider(phase, kind_of(error))
+            if closed_loop:
+                await phase.pause(_BACK_OFF)
+            return None
+        phase.answered(due, answer)
+        if answer.status == 200:
+            self._saver.save(index, answer)
+        elif closed_loop and self._plan.wait:
+            await phase.heed(answer)
+        return connection
+
+    async def _ask(
+        self, connection: Connection | None, index: int, record: Record
+    ) -> tuple[Connection, Answer]:
+        request = self._requests[index % len(self._requests)]
+        keep = self._saver.wants(index)
+        before = 0
+        try:
+            async with asyncio.timeout(self._plan.timeout):
+                if connection is None or not connection.open:
+                    connection = await connect(self._plan.target, self._address)
+                before = connection.received
+                record.bytes_sent += len(request)
+                answer = await connection.ask(request, keep)
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        record.bytes_received += connection.received - before
+        return connection, answer
+
+    def _consider(self, phase: Phase, kind: str) -> None:
+        """Give up if nothing has been answered for too long."""
+        slow = 2 * self._plan.timeout if kind == "timed out" else 0.0
+        if phase.silence() >= max(self._plan.patience, slow):
+            phase.give_up(f"no answer for {phase.silence():.0f} s, the last try: {kind}")
+
+
+async def _tick(phase: Phase, tell: Tell) -> None:
+    started = time.perf_counter()
+    while True:
+        await asyncio.sleep(_TELL_EVERY)
+        tell(phase.record, time.perf_counter() - started)
+
+
+@contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the test in good order (where the system and the thread allow it)."""
+    loop = asyncio.get_running_loop()
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

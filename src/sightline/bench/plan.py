@@ -1,0 +1,185 @@
+"""What a load test shall do: where to, with which pictures, how many at once, for how long."""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from sightline.errors import ConfigError
+
+MOST_BYTES = 2**30
+"""Most bytes of pictures: they are kept in memory, so that no disk is measured."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A compressed picture and what its file is called."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A service over HTTP: where it listens, and what is asked of it."""
+
+    host: str
+    port: int
+    tls: bool
+    path: str
+    authority: str
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.path}"
+
+    @property
+    def health(self) -> str:
+        """The path that tells what serves, beside the one that detects."""
+        return f"{self.path.partition('?')[0].rpartition('/')[0]}/health"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A load test.
+
+    Attributes:
+        target: the service.
+        pictures: what is posted, in turn; at least one.
+        concurrency: clients, each with one connection that it keeps.
+        duration: seconds in which requests start; None where `requests` ends the test.
+        requests: most requests; None where `duration` ends the test.
+        rate: requests a second that arrive whatever the service does (an open loop); None for a
+            closed loop, in which a client sends its next request when it was answered.
+        warm_up: seconds of the same load before, of which nothing is counted.
+        timeout: seconds for one request, its connection included.
+        patience: seconds without any answer after which a test of failing requests is given up.
+        key: sent as `Authorization: Bearer`.
+        wait: heed Retry-After (in a closed loop).
+        save: folder for annotated answers, the first of each picture; asks for `image/jpeg`.
+    """
+
+    target: Target
+    pictures: tuple[Picture, ...]
+    concurrency: int = 8
+    duration: float | None = 10.0
+    requests: int | None = None
+    rate: float | None = None
+    warm_up: float = 1.0
+    timeout: float = 30.0
+    patience: float = 10.0
+    key: str | None = None
+    wait: bool = True
+    save: Path | None = None
+
+    def encode(self, picture: Picture) -> bytes:
+        """The whole request that posts `picture` as multipart/form-data (RFC 7578)."""
+        boundary = secrets.token_hex(16)
+        name = quote(picture.name, safe=" ()+,;=@[]{}~!'#&")  # no quote, no line end, ASCII
+        form = (
+            f"--{boundary}\r\n"
+            f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        body = form + picture.data + f"\r\n--{boundary}--\r\n".encode()
+        head = self.head("POST", self.target.path) + (
+            f"Content-Type: multipart/form-data; boundary={boundary}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    def ask_health(self) -> bytes:
+        """The whole request that asks what serves."""
+        return f"{self.head('GET', self.target.health)}\r\n".encode()
+
+    def head(self, method: str, path: str) -> str:
+        accept = "image/jpeg" if self.save and method == "POST" else "application/json"
+        key = f"Authorization: Bearer {self.key}\r\n" if self.key else ""
+        return (
+            f"{method} {path} HTTP/1.1\r\nHost: {self.target.authority}\r\n"
+            f"Accept: {accept}\r\nUser-Agent: sightline-bench\r\n{key}"
+        )
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `10s`, `2m`, `500ms`, `1h`, `1m30s`, or of a bare number.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        parts = _DURATION.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            seconds = math.nan
+        else:
+            seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"'{text}' is no duration: write 10s, 2m, 500ms or 1m30s")
+    return seconds
+
+
+def parse_target(url: str) -> Target:
+    """The service at `url`; without a path, its `/detect`.
+
+    Raises:
+        ConfigError: it is no http:// or https:// address.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"'{url}' is no address: {error}") from None
+    host = parts.hostname
+    if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or " " in url:
+        raise ConfigError(f"'{url}' is no address of a service: write http://host:port")
+    if parts.username is not None:
+        raise ConfigError("a name or key in the address is not sent: give it with --key")
+    tls = parts.scheme == "https"
+    path = quote(parts.path, safe="/%:@!$&'()*+,;=~") if parts.path.strip("/") else "/detect"
+    query = f"?{quote(parts.query, safe='/%:@!$&()*+,;=~?[]')}" if parts.query else ""
+    try:
+        authority = parts.netloc.encode("idna").decode()
+    except UnicodeError:
+        raise ConfigError(f"'{host}' is no name of a host") from None
+    return Target(host, port or (443 if tls else 80), tls, path + query, authority)
+
+
+def check_key(key: str | None) -> str | None:
+    """`key`, fit for a header; None for none.
+
+    Raises:
+        ConfigError: it has characters that no key has.
+    """
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigError("the key has characters that no key has (a space, a line end?)")
+    return key or None
+
+
+def read_pictures(paths: list[Path]) -> tuple[Picture, ...]:
+    """The files at `paths`, in memory.
+
+    Raises:
+        ConfigError: one cannot be read, or together they are too large.
+    """
+    pictures = []
+    total = 0
+    for path in paths:
+        try:
+            total += path.stat().st_size
+            if total > MOST_BYTES:
+                raise ConfigError(
+                    f"the pictures take more than {MOST_BYTES // 2**20} MB: name fewer"
+                )
+            pictures.append(Picture(path.name, path.read_bytes()))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    return tuple(pictures)

@@ -1,0 +1,208 @@
+"""The HTML report of a load test: one file, no script, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from sightline.bench import charts
+from sightline.bench.about import About
+from sightline.bench.charts import shown_ms
+from sightline.bench.plan import Plan
+from sightline.bench.stats import Ending, Summary
+
+# Nothing may be loaded, whatever a service puts into what is shown here.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def render(plan: Plan, summary: Summary, about: About) -> str:
+    """The page, as HTML."""
+    title = f"Load on {plan.target.url}"
+    style = Path(__file__).with_name("page.css").read_text("utf-8")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(title)}</h1>\n"
+        f'<p class="under">{escape(_how(plan))} · {escape(about.date)}</p>\n'
+        f"{_verdict(summary)}\n{_tiles(summary)}\n{_cards(plan, summary, about)}\n"
+        "</main>\n</body>\n</html>\n"
+    )
+
+
+def verdict(summary: Summary) -> str:
+    """What came out, in a sentence or three."""
+    told = [f"{summary.ok:,} of {summary.sent:,} requests were answered with 200"]
+    if summary.ok:
+        told[0] += (
+            f": {summary.ok_per_s:,.1f} a second, half of them within "
+            f"{shown_ms(summary.latency.p50)}, 99 % within {shown_ms(summary.latency.p99)}"
+        )
+    if failures := [name_of(end) for end in summary.endings if end.status != 200]:
+        told.append(f"The others: {', '.join(failures[:4])}")
+    if summary.unsent:
+        told.append(
+            f"It did not keep up: {summary.unsent:,} more requests were due and never sent, since "
+            "every client was busy; true latencies are higher than those shown"
+        )
+    if summary.stopped:
+        told.append(f"Ended by hand, with {summary.unfinished:,} under way")
+    if summary.gave_up:
+        told.append(f"Ended early: {summary.gave_up}")
+    return ". ".join(told) + "."
+
+
+def name_of(ending: Ending) -> str:
+    """What an outcome is called: 200, 503 overloaded, timed out."""
+    kind = ending.kind.removeprefix("urn:sightline:problem:")
+    return f"{ending.status} {kind}".strip() if ending.status else ending.kind
+
+
+def _how(plan: Plan) -> str:
+    clients = f"{plan.concurrency} client{'s' * (plan.concurrency != 1)}"
+    count = len(plan.pictures)
+    loop = (
+        f"open loop, {plan.rate:g} requests a second over at most {clients}"
+        if plan.rate
+        else f"closed loop, {clients}"
+    )
+    pictures = plan.pictures[0].name if count == 1 else f"{count} pictures in turn"
+    return f"{loop}, {pictures}"
+
+
+def _verdict(summary: Summary) -> str:
+    style = "verdict" if summary.clean and not summary.gave_up else "verdict bad"
+    return f'<p class="{style}">{escape(verdict(summary))}</p>'
+
+
+def _tiles(summary: Summary) -> str:
+    failed = summary.sent - summary.ok - summary.unfinished
+    figures = {
+        "requests a second": f"{summary.ok_per_s:,.1f}",
+        "images a minute": f"{summary.images_per_min:,.0f}",
+        "median latency": shown_ms(summary.latency.p50),
+        "95 % within": shown_ms(summary.latency.p95),
+        "99 % within": shown_ms(summary.latency.p99),
+        "failed": f"{failed:,}",
+    }
+    tiles = (
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
+        for name, value in figures.items()
+    )
+    return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _cards(plan: Plan, summary: Summary, about: About) -> str:
+    latency = summary.latency
+    marks = {"p50": latency.p50, "p95": latency.p95}
+    closed = (
+        "Closed loop: while the service stalls, less is asked of it, so a stall shows in few "
+        "requests; --rate measures without that."
+    )
+    opened = "Counted from when each request was due, not from when a client was free to send it."
+    cards = (
+        _card(
+            "Throughput over time",
+            _key(first="answered with 200, a second", failed="failed"),
+            charts.throughput_over_time(summary.slices, summary.sending_s),
+        ),
+        _card(
+            "Latency over time",
+            _key(first="median", second="95th percentile", worst="slowest"),
+            charts.latency_over_time(summary.slices, summary.sending_s),
+        ),
+        _card(
+            "How long requests took",
+            _key(first="requests; the last bar holds all that are slower"),
+            charts.histogram(summary.histogram, marks),
+        ),
+        _card(
+            "Latency by percentile",
+            _key(first="so many per cent are answered within"),
+            charts.curve(summary.curve),
+        ),
+        _card("How requests ended", _endings(summary), ""),
+        _card(
+            "Latency",
+            f'<p class="say">Of answers with 200. {opened if plan.rate else closed}</p>',
+            _row({name: shown_ms(getattr(latency, name)) for name in latency.__slots__}),
+        ),
+        _card("The run", _table(_run_facts(plan, summary)), "", wide=True),
+        _card("Where it ran", _table(_facts(about)), "", wide=True),
+    )
+    return f'<div class="cards">\n{"".join(cards)}</div>'
+
+
+def _card(name: str, first: str, second: str, *, wide: bool = False) -> str:
+    style = "card wide" if wide else "card"
+    return f'<section class="{style}"><h2>{name}</h2>{first}{second}</section>\n'
+
+
+def _key(**entries: str) -> str:
+    shown = (f'<span><i class="{style}"></i>{name}</span>' for style, name in entries.items())
+    return f'<div class="key">{"".join(shown)}</div>'
+
+
+def _endings(summary: Summary) -> str:
+    total = sum(ending.count for ending in summary.endings) or 1
+    bar, rows = [], []
+    for ending in summary.endings:
+        style = "first" if ending.status == 200 else "failed"
+        name = escape(name_of(ending))
+        share = 100 * ending.count / total
+        bar.append(
+            f'<span class="{style}" style="width:{share:.3f}%" '
+            f'title="{name}: {ending.count:,}"></span>'
+        )
+        cells = (f"{ending.count:,}", f"{share:.1f} %", shown_ms(ending.p50_ms))
+        numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
+        rows.append(f"<tr><td>{name}</td>{numbers}</tr>")
+    heads = "".join(f'<th class="number">{name}</th>' for name in ("requests", "share", "median"))
+    return (
+        f'<div class="share">{"".join(bar)}</div><table><thead><tr><th>ended with</th>{heads}</tr>'
+        f"</thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _run_facts(plan: Plan, summary: Summary) -> dict[str, str]:
+    facts = {
+        "requests": f"{summary.sent:,} sent, {summary.answered:,} answered, {summary.errors:,} "
+        f"without an answer, in {summary.seconds:.2f} s (after {plan.warm_up:g} s of warm-up)",
+        "bytes": f"{summary.bytes_sent / 1e6:,.1f} MB sent, "
+        f"{summary.bytes_received / 1e6:,.1f} MB received",
+        "the load client": f"{summary.client_cpu:.1%} of one core",
+        "Retry-After": f"heeded {summary.waits:,} times, {summary.waited_s:,.1f} s together"
+        if plan.wait and not plan.rate
+        else "not heeded",
+    }
+    if summary.unfinished or summary.unsent:
+        facts["not counted"] = f"{summary.unfinished:,} cut off, {summary.unsent:,} due, never sent"
+    return facts
+
+
+def _facts(about: About) -> dict[str, str]:
+    wanted = ("version", "model", "family", "engine", "device", "precision", "digest")
+    service = ", ".join(f"{name} {about.service[name]}" for name in wanted if name in about.service)
+    return {
+        "command": about.command,
+        "date": about.date,
+        "service": service or "it does not say",
+        "client's machine": ", ".join(f"{name}: {value}" for name, value in about.machine.items()),
+        "installed here": ", ".join(f"{name} {value}" for name, value in about.versions.items()),
+    }
+
+
+def _row(figures: dict[str, str]) -> str:
+    """Figures side by side, as many as fit."""
+    cells = (f"<div><span>{name}</span><b>{value}</b></div>" for name, value in figures.items())
+    return f'<div class="row">{"".join(cells)}</div>'
+
+
+def _table(facts: dict[str, str]) -> str:
+    rows = (
+        f"<tr><th>{escape(name)}</th><td>"
+        f"{f'<code>{escape(value)}</code>' if name == 'command' else escape(value)}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f"<table>{''.join(rows)}</table>"

@@ -1,0 +1,265 @@
+"""`sightline bench`: how fast is it?"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sightline.bench.plan import (
+    Picture,
+    Plan,
+    check_key,
+    parse_duration,
+    parse_target,
+    read_pictures,
+)
+from sightline.cli.sources import expand
+from sightline.errors import ConfigError
+from sightline.settings import load_settings
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from sightline.bench.about import About
+
+_DURATION = "10s"
+_ENGINE_DURATION = "3s"
+_ROUNDS = 3
+
+Where = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[URL] [PICTURES]...",
+        help="The service: http://host:port, or the whole address of what detects. More pictures "
+        "may follow, so that --image photos/*.jpg works.",
+    ),
+]
+Image = Annotated[
+    list[str] | None,
+    typer.Option(help="File, folder or glob, sent in turn; may be repeated. A drawn scene if not."),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Measure this model on this machine instead: the network alone, the detector in this "
+        "process, and the service over HTTP. A path, or a name that `sightline models` lists; "
+        "SIGHTLINE_ENGINE and SIGHTLINE_DEVICE say what runs it.",
+    ),
+]
+Concurrency = Annotated[
+    int, typer.Option(min=1, help="Clients, each with one connection that it keeps.")
+]
+Duration = Annotated[
+    str | None,
+    typer.Option(
+        help=f"How long: 10s, 2m. [default: {_DURATION}; with --engine {_ENGINE_DURATION} a figure "
+        f"in each of {_ROUNDS} rounds]",
+        show_default=False,
+    ),
+]
+Requests = Annotated[
+    int | None, typer.Option(min=1, help="End after so many requests (or after --duration).")
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        help="Requests a second that arrive whether or not earlier ones were answered (open "
+        "loop). Latency then counts from when a request was due, so a stall shows in all that it "
+        "delays (no coordinated omission). Without it each client sends its next when answered "
+        "(closed loop), and a stalled service is asked less.",
+    ),
+]
+WarmUp = Annotated[str, typer.Option(help="The same load before, not counted; 0 for none.")]
+Timeout = Annotated[str, typer.Option(help="Longest wait for one answer.")]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        help="Sent as Authorization: Bearer; also SIGHTLINE_API_KEY.",
+        envvar="SIGHTLINE_API_KEY",
+        show_envvar=False,
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait/--no-wait",
+        help="A client that gets 429 or 503 waits as Retry-After says (not with --rate); "
+        "--no-wait asks again at once.",
+    ),
+]
+Save = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for annotated answers, the first of each picture. Asks for image/jpeg."
+    ),
+]
+Json = Annotated[
+    Path | None, typer.Option("--json", help="File for all figures as JSON; - is stdout.")
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", help="File for a report with plots: one page, no script.")
+]
+
+
+def bench(
+    where: Where = None,
+    image: Image = None,
+    engine: Engine = None,
+    concurrency: Concurrency = 8,
+    duration: Duration = None,
+    requests: Requests = None,
+    rate: Rate = None,
+    warm_up: WarmUp = "1s",
+    timeout: Timeout = "30s",
+    key: Key = None,
+    wait: Wait = True,
+    save: Save = None,
+    json_file: Json = None,
+    html: Html = None,
+) -> None:
+    """Measure a service under load, or what this machine can do with a model.
+
+    Latencies are of answers with 200. Ctrl-C ends early and still reports. The exit code is 0 if
+    every request was answered with 200, 1 if not, 2 if it could not start.
+    """
+    url, more = _split(where or [], engine, bool(html or save or rate or requests))
+    pictures = _pictures([*(image or []), *more])
+    if engine is not None:
+        _measure_engine(engine, pictures, duration or _ENGINE_DURATION, json_file)
+        return
+    plan = Plan(
+        parse_target(url),
+        pictures,
+        concurrency,
+        duration=_lasting(duration, requests),
+        requests=requests,
+        rate=rate,
+        warm_up=parse_duration(warm_up),
+        timeout=_seconds(timeout),
+        key=check_key(key),
+        wait=wait,
+        save=save,
+    )
+    _measure_service(plan, json_file, html)
+
+
+def _split(where: list[str], engine: str | None, loads: bool) -> tuple[str, list[str]]:
+    """The one address among the arguments ("" with `engine`), and the pictures.
+
+    Raises:
+        ConfigError: there is not one thing to measure, or `loads`: what is asked for goes with a
+            service alone.
+    """
+    urls = [text for text in where if text.startswith(("http://", "https://"))]
+    if len(urls) != (engine is None):
+        raise ConfigError(
+            "name one thing to measure: the address of a service (http://host:port), or --engine"
+        )
+    if engine is not None and loads:
+        raise ConfigError("--engine goes with --image, --duration and --json alone")
+    return "".join(urls), [text for text in where if text not in urls]
+
+
+def _lasting(duration: str | None, requests: int | None) -> float | None:
+    """Seconds after which the test ends; None if the number of requests ends it."""
+    if duration is None and requests is not None:
+        return None
+    return _seconds(duration or _DURATION)
+
+
+def _seconds(text: str) -> float:
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ConfigError(f"'{text}' is too short: write 10s or 2m")
+    return seconds
+
+
+def _pictures(names: list[str]) -> tuple[Picture, ...]:
+    if names:
+        return read_pictures([Path(name).expanduser() for name in expand(names)])
+    from sightline.demo.scenes import make_scene
+    from sightline.vision.draw import encode_jpeg
+
+    return (Picture("scene.jpg", encode_jpeg(make_scene(0, 1280, 720).image)),)
+
+
+def _measure_service(plan: Plan, json_file: Path | None, html: Path | None) -> None:
+    from sightline.bench.about import About, shown_command
+    from sightline.bench.load import run
+    from sightline.bench.report import render
+    from sightline.bench.stats import summarise
+    from sightline.cli.figures import print_load, shown_load
+
+    for file in (json_file, html):
+        _require_writable(file)
+    with shown_load(plan) as tell:
+        record, service = run(plan, tell)
+    summary = summarise(record)
+    about = About(shown_command(sys.argv[1:]), service=service)
+    print_load(summary, to_stderr=json_file == Path("-"))
+    if html:
+        html.write_text(render(plan, summary, about), "utf-8")
+    load = {
+        "url": plan.target.url,
+        "loop": "open" if plan.rate else "closed",
+        "concurrency": plan.concurrency,
+        "rate": plan.rate,
+        "duration_s": plan.duration,
+        "requests": plan.requests,
+        "warm_up_s": plan.warm_up,
+        "timeout_s": plan.timeout,
+        "retry_after_heeded": plan.wait and not plan.rate,
+        "pictures": [picture.name for picture in plan.pictures],
+    }
+    _write_json(json_file, about, load=load, **asdict(summary))
+    if not summary.clean or summary.gave_up:
+        raise typer.Exit(1)
+
+
+def _measure_engine(
+    model: str, pictures: tuple[Picture, ...], duration: str, json_file: Path | None
+) -> None:
+    from sightline.bench.about import About, shown_command
+    from sightline.bench.inprocess import measure
+    from sightline.cli.figures import print_limits, shown_steps
+    from sightline.cli.progress import find_model
+
+    seconds = _seconds(duration)
+    _require_writable(json_file)
+    settings, _ = find_model(load_settings(model=model))
+    signal.signal(signal.SIGTERM, _stop)
+    with shown_steps() as tell:
+        limits = measure(settings, pictures, seconds, _ROUNDS, tell)
+    print_limits(limits, to_stderr=json_file == Path("-"))
+    about = About(shown_command(sys.argv[1:]))
+    _write_json(json_file, about, seconds=seconds, rounds=_ROUNDS, **asdict(limits))
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """The service that was started must not outlive us."""
+    raise SystemExit(128 + number)
+
+
+def _require_writable(file: Path | None) -> None:
+    """Raises OSError before the measuring rather than after it."""
+    if file is not None and file != Path("-"):
+        with file.open("a"):
+            pass
+
+
+def _write_json(file: Path | None, about: About, **figures: Any) -> None:
+    if file is None:
+        return
+    text = json.dumps({**asdict(about), **figures}, indent=1)
+    if file == Path("-"):
+        typer.echo(text)
+    else:
+        file.write_text(f"{text}\n", "utf-8")

@@ -1,0 +1,127 @@
+"""Measuring as people see it: a live line while it runs, a table at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from sightline.bench.charts import shown_ms
+from sightline.bench.report import name_of, verdict
+
+if TYPE_CHECKING:
+    from sightline.bench.inprocess import Limits
+    from sightline.bench.load import Tell
+    from sightline.bench.plan import Plan
+    from sightline.bench.record import Record
+    from sightline.bench.stats import Summary
+
+_LINES = 10  # at most, where there is no terminal
+
+
+@contextmanager
+def shown_load(plan: Plan) -> Iterator[Tell]:
+    """Tells stderr how a load test goes: one live line on a terminal, a few lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines(plan)
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(
+        Text("warming up"), console=Console(stderr=True), transient=True, auto_refresh=False
+    ) as live:
+        rates = _Rates()
+
+        def tell(record: Record, seconds: float) -> None:
+            line = f"{_progress(plan, record, seconds)}   {rates(record, seconds):,.1f}/s now"
+            live.update(Text(line, no_wrap=True), refresh=True)
+
+        yield tell
+
+
+@contextmanager
+def shown_steps() -> Iterator[Callable[[str], None]]:
+    """Tells stderr what is being measured."""
+    if not sys.stderr.isatty():
+        yield lambda step: typer.echo(step, err=True)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("loading the model") as status:
+        yield status.update
+
+
+def print_load(summary: Summary, *, to_stderr: bool) -> None:
+    """The figures of a load test."""
+
+    def say(text: str = "") -> None:
+        typer.echo(text, err=to_stderr)
+
+    latency = summary.latency
+    say(f"{summary.ok_per_s:,.1f} requests/s   {summary.images_per_min:,.0f} images a minute\n")
+    say("latency  " + "".join(f"{name:>10}" for name in latency.__slots__))
+    say("         " + "".join(f"{shown_ms(getattr(latency, n)):>10}" for n in latency.__slots__))
+    say()
+    for ending in summary.endings:
+        say(f"{name_of(ending):40} {ending.count:>9,}   median {shown_ms(ending.p50_ms)}")
+    sent, received = summary.bytes_sent / 1e6, summary.bytes_received / 1e6
+    say(f"\n{sent:,.1f} MB sent, {received:,.1f} MB received in {summary.seconds:.2f} s")
+    if summary.waits:
+        say(f"Retry-After heeded {summary.waits:,} times, {summary.waited_s:,.1f} s together")
+    say(f"this client took {summary.client_cpu:.1%} of one core")
+    if not summary.clean or summary.stopped or summary.gave_up:
+        typer.secho(verdict(summary), fg="yellow", err=True)
+
+
+def print_limits(limits: Limits, *, to_stderr: bool) -> None:
+    """The table of what this machine can do."""
+    what = f"{limits.model} with {limits.engine} on {limits.device}, {limits.precision}"
+    heads = f"{'':30}{'images/s':>10}{'ms each':>10}{'ratio':>8}{'least to most':>18}"
+    lines = [f"{what}, {'×'.join(map(str, limits.size))}", "", heads]
+    for limit in limits.limits:
+        rate = limit.median
+        spread = f"{min(limit.per_s):,.1f} to {max(limit.per_s):,.1f}"
+        lines.append(
+            f"{limit.name:30}{rate:>10,.1f}{1000 / rate:>10.1f}{limit.share:>8.2f}{spread:>18}"
+        )
+    typer.echo("\n".join(lines), err=to_stderr)
+
+
+class _Rates:
+    """Answers a second since the last call."""
+
+    def __init__(self) -> None:
+        self._ended = 0
+        self._seconds = 0.0
+
+    def __call__(self, record: Record, seconds: float) -> float:
+        count, span = len(record.ended) - self._ended, seconds - self._seconds
+        self._ended, self._seconds = len(record.ended), seconds
+        return count / span if span else 0.0
+
+
+def _lines(plan: Plan) -> Tell:
+    step = max(1, round((plan.duration or 100.0) / _LINES))
+
+    def tell(record: Record, seconds: float) -> None:
+        if round(seconds) % step == 0:
+            typer.echo(_progress(plan, record, seconds), err=True)
+
+    return tell
+
+
+def _progress(plan: Plan, record: Record, seconds: float) -> str:
+    ended = len(record.ended)
+    if plan.duration and seconds > plan.duration:
+        return f"waiting for {record.sent - ended:,} last answers"
+    whole = f" of {plan.duration:g}" if plan.duration else ""
+    most = f" of {plan.requests:,}" if plan.requests else ""
+    failures = f", {ended - record.ok:,} failed" if ended > record.ok else ""
+    return (
+        f"{seconds:.0f}{whole} s: {ended:,}{most} ended{failures}   {ended / seconds:,.1f}/s so far"
+    )

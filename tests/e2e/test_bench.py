@@ -1,0 +1,201 @@
+"""`sightline bench` as somebody at a terminal meets it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support import pictures
+from support.odd import answer, odd_server, read_request
+from support.servers import live
+
+if TYPE_CHECKING:
+    import socket
+
+Done = subprocess.CompletedProcess
+
+
+def bench(*arguments: str | Path, **environment: str) -> Done[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sightline", "bench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two pictures in a folder, beside a text."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(pictures.jpeg())
+    (folder / "b.png").write_bytes(pictures.png())
+    (folder / "notes.txt").write_text("not a picture, and not sent")
+    return folder
+
+
+def test_figures_a_table_and_a_report(photos: Path, tmp_path: Path) -> None:
+    with live() as server:
+        done = bench(
+            *(server.url, "--image", photos, "--requests", "20", "--warm-up", "0.1"),
+            *("--json", "-", "--html", "report.html", "--save", "out", "--concurrency", "2"),
+        )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert (figures["sent"], figures["ok"]) == (20, 20)
+    assert figures["service"]["engine"] == "fake"
+    assert figures["load"]["pictures"] == ["a.jpg", "b.png"]
+    assert figures["command"].startswith(f"sightline bench {server.url} --image")
+    assert figures["latency"]["p50"] <= figures["latency"]["max"]
+    assert "images a minute" in done.stderr
+    assert re.search(r"^200 +20 ", done.stderr, re.MULTILINE)
+    assert "20 of 20 requests" in (tmp_path / "report.html").read_text("utf-8")
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_without_a_picture_a_scene_is_drawn_and_the_table_goes_to_stdout() -> None:
+    with live() as server:
+        done = bench(server.url, "--requests", "2", "--warm-up", "0", "--json", "figures.json")
+    assert done.returncode == 0
+    assert "requests/s" in done.stdout
+    assert json.loads(Path("figures.json").read_text())["load"]["pictures"] == ["scene.jpg"]
+
+
+def test_a_refused_key_is_a_failure_and_no_key_is_told_on(photos: Path) -> None:
+    with live(api_keys="me:open-sesame-open-sesame") as server:
+        common = (server.url, "--image", photos, "--requests", "4", "--warm-up", "0")
+        wrong = bench(*common, "--key", "hidden-in-here", "--json", "-", "--html", "r.html")
+        right = bench(*common, SIGHTLINE_API_KEY="open-sesame-open-sesame")
+    assert wrong.returncode == 1
+    assert "0 of 4 requests were answered with 200. The others: 401" in wrong.stderr
+    assert json.loads(wrong.stdout)["latency"]["p50"] is None
+    assert "hidden-in-here" not in wrong.stdout + wrong.stderr + Path("r.html").read_text("utf-8")
+    assert right.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name one thing to measure"),
+        (["127.0.0.1:8000"], "name one thing to measure"),
+        (["http://a", "http://b"], "name one thing to measure"),
+        (["http://a", "--engine", "x.onnx"], "name one thing to measure"),
+        (["--engine", "x.onnx", "--rate", "5"], "--engine goes with"),
+        (["--engine", "x.onnx", "--duration", "0"], "too short"),
+        (["--engine", "missing.onnx"], "missing.onnx does not exist"),
+        (["http://127.0.0.1:9"], "nothing to measure at http://127.0.0.1:9/detect: refused"),
+        (["http://127.0.0.1:9", "--duration", "soon"], "no duration"),
+        (["http://127.0.0.1:9", "--image", "missing.jpg"], "missing.jpg"),
+        (["http://127.0.0.1:9", "--image", "."], "there are no pictures"),
+        (["http://127.0.0.1:9", "--html", "no/such/folder.html"], "folder.html"),
+    ],
+)
+def test_what_one_can_get_wrong_is_one_clear_line(arguments: list[str], message: str) -> None:
+    done = bench(*arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_pictures_may_follow_as_a_shell_puts_them(photos: Path) -> None:
+    found = sorted(photos.glob("*.*g"))
+    with live() as server:
+        done = bench("--image", *found, server.url, "--requests", "2", "--json", "-")
+    assert json.loads(done.stdout)["load"]["pictures"] == ["a.jpg", "b.png"]
+
+
+def test_ctrl_c_ends_it_and_it_still_reports(photos: Path) -> None:
+    seen = threading.Semaphore(0)
+
+    def count(connection: socket.socket) -> None:
+        while True:
+            if read_request(connection).startswith(b"POST"):
+                seen.release()
+            connection.sendall(answer())
+
+    with odd_server(count) as url:
+        command = [sys.executable, "-m", "sightline", "bench", url, "--image", str(photos)]
+        with subprocess.Popen(
+            [*command, "--duration", "10m", "--warm-up", "0", "--rate", "20"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert all(seen.acquire(timeout=60) for _ in range(5))
+            process.send_signal(signal.SIGINT)
+            said, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "Ended by hand" in told
+    assert "Traceback" not in told
+    assert re.search(r"^200 ", said, re.MULTILINE)
+
+
+def test_a_live_line_on_a_terminal_and_plain_lines_elsewhere(photos: Path) -> None:
+    with live() as server:
+        arguments = (server.url, "--image", str(photos), "--duration", "1.5s", "--warm-up", "0")
+        plain = bench(*arguments)
+        ours, theirs = pty.openpty()
+        wide = os.environ | {"COLUMNS": "160", "TERM": "xterm"}
+        command = [sys.executable, "-m", "sightline", "bench", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=wide) as process:
+            os.close(theirs)
+            seen = b""
+            with contextlib.suppress(OSError):  # how Linux says that the other end has closed
+                while chunk := os.read(ours, 65536):
+                    seen += chunk
+            os.close(ours)
+    assert re.search(r"^1 of 1.5 s: [\d,]+ ended", plain.stderr, re.MULTILINE)
+    assert b" now" in seen
+    assert b"\x1b[" in seen
+    assert process.returncode == 0
+
+
+def test_an_engine_on_this_machine(photos: Path) -> None:
+    done = bench(
+        *("--engine", "any.onnx", "--image", photos, "--duration", "100ms", "--json", "-"),
+        SIGHTLINE_ENGINE="fake",
+        SIGHTLINE_RATE_LIMIT="1/hour",  # of other services: the one that is started is as it comes
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"over HTTP, 8 clients +[\d,.]+ ", done.stderr)
+    limits = json.loads(done.stdout)["limits"]
+    assert [len(limit["per_s"]) for limit in limits] == [3, 3, 3]
+
+
+def test_the_service_that_it_starts_does_not_outlive_it(photos: Path) -> None:
+    command = [sys.executable, "-m", "sightline", "bench", "--engine", "any.onnx"]
+    with subprocess.Popen(
+        [*command, "--image", str(photos), "--duration", "10m"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"SIGHTLINE_ENGINE": "fake"},
+    ) as process:
+        assert process.stderr is not None
+        assert any("the network alone" in line for line in process.stderr)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert len(children) == 1
+    assert not Path(f"/proc/{children[0]}").exists()
+
+
+def test_a_real_model_on_this_machine(shared: Path, yolov8n: Path) -> None:
+    done = bench("--engine", yolov8n, "--image", shared / "photos", "--duration", "200ms")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("yolov8n with openvino on cpu, fp32")
