@@ -141,3 +141,20 @@ def test_version_and_help() -> None:
 def test_a_host_that_is_not_ours(yolov8n: Path) -> None:
     done = sightline("serve", "--host", "203.0.113.7", "--model", str(yolov8n))
     assert "cannot listen on 203.0.113.7" in fails_with_one_line(done)
+
+
+def test_a_key_from_the_command_opens_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = sightline("key", "alice").stdout
+    key = told.splitlines()[0]
+    name, _, value = next(line for line in told.split() if "SIGHTLINE_API_KEYS=" in line).partition(
+        "="
+    )
+    monkeypatch.setenv(name, value)
+    with serve(["--engine", "fake"]) as running:
+        assert httpx.get(f"{running.url}/health").status_code == 401
+        headers = {"Authorization": f"Bearer {key}"}
+        assert httpx.get(f"{running.url}/health", headers=headers).status_code == 200
+        _, said = running.stop()
+    assert '"key": "alice"' in said
+    assert key not in said
+    assert "a key's name" in fails_with_one_line(sightline("key", "two words"))
