@@ -122,3 +122,13 @@ def test_no_file_takes_more_than_sixteen_bytes_a_pixel(name: str) -> None:
     assert "CRASH" not in found["answer"]
     assert "HUNG" not in found["answer"]
     assert found["mb"] * 2**20 <= 16 * bombs.PIXELS + 2 * len(data) + 2**24
+
+
+def test_a_frame_larger_than_its_screen_counts() -> None:
+    """A GIF's first frame may lie beyond the screen that its header speaks of."""
+    screen, frame = struct.pack("<HH", 64, 48), struct.pack("<HHHH", 0, 0, 32767, 3546)
+    head = b"GIF89a" + screen + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
+    gif = head + b"," + frame + b"\0\x02\x02\x4c\x01\0;"
+    for check in (check_header, decode):
+        with pytest.raises(errors.ImageTooLarge, match="32767×3546"):
+            check(gif, 50_000_000)

@@ -96,6 +96,7 @@ _RLE_HEAD_BYTES = 4096  # headers and palette, generously
 # What Pillow warns and logs is refused or repaired here; clients could fill the log with it.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode(data: bytes, max_pixels: int) -> BGRImage:
