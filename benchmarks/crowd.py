@@ -41,6 +41,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for stalled, times in found.items():
                 with crowd(url, stalled, picture):
+                    time.sleep(1)  # what it has sent is read by then: stalling is what is measured
                     times.extend(latencies(client, picture, options.seconds))
     print(
         "| stalled clients | requests | p50 | p95 | p99 | p50, ratio |\n|---|---|---|---|---|---|"

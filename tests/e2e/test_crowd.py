@@ -48,13 +48,11 @@ def test_a_thousand_stall_and_others_are_served(monkeypatch: pytest.MonkeyPatch)
         assert client.post("/detect", content=GOOD).status_code == 200
         before = memory_of(running.process.pid)
         port = int(running.url.rpartition(":")[2])
-        started = time.monotonic()
         stalled = []
         for number in range(1000):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))
             connection.sendall(STALLS[number % len(STALLS)])
             stalled.append(connection)
-        assert time.monotonic() - started < 8, "this machine is too slow for this test"
         for _ in range(20):
             assert client.post("/detect", content=GOOD).json()["count"] == 1
         with httpx.Client(base_url=running.url, timeout=20) as newcomer:
@@ -109,7 +107,8 @@ def test_a_signal_under_load_loses_nothing(model: str, shared: Path) -> None:
     assert results.count("refused") == len(threads)
 
 
-def test_a_stalled_upload_does_not_hold_up_the_end() -> None:
+def test_a_stalled_upload_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_IDLE_TIMEOUT", "2")
     with serve(["--engine", "fake"]) as running:
         port = int(running.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), 30) as connection:
@@ -157,7 +156,7 @@ def _handles_sigterm(pid: int) -> bool:
 def test_a_reader_who_stops_reading_the_log_stops_nothing() -> None:
     """Nobody reads this process's output from here on, and the pipe holds 64 KB."""
     with serve(["--engine", "fake"]) as running, httpx.Client(timeout=20) as client:
-        for _ in range(1500):
+        for _ in range(600):  # a line has 200 bytes and more
             assert client.get(f"{running.url}/health/live").status_code == 200
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(20) == 0
