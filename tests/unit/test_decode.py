@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from sightline import errors
-from sightline.vision.decode import check_header, decode, from_array, from_pil
+from sightline.vision.decode import check_header, decode, decode_shrunk, from_array, from_pil
 from sightline.vision.formats import sniff
 from support import pictures
 
@@ -133,6 +133,36 @@ def test_exif_orientation_is_honoured(kind: str, orientation: int) -> None:
     stored.getexif()[0x0112] = orientation
     upright = np.asarray(ImageOps.exif_transpose(stored)).astype(np.int16)
     assert_close(data, upright)
+
+
+@pytest.mark.parametrize("part", [1, 2, 4, 8])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_is_decoded_to_a_part_of_its_size(
+    part: int, orientation: int, mode: str, progressive: bool
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    large = RGB.resize((208, 144), Image.Resampling.BICUBIC).convert(mode)
+    data = pictures.encode(large, "JPEG", quality=95, exif=exif, progressive=progressive)
+    whole = decode(data, LIMIT)
+    pixels, size = decode_shrunk(data, LIMIT, part)
+    height, width = whole.shape[:2]
+    assert size == (width, height)
+    there = np.array(Image.fromarray(whole).reduce(part)).astype(np.int16)
+    assert np.abs(pixels - there).mean() < 3
+
+
+def test_a_part_of_an_odd_size_is_rounded_up() -> None:
+    pixels, size = decode_shrunk(pictures.jpeg(205, 141), LIMIT, 4)
+    assert (pixels.shape, size) == ((36, 52, 3), (205, 141))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_other_types_are_decoded_whole(kind: str) -> None:
+    pixels, size = decode_shrunk(pictures.encode(RGB, kind), LIMIT, 4)
+    assert (pixels.shape[1], pixels.shape[0]) == size == RGB.size
 
 
 def test_a_damaged_exif_block_does_not_matter() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline import ModelSpec
-from sightline.vision.letterbox import Placement, fit
+from sightline.vision.letterbox import Placement, fit, surplus
 
 
 def spec(**changes: Any) -> ModelSpec:
@@ -87,3 +87,31 @@ def test_boxes_are_clipped_to_the_picture() -> None:
     placement = Placement(100, 50, (1.0, 1.0), (0, 0))
     boxes = np.array([[-5, -5, 200, np.inf]], np.float32)
     assert placement.to_source(boxes).tolist() == [[0, 0, 100, 50]]
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "part"),
+    [
+        ((1280, 720), {}, 1),
+        ((3839, 2160), {}, 1),
+        ((3840, 2160), {}, 2),
+        ((2160, 3840), {}, 2),
+        ((4000, 3000), {}, 2),
+        ((7680, 4320), {}, 4),
+        ((100_000, 100), {}, 8),
+        ((3840, 2160), {"resize": "stretch"}, 1),  # 2160 are not six times 640
+        ((3840, 3840), {"resize": "stretch"}, 2),
+        ((2496, 416), {"input_size": (416, 416)}, 2),
+    ],
+)
+def test_what_is_far_larger_than_the_input_may_be_shrunk(
+    size: tuple[int, int], changes: Any, part: int
+) -> None:
+    assert surplus(*size, spec(**({"input_size": (640, 640)} | changes))) == part
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+def test_a_shrunk_copy_lies_where_its_source_would(resize: Any) -> None:
+    wanted = spec(input_size=(96, 160), resize=resize)
+    whole, half = picture(1281, 721), picture(641, 361)
+    assert fit(half, wanted, (1281, 721))[1] == fit(whole, wanted)[1]

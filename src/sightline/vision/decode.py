@@ -40,7 +40,7 @@ from sightline.vision.headers import (
     read_png_size,
     read_webp_size,
 )
-from sightline.vision.pixels import bgr_from_inks, bgr_from_pillow, upright
+from sightline.vision.pixels import bgr_from_inks, bgr_from_pillow, is_turned, upright
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,13 +111,31 @@ def decode(data: bytes, max_pixels: int) -> BGRImage:
     Raises:
         ImageError: empty, of another type, damaged, or of too many pixels.
     """
+    return decode_shrunk(data, max_pixels, 1)[0]
+
+
+def decode_shrunk(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tuple[int, int]]:
+    """Decode a picture as `decode` does, a JPEG to a part of its width and height.
+
+    Args:
+        data: the whole compressed file.
+        max_pixels: most pixels accepted, checked on the header.
+        part: 1, 2, 4 or 8: whole, or 1/2, 1/4, 1/8 of its sides, rounded up. Each pixel is then
+            the mean of those it stands for: libjpeg leaves away the finer cosines.
+
+    Returns:
+        The pixels, and the picture's own (width, height), upright too.
+
+    Raises:
+        ImageError: as `decode`.
+    """
     kind = sniff(data[:SNIFF_BYTES])
     if kind == "jpeg":
-        return _decode_jpeg(data, max_pixels)
+        return _decode_jpeg(data, max_pixels, part)
     if kind == "png":
         check_pixels(read_png_size(data), max_pixels, png_bits(data))
         data = bare_png(data)
-    return _load(_open(data, kind, max_pixels))
+    return _whole(_load(_open(data, kind, max_pixels)))
 
 
 def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
@@ -220,22 +238,33 @@ def _check_run_lengths(size: tuple[int, int], length: int) -> None:
         raise BrokenImage(f"The BMP holds more codes than {width}×{height} pixels can need.")
 
 
-def _decode_jpeg(data: bytes, max_pixels: int) -> BGRImage:
+def _decode_jpeg(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tuple[int, int]]:
     header = read_jpeg_header(data)
     check_pixels((header.width, header.height), max_pixels)
     four_inks = header.components == 4
     try:
         pixels: BGRImage = simplejpeg.decode_jpeg(
-            data, colorspace="CMYK" if four_inks else "BGR", fastdct=False, fastupsample=False
+            data,
+            colorspace="CMYK" if four_inks else "BGR",
+            fastdct=False,
+            fastupsample=False,
+            min_height=-(-header.height // part),
+            min_width=-(-header.width // part),
         )
     except ValueError as error:
         if _IS_DAMAGE.search(str(error)):
             raise BrokenImage(f"The JPEG is damaged or truncated: {_reason(error)}.") from error
         # Cameras write harmless oddities, which Pillow reads past.
-        return _load(_open(data, "jpeg", max_pixels))
+        return _whole(_load(_open(data, "jpeg", max_pixels)))
     if four_inks:
         pixels = bgr_from_inks(pixels)
-    return upright(pixels, _orientation(lambda: _exif(header.exif)))
+    orientation = _orientation(lambda: _exif(header.exif))
+    size = (header.width, header.height)
+    return upright(pixels, orientation), size[::-1] if is_turned(orientation) else size
+
+
+def _whole(pixels: BGRImage) -> tuple[BGRImage, tuple[int, int]]:
+    return pixels, (pixels.shape[1], pixels.shape[0])
 
 
 def _load(picture: Image.Image) -> BGRImage:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from sightline.types import BGRImage, ModelSpec
 
 
+_LEFT = 3  # pixels of the source a pixel of the input, in each direction
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where a picture lies in the input: input = source * scale + offset, all in pixels.
@@ -40,16 +43,23 @@ class Placement:
         return inside
 
 
-def fit(image: BGRImage, spec: ModelSpec) -> tuple[BGRImage, Placement]:
+def fit(
+    image: BGRImage, spec: ModelSpec, size: tuple[int, int] | None = None
+) -> tuple[BGRImage, Placement]:
     """Resize and pad `image` to an input of `spec`.
 
     A dynamic model gets the smallest shape that fits (each side a multiple of the stride, no
     side over `input_size`), a fixed one its `input_size`.
 
+    Args:
+        image: upright.
+        spec: whose input is made.
+        size: (width, height) of the source, where `image` is a smaller copy of it.
+
     Returns:
-        uint8 [input height, input width, 3] BGR, and where the picture lies in it.
+        uint8 [input height, input width, 3] BGR, and where the source lies in it.
     """
-    height, width = image.shape[:2]
+    width, height = size or (image.shape[1], image.shape[0])
     input_h, input_w = spec.input_size
     if spec.resize == "stretch":
         resized = _resize(image, input_w, input_h)
@@ -62,6 +72,21 @@ def fit(image: BGRImage, spec: ModelSpec) -> tuple[BGRImage, Placement]:
     canvas = np.full((input_h, input_w, 3), spec.pad, np.uint8)
     canvas[top : top + new_h, left : left + new_w] = _resize(image, new_w, new_h)
     return canvas, Placement(width, height, (scale, scale), (left, top))
+
+
+def surplus(width: int, height: int, spec: ModelSpec) -> int:
+    """To which part a source may be shrunk before it is fitted: 1, or 1/2, 1/4, 1/8 of its sides.
+
+    At least three pixels for each of the input's are left, whichever way up it is. Boxes then
+    move no more than if the camera had moved by a pixel; with half as many they do
+    (docs/decisions/0017).
+    """
+    input_h, input_w = spec.input_size
+    if spec.resize == "stretch":
+        needed = max(input_h, input_w) / min(width, height)
+    else:
+        needed = max(min(input_w / w, input_h / h) for w, h in ((width, height), (height, width)))
+    return max((part for part in (2, 4, 8) if part * _LEFT * needed <= 1), default=1)
 
 
 def _scaled(side: int, scale: float, spec: ModelSpec) -> int:

@@ -37,6 +37,11 @@ def upright(pixels: BGRImage, orientation: int) -> BGRImage:
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
+def is_turned(orientation: int) -> bool:
+    """Whether EXIF swaps width and height."""
+    return 5 <= orientation <= 8
+
+
 def bgr_from_pillow(picture: Image.Image) -> BGRImage:
     """A loaded Pillow picture, as stored, as uint8 [height, width, 3] BGR.
 
