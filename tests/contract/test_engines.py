@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def spec(**changes: Any) -> ModelSpec:
 
 
 def opened(name: Any, path: Path, wanted: ModelSpec) -> Engine:
-    return open_engine(path, wanted, engine=name, device="cpu", cache_dir=path.parent)
+    return open_engine(path, wanted, engine=name, device="cpu")
 
 
 def pictures(count: int, height: int = 64, width: int = 96) -> np.ndarray:
@@ -49,6 +50,7 @@ def test_it_says_what_it_is(engine: Engine) -> None:
     assert engine.name in ALL
     assert (engine.device, engine.precision) == ("cpu", "fp32")
     assert engine.max_batch >= 1
+    assert engine.streams >= 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -68,6 +70,19 @@ def test_answers_are_the_callers_own(engine: Engine) -> None:
     kept = first.copy()
     engine.infer(np.zeros_like(images))
     assert (first == kept).all()
+
+
+def test_calls_at_once_get_their_own_answers(engine: Engine) -> None:
+    """As many as it has streams, some told that they are alone, in sizes that change."""
+    expected = [engine.infer(pictures(1, 64, 32 * size))[0] for size in (1, 2, 3)]
+
+    def call(number: int) -> bool:
+        size = number % 3
+        found = engine.infer(pictures(1, 64, 32 * (size + 1)), alone=number % 2 == 0)[0]
+        return bool((np.abs(found - expected[size]) < 1e-4).all())
+
+    with ThreadPoolExecutor(engine.streams) as threads:
+        assert all(threads.map(call, range(60)))
 
 
 def test_sizes_may_change_from_call_to_call(engine: Engine) -> None:
@@ -158,4 +173,4 @@ def test_onnxruntime_reads_onnx_only(tmp_path: Path) -> None:
 def test_openvino_names_what_it_sees(tmp_path: Path) -> None:
     path = graphs.seeing_network(tmp_path / "m.onnx")
     with pytest.raises(ConfigError, match=r"does not see device GPU\.7"):
-        open_engine(path, spec(), engine="openvino", device="gpu:7", cache_dir=tmp_path)
+        open_engine(path, spec(), engine="openvino", device="gpu:7")

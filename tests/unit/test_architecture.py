@@ -27,7 +27,7 @@ ALLOWED = {
     "engines": EVERYONE,
     "net": EVERYONE,
     "models": EVERYONE | {"net", "vision"},
-    "serving": EVERYONE | {"engines.base", "models", "vision"},
+    "serving": EVERYONE | {"engines.base", "engines.cache", "models", "vision"},
     "telemetry": EVERYONE,
     "api": EVERYONE | {"serving", "engines", "vision", "telemetry"},
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},

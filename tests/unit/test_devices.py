@@ -10,6 +10,7 @@ import pytest
 from sightline import ConfigError, ModelSpec
 from sightline.engines import devices
 from sightline.engines.base import Device, choose, parse_device
+from sightline.engines.cache import EngineCache
 
 ONNX, IR = Path("m.onnx"), Path("m.xml")
 
@@ -59,18 +60,18 @@ def test_a_gpu_build_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
     spec = ModelSpec("m", "yolov8", ("x",), (64, 64))
     with pytest.raises(ConfigError, match="onnxruntime-gpu"):
-        OnnxRuntimeEngine(ONNX, spec, Device("cuda"), Path())
+        OnnxRuntimeEngine(ONNX, spec, Device("cuda"), None)
     monkeypatch.setattr(devices, "onnxruntime_has", lambda _provider: True)
     monkeypatch.setattr(devices, "nvidia_gpus", lambda: 1)
     with pytest.raises(ConfigError, match=r"cuda:1 is not there.*1 GPU"):
-        OnnxRuntimeEngine(ONNX, spec, Device("cuda", 1), Path())
+        OnnxRuntimeEngine(ONNX, spec, Device("cuda", 1), None)
 
 
 def test_tensorrt_options_are_the_documented_ones(tmp_path: Path) -> None:
     from sightline.engines.onnxruntime import _provider_chain
 
     spec = ModelSpec("m", "yolov8", ("x",), (640, 640), dynamic=True)
-    chain = _provider_chain(Device("tensorrt", 1), spec, 8, tmp_path / "cache")
+    chain = _provider_chain(Device("tensorrt", 1), spec, 8, EngineCache(tmp_path / "cache", "m"))
     assert [name for name, _ in chain] == [
         "TensorrtExecutionProvider",
         "CUDAExecutionProvider",
@@ -82,7 +83,7 @@ def test_tensorrt_options_are_the_documented_ones(tmp_path: Path) -> None:
     assert options["trt_profile_min_shapes"] == "sightline_images:1x32x32x3"
     assert options["trt_profile_max_shapes"] == "sightline_images:8x640x640x3"
     assert (tmp_path / "cache").is_dir()
-    assert [name for name, _ in _provider_chain(Device("cuda"), spec, 8, tmp_path)] == [
+    assert [name for name, _ in _provider_chain(Device("cuda"), spec, 8, None)] == [
         "CUDAExecutionProvider",
         "CPUExecutionProvider",
     ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sightline.engines.cache import EngineCache
     from sightline.settings import EngineName
     from sightline.types import ModelSpec
 
@@ -30,20 +31,23 @@ class Engine(Protocol):
         name: `openvino`, `onnxruntime` or `fake`.
         device: where it really runs: `cpu`, `gpu`, `cuda:0`, `tensorrt:0`.
         precision: what it really computes in: `fp32`, `fp16`.
-        max_batch: most images a call that pays on this device, at least 1.
+        max_batch: most images a call takes, at least 1.
+        streams: calls that may run at once, at least 1.
     """
 
     name: str
     device: str
     precision: str
     max_batch: int
+    streams: int
 
-    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Run the network once. Called by one thread at a time.
+    def infer(self, images: NDArray[np.uint8], *, alone: bool = True) -> list[NDArray[np.float32]]:
+        """Run the network once. Called by `streams` threads at a time.
 
         Args:
             images: uint8 [N, height, width, 3] BGR, 1 <= N <= `max_batch`; height and width
                 are the spec's input size (any multiple of the stride where it is dynamic).
+            alone: nothing else waits: the call may take all cores and not its share alone.
 
         Returns:
             The network's outputs in its own order, each float32 [N, ...], owned by the caller.
@@ -82,7 +86,12 @@ _CLASSES: dict[EngineName, str] = {
 
 
 def open_engine(
-    path: Path, spec: ModelSpec, *, engine: EngineName, device: str, cache_dir: Path
+    path: Path,
+    spec: ModelSpec,
+    *,
+    engine: EngineName,
+    device: str,
+    cache: EngineCache | None = None,
 ) -> Engine:
     """Open the network at `path` on the engine and device that were asked for.
 
@@ -94,7 +103,7 @@ def open_engine(
         spec: how its input is prepared inside the engine's own graph.
         engine: an engine's name or `auto`.
         device: `auto`, or a kind with an optional index (`cuda:1`).
-        cache_dir: folder for compiled networks, made when needed.
+        cache: where the compiled network is looked for and kept; nowhere if None.
 
     Raises:
         ConfigError: the engine or the device is unknown or not there.
@@ -102,7 +111,7 @@ def open_engine(
     """
     name, place = choose(path, engine, device)
     module = import_module(f"sightline.engines.{name}")
-    opened: Engine = getattr(module, _CLASSES[name])(path, spec, place, cache_dir)
+    opened: Engine = getattr(module, _CLASSES[name])(path, spec, place, cache)
     return opened
 
 

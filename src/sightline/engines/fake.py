@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sightline.engines.base import Device
+    from sightline.engines.cache import EngineCache
     from sightline.types import ModelSpec
 
 FAKE_SPEC_LABELS = ("bright", "dark")
@@ -35,14 +36,18 @@ class FakeEngine:
     name = "fake"
     precision = "fp32"
     max_batch = 4
+    streams = 1
 
-    def __init__(self, path: Path, spec: ModelSpec, device: Device, cache_dir: Path) -> None:
-        del path, cache_dir
+    def __init__(
+        self, path: Path, spec: ModelSpec, device: Device, cache: EngineCache | None
+    ) -> None:
+        del path, cache
         self.device = str(device)
         self._pad = spec.pad
         self.before_infer: Callable[[NDArray[np.uint8]], None] = lambda _images: None
 
-    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def infer(self, images: NDArray[np.uint8], *, alone: bool = True) -> list[NDArray[np.float32]]:
+        del alone
         self.before_infer(images)
         return [np.stack([self._see(image) for image in images])]
 

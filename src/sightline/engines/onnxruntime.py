@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sightline.engines.base import Device
+    from sightline.engines.cache import EngineCache
     from sightline.types import ModelSpec
 
 _INPUT = "sightline_images"
@@ -31,15 +32,18 @@ _PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-_GPU_BATCH = 8
+_CPU_BATCH, _GPU_BATCH = 8, 32
 
 
 class OnnxRuntimeEngine:
     """A network in an ONNX Runtime session. See `engines.base.Engine`."""
 
     name = "onnxruntime"
+    streams = 1  # calls at once would share its one pool of threads
 
-    def __init__(self, path: Path, spec: ModelSpec, device: Device, cache_dir: Path) -> None:
+    def __init__(
+        self, path: Path, spec: ModelSpec, device: Device, cache: EngineCache | None
+    ) -> None:
         """Open the ONNX file at `path` on `device`.
 
         Raises:
@@ -50,9 +54,9 @@ class OnnxRuntimeEngine:
             raise ConfigError(f"engine onnxruntime reads .onnx files, not {path.name}")
         provider = _PROVIDERS[device.kind]
         _require_provider(provider, device)
-        self.max_batch = spec.batch or (1 if device.kind == "cpu" else _GPU_BATCH)
+        self.max_batch = spec.batch or (_CPU_BATCH if device.kind == "cpu" else _GPU_BATCH)
         options = _session_options(path)
-        providers = _provider_chain(device, spec, self.max_batch, cache_dir)
+        providers = _provider_chain(device, spec, self.max_batch, cache)
         try:
             model = onnx.load(path, load_external_data=False)
             precision = _precision(model, device)
@@ -66,7 +70,8 @@ class OnnxRuntimeEngine:
         self.device = str(device)
         self.precision = precision
 
-    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def infer(self, images: NDArray[np.uint8], *, alone: bool = True) -> list[NDArray[np.float32]]:
+        del alone
         try:
             outputs = self._session.run(None, {_INPUT: images})
         except Exception as error:
@@ -132,7 +137,7 @@ def _session_options(path: Path) -> Any:
 
 
 def _provider_chain(
-    device: Device, spec: ModelSpec, max_batch: int, cache_dir: Path
+    device: Device, spec: ModelSpec, max_batch: int, cache: EngineCache | None
 ) -> list[tuple[str, dict[str, Any]]]:
     """Provider options, as https://onnxruntime.ai/docs/execution-providers/ documents them."""
     cpu: tuple[str, dict[str, Any]] = ("CPUExecutionProvider", {})
@@ -146,15 +151,15 @@ def _provider_chain(
     }
     if device.kind == "cuda":
         return [("CUDAExecutionProvider", cuda), cpu]
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    tensorrt: dict[str, Any] = {
-        "device_id": device.index,
-        "trt_fp16_enable": True,
-        "trt_engine_cache_enable": True,
-        "trt_engine_cache_path": str(cache_dir),
-        "trt_timing_cache_enable": True,
-        "trt_timing_cache_path": str(cache_dir),
-    }
+    tensorrt: dict[str, Any] = {"device_id": device.index, "trt_fp16_enable": True}
+    if cache is not None:
+        cache.folder.mkdir(parents=True, exist_ok=True)
+        tensorrt |= {
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": str(cache.folder),
+            "trt_timing_cache_enable": True,
+            "trt_timing_cache_path": str(cache.folder),
+        }
     if spec.batch is None or spec.dynamic:
         tensorrt |= _tensorrt_profile(spec, max_batch)
     return [("TensorrtExecutionProvider", tensorrt), ("CUDAExecutionProvider", cuda), cpu]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import openvino as ov
 
 from sightline.errors import ConfigError, InferenceError, ModelError
-from sightline.machine import engine_threads
+from sightline.machine import cores, engine_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,44 +19,76 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sightline.engines.base import Device
+    from sightline.engines.cache import EngineCache
     from sightline.types import ModelSpec
+
+_MOST_BATCH = 8
 
 
 class OpenVINOEngine:
-    """A network compiled by OpenVINO. See `engines.base.Engine`."""
+    """A network compiled by OpenVINO. See `engines.base.Engine`.
+
+    On a CPU it is compiled twice (the weights are shared): for one call that takes all cores, and
+    for as many calls at once as give the most images a second. There each has its own cores: two
+    threads that work on one image wait for each other, and decoding and HTTP hold up both.
+    """
 
     name = "openvino"
+    max_batch: int
 
-    def __init__(self, path: Path, spec: ModelSpec, device: Device, cache_dir: Path) -> None:
-        """Compile the network at `path` for `device`.
+    def __init__(
+        self, path: Path, spec: ModelSpec, device: Device, cache: EngineCache | None
+    ) -> None:
+        """Compile the network at `path` for `device`, or take it from `cache`.
 
         Raises:
             ConfigError: OpenVINO does not see the device.
             ModelError: OpenVINO cannot read or compile the file.
         """
-        del cache_dir  # ov.Core can cache too: worth it once start-up time is measured
         target = "CPU" if device.kind == "cpu" else f"GPU.{device.index}"
         _require_device(target)
+        several = device.kind == "cpu" and cores() > 1
+        hints = ("LATENCY", "THROUGHPUT") if several else ("LATENCY",)
+        properties = [_properties(device, hint) for hint in hints]
         try:
-            network = _with_preprocessing(core().read_model(path), spec)
-            self._compiled = core().compile_model(network, target, _properties(device))
+            compiled = _compile(path, spec, target, properties, cache)
+            self._alone, self._shared = _Compiled(compiled[0]), _Compiled(compiled[-1])
+            self.streams = 1
+            if several:
+                self.streams = compiled[-1].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {path}: {_last_line(error)}") from error
-        self._request = self._compiled.create_infer_request()
         self.device = str(device)
-        self.precision = _precision(self._compiled)
-        # Measured on CPUs: a batch takes as long as its images one by one, and waits longer.
-        self.max_batch = spec.batch or (1 if device.kind == "cpu" else 8)
+        self.precision = _precision(compiled[0])
+        self.max_batch = spec.batch or _MOST_BATCH
+
+    def infer(self, images: NDArray[np.uint8], *, alone: bool = True) -> list[NDArray[np.float32]]:
+        try:
+            return (self._alone if alone else self._shared).infer(images)
+        except RuntimeError as error:
+            raise InferenceError(f"OpenVINO failed: {_last_line(error)}") from error
+
+    def close(self) -> None:
+        del self._alone, self._shared
+
+
+class _Compiled:
+    """A compiled network that any number of threads may call."""
+
+    def __init__(self, network: ov.CompiledModel) -> None:
+        self._network = network
+        self._idle: deque[ov.InferRequest] = deque()
 
     def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         try:
-            outputs = self._request.infer([images], share_inputs=True)
-        except RuntimeError as error:
-            raise InferenceError(f"OpenVINO failed: {_last_line(error)}") from error
-        return [np.asarray(outputs[port], np.float32) for port in self._compiled.outputs]
-
-    def close(self) -> None:
-        del self._request, self._compiled
+            request = self._idle.pop()
+        except IndexError:
+            request = self._network.create_infer_request()
+        try:
+            outputs = request.infer([images], share_inputs=True)
+            return [np.asarray(outputs[port], np.float32) for port in self._network.outputs]
+        finally:
+            self._idle.append(request)
 
 
 @cache
@@ -77,13 +111,43 @@ def _require_device(target: str) -> None:
     )
 
 
-def _properties(device: Device) -> dict[str, Any]:
-    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+def _compile(
+    path: Path,
+    spec: ModelSpec,
+    target: str,
+    properties: list[dict[str, Any]],
+    cache: EngineCache | None,
+) -> list[ov.CompiledModel]:
+    """The network with each of `properties`. What is kept of one serves them all."""
+    key = _cache_key(spec, target)
+    if cache is not None and (kept := cache.load(key)) is not None:
+        return [core().import_model(io.BytesIO(kept), target, one) for one in properties]
+    network = _with_preprocessing(core().read_model(path), spec)
+    compiled = [core().compile_model(network, target, one) for one in properties]
+    if cache is not None:
+        cache.store(key, compiled[0].export_model().getvalue())
+    return compiled
+
+
+def _cache_key(spec: ModelSpec, target: str) -> str:
+    """All that a compiled network depends on, but for the file that it comes from."""
+    about = [
+        core().get_property(target, name)
+        for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+    ]
+    prepared = (spec.dynamic, spec.input_size, spec.batch, spec.colour, spec.mean, spec.std)
+    return repr((ov.get_version(), target, about, prepared))
+
+
+def _properties(device: Device, hint: str) -> dict[str, Any]:
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": hint}
     if device.kind == "cpu":
         # OpenVINO picks bfloat16 by itself on CPUs that have it, and boxes move.
         properties["INFERENCE_PRECISION_HINT"] = "f32"
         # It heeds affinity, but not the quota of a container. 0 leaves the count to OpenVINO.
         properties["INFERENCE_NUM_THREADS"] = engine_threads()
+        # A thread that is tied to its core waits there for decoders, HTTP, and other services.
+        properties["ENABLE_CPU_PINNING"] = False
     return properties
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import onnx
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,7 +18,16 @@ def weight_bytes(path: Path) -> int:
 
 def _files(path: Path) -> list[Path]:
     """The file at `path`, and the weights beside it where the format keeps them apart."""
-    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    match path.suffix:
+        case ".xml":
+            return [path, path.with_suffix(".bin")]
+        case ".onnx":
+            model = onnx.load(path, load_external_data=False)
+            kept = [entry for weight in model.graph.initializer for entry in weight.external_data]
+            beside = {path.parent / entry.value for entry in kept if entry.key == "location"}
+            return [path, *sorted(file for file in beside if file.is_file())]
+        case _:
+            return [path]
 
 
 def digest(path: Path) -> str:
