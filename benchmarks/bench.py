@@ -66,7 +66,7 @@ def network(options: argparse.Namespace) -> None:
     for engine in ENGINES:
         spec = read_spec(options.model)
         tensor = fit(decode(picture, 10**9), spec)[0][None]
-        alone = open_engine(options.model, spec, engine=engine, device="cpu", cache_dir=Path())
+        alone = open_engine(options.model, spec, engine=engine, device="cpu")
         inference = timed(partial(alone.infer, tensor), options.seconds)
         alone.close()
         with Detector(options.model, engine=engine) as detector:

@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         default=512, gt=0, description="Most pictures that wait; beyond it a request gets 503."
     )
+    max_batch: int | None = Field(
+        default=None,
+        gt=0,
+        description="Most pictures an engine call; measured at a model's first start if not set.",
+    )
     url_timeout: float = Field(
         default=5,
         gt=0,

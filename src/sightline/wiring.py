@@ -164,5 +164,6 @@ def _open(settings: Settings, name: str | None, source: str | None) -> Detector:
         confidence=settings.confidence,
         max_pixels=settings.max_pixels,
         max_queue=settings.max_queue,
+        max_batch=settings.max_batch,
         cache_dir=settings.cache_dir,
     )

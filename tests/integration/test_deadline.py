@@ -25,10 +25,10 @@ def stuck() -> Iterator[tuple[Live, threading.Event, list[int]]]:
         engine, go_on = server.detector._engine, threading.Event()
         infer, batches = engine.infer, list[int]()
 
-        def slow(images: Any) -> Any:
+        def slow(images: Any, **how: Any) -> Any:
             batches.append(len(images))
             go_on.wait(20)
-            return infer(images)
+            return infer(images, **how)
 
         engine.infer = slow  # type: ignore[method-assign]
         yield server, go_on, batches
@@ -71,7 +71,7 @@ def test_the_service_has_a_deadline_of_its_own() -> None:
     with live(request_timeout=0.2) as server:
         go_on = threading.Event()
         engine = server.detector._engine
-        engine.infer = lambda _: go_on.wait(20)  # type: ignore[method-assign, assignment, return-value]
+        engine.infer = lambda _, **__: go_on.wait(20)  # type: ignore[assignment, method-assign]
         answer = httpx.post(f"{server.url}/detect", content=GOOD, timeout=20)
         problem(answer, 504, "deadline-exceeded")
         go_on.set()

@@ -309,7 +309,7 @@ def test_answers_that_do_not_belong_to_their_inputs_are_an_error(
     fake: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     infer = fake._engine.infer
-    monkeypatch.setattr(fake._engine, "infer", lambda images: [infer(images)[0][:0]])
+    monkeypatch.setattr(fake._engine, "infer", lambda images, **_: [infer(images)[0][:0]])
     with pytest.raises(InferenceError, match=r"answered \[0\] rows for 1 images"):
         fake.detect(shade(200))
 

@@ -298,10 +298,10 @@ def test_so_many_at_once_and_a_retry_after_that_is_true() -> None:
         engine, entered = running.detector._engine, threading.Semaphore(0)
         infer = engine.infer
 
-        def slow(images: Any) -> Any:
+        def slow(images: Any, **how: Any) -> Any:
             entered.release()
             threading.Event().wait(0.7)
-            return infer(images)
+            return infer(images, **how)
 
         engine.infer = slow  # type: ignore[method-assign]
 

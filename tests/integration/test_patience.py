@@ -390,12 +390,12 @@ def test_what_is_refused_costs_no_inference(server: Live) -> None:
     engine, entered, go_on = server.detector._engine, threading.Event(), threading.Event()
     infer, calls = engine.infer, 0
 
-    def slow(images: Any) -> Any:
+    def slow(images: Any, **how: Any) -> Any:
         nonlocal calls
         calls += 1
         entered.set()
         go_on.wait(20)
-        return infer(images)
+        return infer(images, **how)
 
     engine.infer = slow  # type: ignore[method-assign]
     try:

@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from sightline import Detector
+from sightline.vision.decode import decode
+from sightline.vision.draw import encode_jpeg
+from sightline.vision.letterbox import surplus
 from support.matching import invented, missed
 
 MODELS = [("yolov8n", "rect", 0.25), ("yolox-nano", "detections", 0.3)]
@@ -28,6 +33,32 @@ def test_the_same_objects_as_upstream(
             assert invented(wanted[key], ours) == [], photo
             compared += len(wanted[key])
     assert compared > 25
+
+
+@pytest.mark.parametrize("name", ["yolov8n", "yolox-nano"])
+def test_shrinking_large_pictures_loses_nothing(
+    shared: Path, photos: list[Path], name: str
+) -> None:
+    """The same objects in a JPEG, which is decoded to half its size, as in its pixels."""
+    compared = 0
+    with Detector(shared / "models" / f"{name}.onnx") as detector:
+        for photo in photos:
+            image = decode(photo.read_bytes(), 10**7)
+            scale = 3840 / max(image.shape)
+            large = np.asarray(cv2.resize(image, None, fx=scale, fy=scale), np.uint8)
+            data = encode_jpeg(large)
+            height, width = large.shape[:2]
+            assert surplus(width, height, detector.spec) > 1
+            wanted = [
+                {"label": found.label, "confidence": found.confidence, "bbox": found.bbox}
+                for found in detector.detect(decode(data, width * height), confidence=0.25)
+            ]
+            shrunk = detector.detect(data, confidence=0.25)
+            assert (shrunk.width, shrunk.height) == (width, height)
+            assert missed(wanted, list(shrunk)) == [], photo
+            assert invented(wanted, list(shrunk)) == [], photo
+            compared += len(wanted)
+    assert compared > 10
 
 
 def test_a_fixed_input_size_too(shared: Path, tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ def slow_detector(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[D
     """Slow from its warm-up on: what was measured of it is true before the first picture."""
     see = FakeEngine.infer
 
-    def infer(self: FakeEngine, images: np.ndarray) -> list[np.ndarray]:
+    def infer(self: FakeEngine, images: np.ndarray, *, alone: bool = True) -> list[np.ndarray]:
         time.sleep(A_PICTURE * len(images))
-        return see(self, images)
+        return see(self, images, alone=alone)
 
     monkeypatch.setattr(FakeEngine, "infer", infer)
     with Detector(engine="fake", **options) as detector:
@@ -101,7 +101,7 @@ def test_a_pace_that_was_underestimated_is_covered(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_warm_up_is_forgotten_once_something_was_measured() -> None:
-    pace = Pace(workers=2, batch=1)
+    pace = Pace(workers=2, streams=1, batch=1)
     assert pace.seconds(10) == 0
     pace.note(0, 5.0)
     assert pace.seconds(10) == 50
@@ -114,7 +114,7 @@ def test_the_warm_up_is_forgotten_once_something_was_measured() -> None:
 
 def test_a_retry_counts_the_margin_on_the_whole_wait() -> None:
     """A pace that is a quarter off shifts the whole wait, not only what was too much of it."""
-    pace = Pace(workers=1, batch=1)
+    pace = Pace(workers=1, streams=1, batch=1)
     pace.note(0, 0.1)
     assert pace.retry_after(12, bearable=10) == 6  # 1.25 * 12.1 - 10
     assert pace.retry_after(0) == 1

@@ -27,7 +27,7 @@ def ours(): return {int(task) for task in os.listdir("/proc/self/task")}
 with Detector(sys.argv[1], engine=sys.argv[2]) as detector:
     engine = detector._engine
     if sys.argv[2] == "openvino":
-        print(engine._compiled.get_property("INFERENCE_NUM_THREADS"))
+        print(engine._alone._network.get_property("INFERENCE_NUM_THREADS"))
     else:
         print(engine._session.get_session_options().intra_op_num_threads)
     detector.detect(np.zeros((64, 64, 3), np.uint8))

@@ -163,7 +163,6 @@ def _alone(settings: Settings, spec: ModelSpec) -> Iterator[Engine]:
         spec,
         engine=settings.engine,
         device=settings.device,
-        cache_dir=settings.cache_dir,
     )
     try:
         yield engine

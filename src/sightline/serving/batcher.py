@@ -26,55 +26,68 @@ DIED = "The inference worker died. Restart the service, and report the traceback
 
 @dataclass(frozen=True, slots=True)
 class EngineCall:
-    """One call: how many seconds it took, for how many images."""
+    """One call: how many seconds it took, for how many images, and if it had all cores."""
 
     seconds: float
     images: int
+    alone: bool
 
 
 class Batcher:
-    """One thread that owns the engine.
+    """The threads that call the engine, one for each of its streams.
 
-    It takes the oldest waiting picture and with it those of the same input shape, up to the
-    engine's `max_batch`; it never waits for more to come.
+    A thread takes the oldest waiting picture and with it those of the same input shape, up to
+    `max_batch`; it never waits for more to come. Where one picture is all that there is, the
+    engine is told so.
     """
 
     def __init__(
         self,
         engine: Engine,
+        max_batch: int,
         fixed_batch: int | None,
+        coming: Callable[[], int],
         deliver: Callable[[Job, list[NDArray[np.float32]], EngineCall], None],
         release: Callable[[int], None],
     ) -> None:
-        """Start the thread.
+        """Start the threads.
 
         Args:
-            engine: called from this thread only.
+            engine: called from these threads only.
+            max_batch: most images a call.
             fixed_batch: images a call, where the model fixes it; short batches are padded.
+            coming: how many jobs are on their way here, or wait here.
             deliver: gets each job with its outputs (without the batch dimension) and what the
                 engine call was; it ends the job.
             release: told how many jobs have left the queue, to the engine or failed.
         """
         self._engine = engine
+        self._max_batch = max_batch
+        self._coming = coming
         self._fixed_batch = fixed_batch
         self._deliver = deliver
         self._release = release
         self._ready: deque[Job] = deque()
-        self._running: list[Job] = []
+        self._running: dict[int, list[Job]] = {}
         self._wake = Condition()
         self._closing = False
         self._reason = CLOSED
-        self._thread = Thread(target=self._run, name="sightline-batcher", daemon=True)
-        self._thread.start()
+        self._threads = [
+            Thread(target=self._run, args=(stream,), name="sightline-batcher", daemon=True)
+            for stream in range(engine.streams)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        """False once it was closed, or one of its threads died: all of them end then."""
+        return not self._closing
 
     @property
     def running(self) -> int:
         """Jobs in the engine now."""
-        return len(self._running)
+        return sum(len(jobs) for jobs in list(self._running.values()))
 
     def put(self, job: Job) -> None:
         """Queue a decoded job. After `close`, or if the thread has died, it fails at once."""
@@ -88,24 +101,24 @@ class Batcher:
         self._release(1)
 
     def close(self) -> None:
-        """Finish the running call, fail what waits, end the thread."""
+        """Finish the running calls, fail what waits, end the threads."""
         with self._wake:
             self._closing = True
-            self._wake.notify()
-        self._thread.join()
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
+    def _run(self, stream: int) -> None:
         try:
-            while jobs := self._next_batch():
-                self._running = jobs
+            while jobs := self._next_batch(stream):
                 self._release(len(jobs))
                 self._infer([job for job in jobs if job.is_wanted()])
-                self._running = []
+                self._running[stream] = []
                 del jobs  # it would keep their pictures until the next batch comes
         finally:
-            self._abandon()
+            self._abandon(stream)
 
-    def _next_batch(self) -> list[Job]:
+    def _next_batch(self, stream: int) -> list[Job]:
         """The next jobs of one shape, oldest first; empty once closing."""
         with self._wake:
             self._wake.wait_for(lambda: self._ready or self._closing)
@@ -115,32 +128,34 @@ class Batcher:
             batch: list[Job] = []
             others: deque[Job] = deque()
             for job in self._ready:
-                fits = len(batch) < self._engine.max_batch and _tensor(job).shape == shape
+                fits = len(batch) < self._max_batch and _tensor(job).shape == shape
                 (batch if fits else others).append(job)
             self._ready = others
+            self._running[stream] = batch
             return batch
 
     def _infer(self, jobs: list[Job]) -> None:
         if not jobs:
             return
+        alone = self.running <= len(jobs) and self._coming() == 0
         started = perf_counter()
         try:
-            outputs = self._call_engine(jobs)
+            outputs = self._call_engine(jobs, alone)
         except Exception as error:  # noqa: BLE001  whatever the engine raises must reach its futures
             self._isolate(jobs, error)
             return
-        call = EngineCall(perf_counter() - started, len(jobs))
+        call = EngineCall(perf_counter() - started, len(jobs), alone)
         for index, job in enumerate(jobs):
             self._deliver(job, [output[index] for output in outputs], call)
 
-    def _call_engine(self, jobs: list[Job]) -> list[NDArray[np.float32]]:
+    def _call_engine(self, jobs: list[Job], alone: bool) -> list[NDArray[np.float32]]:
         images = np.stack([_tensor(job) for job in jobs])
         expected = len(jobs)
         if self._fixed_batch and self._fixed_batch > expected:
             padding = np.zeros((self._fixed_batch - expected, *images.shape[1:]), np.uint8)
             images = np.concatenate((images, padding))
             expected = self._fixed_batch
-        outputs = self._engine.infer(images)
+        outputs = self._engine.infer(images, alone=alone)
         counts = [len(output) for output in outputs]
         if not outputs or any(count != expected for count in counts):
             raise InferenceError(f"The engine answered {counts} rows for {expected} images.")
@@ -154,11 +169,12 @@ class Batcher:
         for job in jobs:
             self._infer([job])
 
-    def _abandon(self) -> None:
+    def _abandon(self, stream: int) -> None:
         with self._wake:
             if not self._closing:
                 self._closing, self._reason = True, DIED
-            left, self._ready = [*self._running, *self._ready], deque()
+                self._wake.notify_all()
+            left, self._ready = [*self._running.pop(stream, []), *self._ready], deque()
         for job in left:
             job.fail(DetectorClosed(self._reason))
         self._release(len(left))  # whoever waits in a lane is let through, and fails too

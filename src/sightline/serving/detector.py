@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import numpy as np
 
 from sightline.engines.base import open_engine
+from sightline.engines.cache import EngineCache
 from sightline.errors import BrokenImage, ConfigError, InferenceError, ModelError, Overloaded
 from sightline.machine import DECODING_BYTES
 from sightline.models.digest import digest, weight_bytes
@@ -18,8 +19,10 @@ from sightline.models.spec import read_spec
 from sightline.serving.job import Job, LaneName, Result
 from sightline.serving.options import make_options
 from sightline.serving.pipeline import Pipeline
-from sightline.types import BGRImage, Detections, ModelSpec
+from sightline.serving.tuning import best_batch
+from sightline.types import BGRImage, Detections, DetectOptions, ModelSpec
 from sightline.vision.decode import check_header, from_array, from_pil
+from sightline.vision.letterbox import surplus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,7 +58,8 @@ class Detector:
         confidence: float = 0.5,
         max_pixels: int = 50_000_000,
         max_queue: int = 1024,
-        cache_dir: str | os.PathLike[str] = "~/.sightline/engines",
+        max_batch: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         """Load a model and warm it up.
 
@@ -66,24 +70,23 @@ class Detector:
             device: `auto`, `cpu`, `gpu`, `cuda`, `tensorrt`, with an index if need be: `cuda:1`.
             confidence: lowest confidence reported where a call does not say, 0..1.
             max_pixels: most pixels of a compressed picture, checked on its header.
-            max_queue: most pictures that wait.
-            cache_dir: where TensorRT keeps what it built.
+            max_queue, max_batch: most pictures that wait, and an engine call (measured if None).
+            cache_dir: folder for what engines compile (TensorRT for minutes); None keeps nothing.
 
         Raises:
             ConfigError: engine or device unknown or not there.
             ModelError: the file is missing, unreadable, or no detector.
         """
-        self.spec, path = _locate(model, engine)
-        if name is not None:
-            self.spec = replace(self.spec, name=name)
+        spec, path = _locate(model, engine)
+        self.spec = replace(spec, name=name or spec.name)
         self.digest = "fake" if engine == "fake" else digest(path)
         self.weight_bytes = 0 if engine == "fake" else weight_bytes(path)
         self.confidence = make_options(self.spec, confidence, None, None, 1).confidence
         self._max_pixels = max_pixels
-        self._engine = open_engine(
-            path, self.spec, engine=engine, device=device, cache_dir=Path(cache_dir).expanduser()
-        )
-        self._pipeline = Pipeline(self._engine, self.spec, max_pixels, max_queue)
+        cache = None if cache_dir is None else EngineCache(cache_dir, self.digest)
+        self._engine = open_engine(path, self.spec, engine=engine, device=device, cache=cache)
+        batch = self._batch(max_batch, cache)
+        self._pipeline = Pipeline(self._engine, self.spec, batch, max_pixels, max_queue)
         self._warm_up()
 
     @property
@@ -171,8 +174,7 @@ class Detector:
         least = self.confidence if confidence is None else confidence
         options = make_options(self.spec, least, iou, classes, max_detections)
         deadline = None if timeout is None else perf_counter() + timeout
-        source, weight = self._read(image)
-        job = Job(source, options, deadline, keep_image, weight)
+        job = self._job(_read(image), options, deadline, keep_image)
         wait = self._pipeline.predicted_wait()
         if max_wait is not None and wait > max_wait:
             retry_after = self._pipeline.retry_after(wait, max_wait)
@@ -194,6 +196,13 @@ class Detector:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _batch(self, wanted: int | None, cache: EngineCache | None) -> int:
+        if wanted is not None:
+            return self.spec.batch or min(wanted, self._engine.max_batch)
+        if self._engine.name == "fake":  # there is nothing to measure
+            return self._engine.max_batch
+        return best_batch(self._engine, self.spec, cache)
+
     def _warm_up(self) -> None:
         """Run once on a grey picture.
 
@@ -208,26 +217,19 @@ class Detector:
             self.close()
             raise ModelError(f"{self.spec.name} was loaded but cannot be used: {error}") from error
 
-    def _read(self, image: Source) -> tuple[bytes | BGRImage, int]:
-        """A picture, compressed or as pixels, and the bytes that its pixels will take."""
-        match image:
-            case str() | os.PathLike():
-                data = _read_file(Path(image))
-            case bytes():
-                data = image
-            case np.ndarray():
-                pixels = from_array(image).copy()  # the caller may go on using its buffer
-                return pixels, pixels.nbytes
-            case _ if hasattr(image, "mode") and hasattr(image, "getexif"):
-                pixels = from_pil(image)
-                return pixels, pixels.nbytes
-            case _:
-                raise BrokenImage(
-                    "A picture must be a path, bytes, a NumPy array or a Pillow image, "
-                    f"not {type(image).__name__}."
-                )
-        width, height = check_header(data, self._max_pixels)
-        return data, DECODING_BYTES * width * height
+    def _job(
+        self,
+        source: bytes | BGRImage,
+        options: DetectOptions,
+        deadline: float | None,
+        keep_image: bool,
+    ) -> Job:
+        if not isinstance(source, bytes):
+            return Job(source, options, deadline, keep_image, weight=source.nbytes)
+        width, height = check_header(source, self._max_pixels)
+        shrink = 1 if keep_image else surplus(width, height, self.spec)
+        weight = DECODING_BYTES * width * height
+        return Job(source, options, deadline, keep_image, shrink, weight)
 
 
 def _locate(model: str | os.PathLike[str] | None, engine: EngineName) -> tuple[ModelSpec, Path]:
@@ -237,6 +239,24 @@ def _locate(model: str | os.PathLike[str] | None, engine: EngineName) -> tuple[M
         raise ConfigError("no model is named; give the path of an .onnx or OpenVINO .xml file")
     path = Path(model).expanduser()
     return read_spec(path), path
+
+
+def _read(image: Source) -> bytes | BGRImage:
+    """A picture, compressed or as pixels."""
+    match image:
+        case str() | os.PathLike():
+            return _read_file(Path(image))
+        case bytes():
+            return image
+        case np.ndarray():
+            return from_array(image).copy()  # the caller may go on using its buffer
+        case _ if hasattr(image, "mode") and hasattr(image, "getexif"):
+            return from_pil(image)
+        case _:
+            raise BrokenImage(
+                "A picture must be a path, bytes, a NumPy array or a Pillow image, "
+                f"not {type(image).__name__}."
+            )
 
 
 def _read_file(path: Path) -> bytes:

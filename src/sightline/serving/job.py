@@ -39,6 +39,7 @@ class Job:
         source: compressed bytes, or pixels that a caller had decoded already.
         deadline: `perf_counter` seconds after which nobody waits any more; None for never.
         keep_image: hand the decoded picture back with the result (for drawing).
+        shrink: a JPEG may be decoded to this part of its width and height: 1, 2, 4 or 8.
         weight: bytes that its pixels take at most while they are worked on.
     """
 
@@ -46,6 +47,7 @@ class Job:
     options: DetectOptions
     deadline: float | None = None
     keep_image: bool = False
+    shrink: int = 1
     weight: int = 0
     future: Future[Result] = field(default_factory=Future)
     submitted: float = field(default_factory=perf_counter)

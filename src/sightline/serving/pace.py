@@ -14,14 +14,16 @@ class Pace:
     Used from many threads without a lock: a lost update moves a mean a little, and nothing else.
     """
 
-    def __init__(self, workers: int, batch: int) -> None:
+    def __init__(self, workers: int, streams: int, batch: int) -> None:
         """Nothing is predicted before the first picture has gone through.
 
         Args:
             workers: threads of the vision pool.
+            streams: engine calls that run at once.
             batch: most images an engine call.
         """
         self._workers = workers
+        self._streams = streams
         self._batch = batch
         self._noted = 0
         self._vision = 0.0
@@ -32,7 +34,7 @@ class Pace:
 
         Args:
             vision: decoding and reading the outputs.
-            inference: its share of an engine call.
+            inference: its share of an engine call, and of the engine where calls run at once.
         """
         # The first was the warm-up, slower than any other and with nothing to decode: the second
         # takes its place.
@@ -50,5 +52,5 @@ class Pace:
 
         If nobody else comes meanwhile. Pictures leave in batches: one more has to be through.
         """
-        step = self._vision + self._batch * self._inference
+        step = self._vision + self._streams * self._batch * self._inference
         return max(1, ceil(_MARGIN * (wait + step) - bearable))

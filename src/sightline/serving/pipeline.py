@@ -20,7 +20,7 @@ from sightline.serving.pace import Pace
 from sightline.serving.pixels import pixels
 from sightline.serving.postprocess import to_detections
 from sightline.types import Timing
-from sightline.vision.decode import decode
+from sightline.vision.decode import decode_shrunk
 from sightline.vision.letterbox import fit
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ _DRAWN = 2  # times its size is what a picture takes that will be drawn on: draw
 class Pipeline:
     """Lanes, a decode pool and a batcher around one engine. Safe from many threads."""
 
-    def __init__(self, engine: Engine, spec: ModelSpec, max_pixels: int, max_queue: int) -> None:
+    def __init__(
+        self, engine: Engine, spec: ModelSpec, max_batch: int, max_pixels: int, max_queue: int
+    ) -> None:
         """Start the threads. The engine belongs to the pipeline from here on."""
         self._engine = engine
         self._spec = spec
@@ -49,14 +51,16 @@ class Pipeline:
         cv2.setNumThreads(min(cv2.getNumThreads(), cores()))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sightline-vision")
         self._lanes = Lanes(max_queue, waiting_bytes())
-        self._pace = Pace(workers, engine.max_batch)
+        self._pace = Pace(workers, engine.streams, max_batch)
         self._pixels = pixels()
         self._lock = Lock()
-        # At most two batches are decoded ahead of the engine: pixels are 50 times the size of
-        # their JPEG, and a queue of them would be one without lanes.
-        self._capacity = self._room = 2 * engine.max_batch
+        # At most a batch for each stream and one more are decoded ahead of the engine: pixels
+        # are 50 times the size of their JPEG, and a queue of them would be one without lanes.
+        self._capacity = self._room = (engine.streams + 1) * max_batch
         self._closed = False
-        self._batcher = Batcher(engine, spec.batch, self._deliver, self._release)
+        self._batcher = Batcher(
+            engine, max_batch, spec.batch, self._coming, self._deliver, self._release
+        )
         self._pixels.listen(self._pump)
 
     @property
@@ -90,8 +94,8 @@ class Pipeline:
 
     def predicted_wait(self) -> float:
         """Seconds until a picture that is queued now would be through."""
-        ahead = self._capacity - self._room
-        return self._pace.seconds(len(self._lanes) + ahead + self._batcher.running)
+        ahead = len(self._lanes) + self._coming() + self._batcher.running
+        return self._pace.seconds(ahead)
 
     def retry_after(self, wait: float, bearable: float = 0) -> int:
         """Whole seconds until a wait of `wait` seconds has become one of `bearable` seconds."""
@@ -108,6 +112,10 @@ class Pipeline:
         self._pool.shutdown(wait=True)
         self._pixels.forget(self._pump)
         self._engine.close()
+
+    def _coming(self) -> int:
+        """Jobs that are being decoded, or wait for the engine."""
+        return self._capacity - self._room
 
     def _pump(self) -> None:
         """Move jobs from the lanes to the decoders while there is room for their pixels."""
@@ -153,8 +161,11 @@ class Pipeline:
     def _decode(self, job: Job) -> None:
         job.started = perf_counter()
         source, job.source = job.source, b""
-        image = decode(source, self._max_pixels) if isinstance(source, bytes) else source
-        job.tensor, job.placement = fit(image, self._spec)
+        if isinstance(source, bytes):
+            image, size = decode_shrunk(source, self._max_pixels, job.shrink)
+        else:
+            image, size = source, None
+        job.tensor, job.placement = fit(image, self._spec, size)
         job.image = image if job.keep_image else None
         job.decoded = perf_counter()
 
@@ -171,7 +182,8 @@ class Pipeline:
         detections = to_detections(outputs, self._spec, size, job.placement, job.options)
         done = perf_counter()
         decoding, reading = job.decoded - job.started, done - started
-        self._pace.note(decoding + reading, call.seconds / call.images)
+        streams = 1 if call.alone else self._engine.streams
+        self._pace.note(decoding + reading, call.seconds / call.images / streams)
         total = done - job.submitted
         timing = Timing(
             queue_ms=1000 * max(0.0, total - decoding - call.seconds - reading),
