@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from sightline.demo.scenes import make_scene
@@ -71,6 +72,7 @@ def open_repository(settings: Settings, notice: str | None = None) -> Repository
         ConfigError: as `open_detector`.
     """
     give_memory_back()
+    cv2.setNumThreads(1)  # its threads spin while they wait; pictures are many, and each has one
     settings = _bearable(settings)
     if notice is None:
         settings, notice = _find_and_log(settings)

@@ -16,7 +16,7 @@ from sightline.errors import BrokenImage, DetectorClosed
 from sightline.machine import DECODING_BYTES
 from sightline.serving import pipeline as pipeline_module
 from sightline.serving.pixels import pixels
-from sightline.vision.decode import decode
+from sightline.vision.decode import decode_shrunk
 from sightline.vision.draw import draw_detections, encode_jpeg
 from support import pictures
 
@@ -74,22 +74,22 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 class Census:
-    """Stands in for `decode`: counts the decoded pictures that are alive, and the bytes booked."""
+    """Stands in for `decode_shrunk`: counts the decoded pictures that are alive, and the bytes booked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._lock = threading.Lock()
         self._alive: list[weakref.ref[Any]] = []
         self.most_pictures = self.most_booked = 0
-        monkeypatch.setattr(pipeline_module, "decode", self)
+        monkeypatch.setattr(pipeline_module, "decode_shrunk", self)
 
-    def __call__(self, data: bytes, max_pixels: int) -> Any:
+    def __call__(self, data: bytes, max_pixels: int, part: int) -> Any:
         self.most_booked = max(self.most_booked, pixels().alive)
-        image = decode(data, max_pixels)
+        image, size = decode_shrunk(data, max_pixels, part)
         with self._lock:
             self._alive = [one for one in self._alive if one() is not None]
             self._alive.append(weakref.ref(image))
             self.most_pictures = max(self.most_pictures, len(self._alive))
-        return image
+        return image, size
 
 
 def test_16_large_pictures_to_draw_on_are_never_alive_together(
@@ -101,7 +101,7 @@ def test_16_large_pictures_to_draw_on_are_never_alive_together(
     # Nothing is decoded before all callbacks are there: who asks later for a drawing than its
     # picture was ready may find that one more was let in meanwhile.
     gate = Gate(census)
-    monkeypatch.setattr(pipeline_module, "decode", gate)
+    monkeypatch.setattr(pipeline_module, "decode_shrunk", gate)
     drawn: list[Future[bytes]] = []
     all_drawn = threading.Semaphore(0)
 
@@ -169,7 +169,7 @@ def test_failed_pictures_give_their_pixels_back_though_their_errors_live(
     """An error holds the frames it came through, and they held the picture."""
     decoded: list[weakref.ref[Any]] = []
 
-    def fail(image: Any, spec: Any) -> Any:
+    def fail(image: Any, *_: Any) -> Any:
         decoded.append(weakref.ref(image))
         raise ValueError("no")
 
@@ -216,9 +216,9 @@ def test_models_share_the_budget_and_wake_each_other(
 ) -> None:
     """While one model decodes a large picture, another's waits; then it gets its turn."""
     monkeypatch.setattr(pixels(), "limit", 1)
-    gate = Gate(decode)
+    gate = Gate(decode_shrunk)
     with Detector(engine="fake") as other:
-        monkeypatch.setattr(pipeline_module, "decode", gate)
+        monkeypatch.setattr(pipeline_module, "decode_shrunk", gate)
         first = fake.submit(picture, confidence=0)
         assert gate.reached.wait(20)
         second = other.submit(picture, confidence=0)

@@ -294,7 +294,7 @@ class TestCanary:
         assert served is not None
         engine: Any = served.detector._engine
         infer = engine.infer
-        engine.infer = lambda images: [change(infer(images)[0])]
+        engine.infer = lambda images, **_: [change(infer(images)[0])]
 
     def test_a_model_that_answers_as_ever_is_well(self, repository: Repository) -> None:
         canary = Canary(repository, SCENE, {}, 1000)

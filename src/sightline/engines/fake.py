@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class FakeEngine:
     ) -> None:
         del path, cache
         self.device = str(device)
-        self._pad = spec.pad
+        self._grey = (spec.pad, spec.pad, spec.pad)
         self.before_infer: Callable[[NDArray[np.uint8]], None] = lambda _images: None
 
     def infer(self, images: NDArray[np.uint8], *, alone: bool = True) -> list[NDArray[np.float32]]:
@@ -55,13 +56,13 @@ class FakeEngine:
         """Nothing to give back."""
 
     def _see(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        blue, green, red = np.moveaxis(image != self._pad, 2, 0)
-        differs = blue | green | red
-        if not differs.any():
+        padding = cv2.inRange(image, self._grey, self._grey)
+        left, top, width, height = cv2.boundingRect(cv2.bitwise_not(padding))
+        if not width:
             return np.zeros((1, 6), np.float32)
-        rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
-        seen = np.count_nonzero(differs)
-        padding = 3 * self._pad * (differs.size - seen)
-        brightness = (int(image.sum()) - padding) / (3 * seen) / 255
-        box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        padded = cv2.countNonZero(padding)
+        seen = padding.size - padded
+        total = sum(cv2.sumElems(image)) - sum(self._grey) * padded
+        brightness = total / (3 * seen) / 255
+        box = (left, top, left + width, top + height)
         return np.array([[*box, brightness, float(brightness < 0.5)]], np.float32)

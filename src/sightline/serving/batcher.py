@@ -149,7 +149,7 @@ class Batcher:
             self._deliver(job, [output[index] for output in outputs], call)
 
     def _call_engine(self, jobs: list[Job], alone: bool) -> list[NDArray[np.float32]]:
-        images = np.stack([_tensor(job) for job in jobs])
+        images = np.stack([_tensor(job) for job in jobs]) if jobs[1:] else _tensor(jobs[0])[None]
         expected = len(jobs)
         if self._fixed_batch and self._fixed_batch > expected:
             padding = np.zeros((self._fixed_batch - expected, *images.shape[1:]), np.uint8)

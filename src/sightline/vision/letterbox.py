@@ -69,9 +69,14 @@ def fit(
     if spec.dynamic:
         input_w, input_h = (ceil(n / spec.stride) * spec.stride for n in (new_w, new_h))
     left, top = _padding(input_w - new_w, spec), _padding(input_h - new_h, spec)
-    canvas = np.full((input_h, input_w, 3), spec.pad, np.uint8)
-    canvas[top : top + new_h, left : left + new_w] = _resize(image, new_w, new_h)
-    return canvas, Placement(width, height, (scale, scale), (left, top))
+    right, bottom = input_w - new_w - left, input_h - new_h - top
+    canvas = cv2.copyMakeBorder(
+        _resize(image, new_w, new_h),
+        *(top, bottom, left, right),
+        borderType=cv2.BORDER_CONSTANT,
+        value=(spec.pad, spec.pad, spec.pad),
+    )
+    return np.asarray(canvas, np.uint8), Placement(width, height, (scale, scale), (left, top))
 
 
 def surplus(width: int, height: int, spec: ModelSpec) -> int:
