@@ -74,7 +74,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 class Census:
-    """Stands in for `decode_shrunk`: counts the decoded pictures that are alive, and the bytes booked."""
+    """Stands in for `decode_shrunk`: counts decoded pictures that are alive, and bytes booked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._lock = threading.Lock()
