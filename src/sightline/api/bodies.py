@@ -9,6 +9,8 @@ from sightline.api.record import record_of
 from sightline.errors import BodyStalled, BodyTooLarge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sightline.api.record import Record
@@ -33,7 +35,7 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, self._settings, record_of(scope), _declared(scope))
+        body = _Body(receive, self._settings, record_of(scope), declared(scope["headers"]))
 
         async def send_and_tell(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.complete and body.expected:
@@ -100,10 +102,10 @@ class _Body:
             raise BodyTooLarge(self._max_bytes)
 
 
-def _declared(scope: Scope) -> int | None:
+def declared(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     """Bytes that the head announces; None if they come in chunks of unknown number."""
     chunked = False
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"content-length" and value.isdigit():
             return int(value)
         chunked |= name == b"transfer-encoding"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from sightline.api.bodies import declared
 from sightline.api.refusals import CROWDED, HEAD_STALLED, HEAD_TOO_LARGE, MALFORMED, Refusal
 from sightline.api.timer import Reader, Timer
 
@@ -47,6 +48,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._unparsed = b""
         self._framing = 0
         self._in_head = False
+        self._body_left = 0  # bytes, where the head says how many
         self._running: RequestResponseCycle | None = None
         self._refusal: Refusal | None = None
         self._lingering = False
@@ -85,7 +87,7 @@ class PatientProtocol(HttpToolsProtocol):
         rest, self._unparsed = memoryview(self._unparsed), b""
         while rest and not (self.pipeline or self._lingering or self._refusal):
             self._unset_keepalive_if_required()
-            size = _BODY_SLICE if self._is_in_body() else _HEAD_SLICE
+            size = max(_BODY_SLICE, self._body_left) if self._is_in_body() else _HEAD_SLICE
             self._feed(rest[:size])
             rest = rest[size:]
         self._unparsed = bytes(rest)
@@ -125,6 +127,7 @@ class PatientProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._timer.stop()
+        self._body_left = declared(self.headers) or 0
         super().on_headers_complete()
         # The cycle closes the connection where it may have to linger.
         self.cycle.transport = _Closer(self)  # type: ignore[assignment]
@@ -132,6 +135,7 @@ class PatientProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         # Twice, because every byte of a body may cost one of framing: chunks are small at times.
         self._framing = max(0, self._framing - 2 * len(body))
+        self._body_left = max(0, self._body_left - len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
