@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.errors import DetectorClosed, InferenceError, SightlineError
+from sightline.errors import DetectorClosed, InferenceError, SightlineError, WorkerDied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sightline.serving.job import Job
 
 CLOSED = "The detector is closed."
-DIED = "The inference worker died. Restart the service, and report the traceback in its log."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,7 @@ class Batcher:
         fixed_batch: int | None,
         deliver: Callable[[Job, list[NDArray[np.float32]], EngineCall], None],
         release: Callable[[int], None],
+        died: Callable[[BaseException], None],
     ) -> None:
         """Start the thread.
 
@@ -54,45 +54,64 @@ class Batcher:
             deliver: gets each job with its outputs (without the batch dimension) and what the
                 engine call was; it ends the job.
             release: told how many jobs have left the queue, to the engine or failed.
+            died: called on the thread with what killed it, once every job has failed.
         """
         self._engine = engine
         self._fixed_batch = fixed_batch
         self._deliver = deliver
         self._release = release
+        self._died = died
         self._ready: deque[Job] = deque()
         self._running: list[Job] = []
         self._wake = Condition()
-        self._closing = False
-        self._reason = CLOSED
+        self._refusal: Callable[[], DetectorClosed] | None = None  # once no job is taken any more
+        self._call_began: float | None = None
         self._thread = Thread(target=self._run, name="sightline-batcher", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        return self._refusal is not WorkerDied and self._thread.is_alive()
 
     @property
     def running(self) -> int:
         """Jobs in the engine now."""
         return len(self._running)
 
+    @property
+    def call_seconds(self) -> float:
+        """How long the engine call under way has taken; 0 if there is none."""
+        began = self._call_began
+        return 0.0 if began is None else perf_counter() - began
+
     def put(self, job: Job) -> None:
         """Queue a decoded job. After `close`, or if the thread has died, it fails at once."""
         with self._wake:
-            if not self._closing:
+            if self._refusal is None:
                 self._ready.append(job)
                 self._wake.notify()
                 return
-            reason = self._reason
-        job.fail(DetectorClosed(reason))
+            refusal = self._refusal()
+        job.fail(refusal)
         self._release(1)
 
-    def close(self) -> None:
-        """Finish the running call, fail what waits, end the thread."""
+    def close(self, patience: float) -> bool:
+        """Finish the running call, fail what waits, end the thread.
+
+        Args:
+            patience: seconds that the running call may still take; what it works on fails then.
+
+        Returns:
+            False if the thread is still inside the engine: nothing can end it there.
+        """
         with self._wake:
-            self._closing = True
+            self._refusal = self._refusal or _closed
             self._wake.notify()
-        self._thread.join()
+        self._thread.join(patience)
+        if self._thread.is_alive():
+            self._abandon()
+            return False
+        return True
 
     def _run(self) -> None:
         try:
@@ -102,14 +121,20 @@ class Batcher:
                 self._infer([job for job in jobs if job.is_wanted()])
                 self._running = []
                 del jobs  # it would keep their pictures until the next batch comes
-        finally:
+        except BaseException as error:  # noqa: BLE001  whatever it is, no future may be left behind
+            self._refusal = WorkerDied
+            try:
+                self._abandon()
+            finally:
+                self._died(error)
+        else:
             self._abandon()
 
     def _next_batch(self) -> list[Job]:
         """The next jobs of one shape, oldest first; empty once closing."""
         with self._wake:
-            self._wake.wait_for(lambda: self._ready or self._closing)
-            if self._closing:
+            self._wake.wait_for(lambda: self._ready or self._refusal)
+            if self._refusal:
                 return []
             shape = _tensor(self._ready[0]).shape
             batch: list[Job] = []
@@ -140,7 +165,11 @@ class Batcher:
             padding = np.zeros((self._fixed_batch - expected, *images.shape[1:]), np.uint8)
             images = np.concatenate((images, padding))
             expected = self._fixed_batch
-        outputs = self._engine.infer(images)
+        self._call_began = perf_counter()
+        try:
+            outputs = self._engine.infer(images)
+        finally:
+            self._call_began = None
         counts = [len(output) for output in outputs]
         if not outputs or any(count != expected for count in counts):
             raise InferenceError(f"The engine answered {counts} rows for {expected} images.")
@@ -155,13 +184,17 @@ class Batcher:
             self._infer([job])
 
     def _abandon(self) -> None:
+        """Fail what is left, once it is closed."""
         with self._wake:
-            if not self._closing:
-                self._closing, self._reason = True, DIED
+            refusal = self._refusal or _closed
             left, self._ready = [*self._running, *self._ready], deque()
         for job in left:
-            job.fail(DetectorClosed(self._reason))
+            job.fail(refusal())
         self._release(len(left))  # whoever waits in a lane is let through, and fails too
+
+
+def _closed() -> DetectorClosed:
+    return DetectorClosed(CLOSED)
 
 
 def _tensor(job: Job) -> NDArray[np.uint8]:
@@ -170,7 +203,7 @@ def _tensor(job: Job) -> NDArray[np.uint8]:
     return job.tensor
 
 
-def as_inference_error(error: Exception) -> Exception:
+def as_inference_error(error: BaseException) -> Exception:
     """`error` if it is one of ours, else an InferenceError with it as the cause."""
     if isinstance(error, SightlineError):
         return error

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import numpy as np
 
 from sightline.engines.base import open_engine
-from sightline.errors import BrokenImage, ConfigError, InferenceError, ModelError, Overloaded
+from sightline.errors import (
+    BrokenImage,
+    ConfigError,
+    InferenceError,
+    ModelError,
+    Overloaded,
+    WorkerDied,
+)
 from sightline.machine import DECODING_BYTES
 from sightline.models.digest import digest, weight_bytes
 from sightline.models.spec import read_spec
@@ -105,6 +112,15 @@ class Detector:
     def alive(self) -> bool:
         """False once it was closed, or its worker died: every call fails then."""
         return self._pipeline.alive
+
+    @property
+    def call_seconds(self) -> float:
+        """How long the engine call under way has taken; 0 if there is none."""
+        return self._pipeline.call_seconds
+
+    def when_dead(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called once its worker has died; at once if it has. Closing is no death."""
+        self._pipeline.death.add_done_callback(lambda _: tell())
 
     def detect(
         self,
@@ -204,7 +220,7 @@ class Detector:
         grey = np.full((height, width, 3), self.spec.pad, np.uint8)
         try:
             self.detect(grey, confidence=1.0)
-        except InferenceError as error:
+        except (InferenceError, WorkerDied) as error:
             self.close()
             raise ModelError(f"{self.spec.name} was loaded but cannot be used: {error}") from error
 

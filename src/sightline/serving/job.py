@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
@@ -71,10 +72,11 @@ class Job:
         return True
 
     def succeed(self, result: Result) -> None:
-        if self.future.set_running_or_notify_cancel():
+        with suppress(InvalidStateError):  # its caller has gone, or its worker died meanwhile
             self.future.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        self.image = None  # the error's traceback may hold this job for as long as it is held
-        if not self.future.done() and self.future.set_running_or_notify_cancel():
+        # The error's traceback may hold this job for as long as it is held.
+        self.image = self.tensor = None
+        with suppress(InvalidStateError):  # it has ended already
             self.future.set_exception(error)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Lock
 from time import perf_counter
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from sightline.errors import DetectorClosed, InferenceError
+from sightline.errors import DetectorClosed, InferenceError, WorkerDied
 from sightline.machine import cores
-from sightline.serving.batcher import CLOSED, DIED, Batcher, EngineCall, as_inference_error
+from sightline.serving.batcher import CLOSED, Batcher, EngineCall, as_inference_error
 from sightline.serving.job import Job, LaneName, Result
 from sightline.serving.lanes import Lanes, waiting_bytes
 from sightline.serving.pace import Pace
@@ -25,7 +26,6 @@ from sightline.vision.letterbox import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from sightline.engines.base import Engine
     from sightline.types import ModelSpec
 
+_log = logging.getLogger("sightline")
+
+_CLOSING_PATIENCE = 30.0  # seconds that an engine call may go on after its pipeline was closed
 _DRAWN = 2  # times its size is what a picture takes that will be drawn on: drawing copies it
 
 
@@ -56,7 +59,8 @@ class Pipeline:
         # their JPEG, and a queue of them would be one without lanes.
         self._capacity = self._room = 2 * engine.max_batch
         self._closed = False
-        self._batcher = Batcher(engine, spec.batch, self._deliver, self._release)
+        self.death: Future[None] = Future()  # ends when the worker has died, and else never
+        self._batcher = Batcher(engine, spec.batch, self._deliver, self._release, self._died)
         self._pixels.listen(self._pump)
 
     @property
@@ -65,9 +69,16 @@ class Pipeline:
         return not self._closed and self._batcher.alive
 
     def require_alive(self) -> None:
-        """Raises DetectorClosed if it is not."""
-        if not self.alive:
-            raise DetectorClosed(CLOSED if self._closed else DIED)
+        """Raises DetectorClosed if it is not, WorkerDied if that is why."""
+        if self._closed:
+            raise DetectorClosed(CLOSED)
+        if not self._batcher.alive:
+            raise WorkerDied
+
+    @property
+    def call_seconds(self) -> float:
+        """How long the engine call under way has taken; 0 if there is none."""
+        return self._batcher.call_seconds
 
     def put(self, job: Job, lane: LaneName) -> None:
         """Queue a job; its future always ends.
@@ -104,16 +115,28 @@ class Pipeline:
                 return
             self._closed = True
         self._fail_waiting()
-        self._batcher.close()
+        returned = self._batcher.close(_CLOSING_PATIENCE)
         self._pool.shutdown(wait=True)
         self._pixels.forget(self._pump)
-        self._engine.close()
+        if returned:
+            self._engine.close()
+            return
+        _log.error(
+            "%s: the engine has not returned from a call for %.0f s. Its memory is free once it "
+            "does, or the process ends.",
+            self._spec.name, self.call_seconds,
+        )  # fmt: skip
+
+    def _died(self, error: BaseException) -> None:
+        _log.critical("%s: the inference worker died", self._spec.name, exc_info=error)
+        _drop_pixels(error)
+        self.death.set_result(None)
 
     def _pump(self) -> None:
         """Move jobs from the lanes to the decoders while there is room for their pixels."""
         while True:
             with self._lock:
-                if self._closed:
+                if self._closed or not self._batcher.alive:
                     break
                 if self._room < 1 or (job := self._pixels.admit(self._lanes.take)) is None:
                     return
@@ -123,8 +146,10 @@ class Pipeline:
         self._fail_waiting()  # a job may have been queued while close() was emptying the lanes
 
     def _fail_waiting(self) -> None:
+        refusal: Callable[[], DetectorClosed]
+        refusal = partial(DetectorClosed, CLOSED) if self._closed else WorkerDied
         while (job := self._lanes.take()) is not None:
-            job.fail(DetectorClosed(CLOSED))
+            job.fail(refusal())
 
     def _prepare(self, job: Job) -> None:
         """Decode and letterbox one job (on the pool) and hand it to the batcher."""
@@ -192,7 +217,7 @@ class Pipeline:
         def run() -> None:
             try:
                 step()
-            except Exception as error:  # noqa: BLE001  the future must end, whatever comes
+            except BaseException as error:  # noqa: BLE001  the future must end, whatever comes
                 _drop_pixels(error)
                 job.fail(as_inference_error(error))
 
