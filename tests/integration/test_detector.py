@@ -219,7 +219,9 @@ def test_a_picture_that_left_gives_its_place_back() -> None:
         gate = Gate(detector)
         first = detector.submit(shade(200))
         assert gate.reached.wait(10)
-        leaving = [detector.submit(shade(200)) for _ in range(2 * 4 + 10)]
+        leaving = [detector.submit(shade(200)) for _ in range(2 * 4)]
+        wait_for_decoded(detector, 2 * 4)
+        leaving += [detector.submit(shade(200)) for _ in range(10)]
         for future in leaving:
             future.cancel()
         staying = [detector.submit(shade(200)) for _ in range(5)]
@@ -264,7 +266,9 @@ def test_a_full_queue_refuses_with_a_time_and_loses_nothing() -> None:
         gate = Gate(detector)
         futures = [detector.submit(shade(200))]
         assert gate.reached.wait(10)
-        futures += [detector.submit(shade(200)) for _ in range(2 * 4 + 10)]
+        futures += [detector.submit(shade(200)) for _ in range(2 * 4)]
+        wait_for_decoded(detector, 2 * 4)
+        futures += [detector.submit(shade(200)) for _ in range(10)]
         with pytest.raises(Overloaded) as caught:
             detector.submit(shade(200))
         assert caught.value.retry_after >= 1

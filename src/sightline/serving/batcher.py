@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sightline.errors import DetectorClosed, InferenceError, SightlineError, WorkerDied
+from sightline.serving.lanes import SHARES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,8 +35,8 @@ class EngineCall:
 class Batcher:
     """One thread that owns the engine.
 
-    It takes the oldest waiting picture and with it those of the same input shape, up to the
-    engine's `max_batch`; it never waits for more to come.
+    It takes the oldest waiting picture of the first lane and with it those of the same input shape,
+    up to the engine's `max_batch`; it never waits for more to come.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Batcher:
         engine: Engine,
         fixed_batch: int | None,
         deliver: Callable[[Job, list[NDArray[np.float32]], EngineCall], None],
-        release: Callable[[int], None],
+        release: Callable[[Sequence[Job]], None],
         died: Callable[[BaseException], None],
     ) -> None:
         """Start the thread.
@@ -53,7 +54,7 @@ class Batcher:
             fixed_batch: images a call, where the model fixes it; short batches are padded.
             deliver: gets each job with its outputs (without the batch dimension) and what the
                 engine call was; it ends the job.
-            release: told how many jobs have left the queue, to the engine or failed.
+            release: told which jobs have left the queue, to the engine or failed.
             died: called on the thread with what killed it, once every job has failed.
         """
         self._engine = engine
@@ -93,7 +94,7 @@ class Batcher:
                 return
             refusal = self._refusal()
         job.fail(refusal)
-        self._release(1)
+        self._release([job])
 
     def close(self, patience: float) -> bool:
         """Finish the running call, fail what waits, end the thread.
@@ -117,7 +118,7 @@ class Batcher:
         try:
             while jobs := self._next_batch():
                 self._running = jobs
-                self._release(len(jobs))
+                self._release(jobs)
                 self._infer([job for job in jobs if job.is_wanted()])
                 self._running = []
                 del jobs  # it would keep their pictures until the next batch comes
@@ -131,18 +132,18 @@ class Batcher:
             self._abandon()
 
     def _next_batch(self) -> list[Job]:
-        """The next jobs of one shape, oldest first; empty once closing."""
+        """The next jobs of one shape, most urgent first; empty once closing."""
         with self._wake:
             self._wake.wait_for(lambda: self._ready or self._refusal)
             if self._refusal:
                 return []
-            shape = _tensor(self._ready[0]).shape
-            batch: list[Job] = []
-            others: deque[Job] = deque()
+            order = sorted(self._ready, key=_rank)
+            shape = _tensor(order[0]).shape
+            fit = [job for job in order if _tensor(job).shape == shape]
+            batch = fit[: self._engine.max_batch]
+            self._ready = deque(job for job in self._ready if job not in batch)
             for job in self._ready:
-                fits = len(batch) < self._engine.max_batch and _tensor(job).shape == shape
-                (batch if fits else others).append(job)
-            self._ready = others
+                job.passed += 1
             return batch
 
     def _infer(self, jobs: list[Job]) -> None:
@@ -190,7 +191,13 @@ class Batcher:
             left, self._ready = [*self._running, *self._ready], deque()
         for job in left:
             job.fail(refusal())
-        self._release(len(left))  # whoever waits in a lane is let through, and fails too
+        self._release(left)  # whoever waits in a lane is let through, and fails too
+
+
+def _rank(job: Job) -> float:
+    """What is lower goes first: an interactive picture, or one that its share of calls passed."""
+    turns = SHARES["interactive"] / SHARES[job.lane]
+    return 1 if job.passed >= turns else turns
 
 
 def _closed() -> DetectorClosed:

@@ -189,7 +189,7 @@ class Detector:
         deadline = None if timeout is None else perf_counter() + timeout
         source, weight = self._read(image)
         job = Job(source, options, deadline, keep_image, weight)
-        wait = self._pipeline.predicted_wait()
+        wait = self._pipeline.predicted_wait(lane)
         if max_wait is not None and wait > max_wait:
             retry_after = self._pipeline.retry_after(wait, max_wait)
             raise Overloaded(f"A picture would wait {wait:.1f} s.", retry_after)

@@ -41,6 +41,8 @@ class Job:
         deadline: `perf_counter` seconds after which nobody waits any more; None for never.
         keep_image: hand the decoded picture back with the result (for drawing).
         weight: bytes that its pixels take at most while they are worked on.
+        lane: its class of work.
+        passed: engine calls that took others while it was ready.
     """
 
     source: bytes | BGRImage
@@ -52,6 +54,8 @@ class Job:
     submitted: float = field(default_factory=perf_counter)
 
     # Filled on the way.
+    lane: LaneName = "interactive"
+    passed: int = 0
     started: float = 0.0
     decoded: float = 0.0
     image: BGRImage | None = None

@@ -25,7 +25,7 @@ from sightline.vision.decode import decode
 from sightline.vision.letterbox import fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -50,14 +50,18 @@ class Pipeline:
         workers = min(4, cores())
         # OpenCV knows affinity, but not every quota. What a program has set lower stays.
         cv2.setNumThreads(min(cv2.getNumThreads(), cores()))
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sightline-vision")
+        # One more than decode at once: what is inferred never waits for a decode to be finished.
+        self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="sightline-vision")
+        self._idle = workers  # decoders: a job leaves its lane when one is free, and no sooner
         self._lanes = Lanes(max_queue, waiting_bytes())
         self._pace = Pace(workers, engine.max_batch)
         self._pixels = pixels()
         self._lock = Lock()
-        # At most two batches are decoded ahead of the engine: pixels are 50 times the size of
-        # their JPEG, and a queue of them would be one without lanes.
-        self._capacity = self._room = 2 * engine.max_batch
+        # Little is decoded ahead of the engine: pixels are 50 times the size of their JPEG, and a
+        # queue of them would be one without lanes. Where there is always room for a batch of
+        # interactive pictures, those wait for nothing but a decoder and the call under way.
+        self._background = max(workers, engine.max_batch)  # room for pictures of other lanes
+        self._capacity = self._room = self._background + engine.max_batch
         self._closed = False
         self.death: Future[None] = Future()  # ends when the worker has died, and else never
         self._batcher = Batcher(engine, spec.batch, self._deliver, self._release, self._died)
@@ -99,10 +103,10 @@ class Pipeline:
         future.add_done_callback(lambda _: self._pixels.leave(0))
         return future
 
-    def predicted_wait(self) -> float:
-        """Seconds until a picture that is queued now would be through."""
-        ahead = self._capacity - self._room
-        return self._pace.seconds(len(self._lanes) + ahead + self._batcher.running)
+    def predicted_wait(self, lane: LaneName) -> float:
+        """Seconds until a picture that is queued in `lane` now would be through."""
+        ahead = self._lanes.before(lane) + self._capacity - self._room
+        return self._pace.seconds(ahead + self._batcher.running)
 
     def retry_after(self, wait: float, bearable: float = 0) -> int:
         """Whole seconds until a wait of `wait` seconds has become one of `bearable` seconds."""
@@ -138,9 +142,11 @@ class Pipeline:
             with self._lock:
                 if self._closed or not self._batcher.alive:
                     break
-                if self._room < 1 or (job := self._pixels.admit(self._lanes.take)) is None:
+                take = partial(self._lanes.take, self._background > 0)
+                if not (self._idle and self._room) or (job := self._pixels.admit(take)) is None:
                     return
-                self._room -= 1
+                self._idle -= 1
+                self._book(job, -1)
             if not self._run_or_fail(job, partial(self._prepare, job)):
                 self._pixels.leave(job.weight)
         self._fail_waiting()  # a job may have been queued while close() was emptying the lanes
@@ -159,9 +165,11 @@ class Pipeline:
                 self._decode(job)
                 decoded = True
         finally:
+            with self._lock:
+                self._idle += 1
             self._give_back(job)
             if not decoded:
-                self._release(1)
+                self._release([job])
         if decoded:
             self._batcher.put(job)
 
@@ -228,10 +236,16 @@ class Pipeline:
             return False
         return True
 
-    def _release(self, count: int) -> None:
+    def _release(self, jobs: Sequence[Job]) -> None:
         with self._lock:
-            self._room += count
+            for job in jobs:
+                self._book(job, 1)
         self._pump()
+
+    def _book(self, job: Job, change: int) -> None:
+        self._room += change
+        if job.lane != "interactive":
+            self._background += change
 
 
 def _drop_pixels(error: BaseException | None) -> None:
