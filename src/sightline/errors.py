@@ -29,6 +29,7 @@ The branch says who can put it right, the message says what was wrong and what t
     │   └── TooManyAtOnce        … the client: more requests than it may have under way
     ├── DeadlineExceeded         nobody's fault: it took longer than the caller would wait
     ├── DetectorClosed           the program: used after close()
+    │   └── WorkerDied           … or us: its worker died; a service opens it again by itself
     └── InferenceError           us: the engine failed, or answered nonsense
 
 No HTTP in here: `api/problems.py` holds the one table from errors to statuses.
@@ -182,6 +183,16 @@ class DeadlineExceeded(SightlineError):
 
 class DetectorClosed(SightlineError):
     """The detector was closed, or its worker died; no further picture is accepted."""
+
+
+class WorkerDied(DetectorClosed):
+    """The thread that runs the engine died. What killed it is in the log."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The inference worker died; its log has the traceback. A service starts another by "
+            "itself: send the picture again. A program has to open the detector again."
+        )
 
 
 class InferenceError(SightlineError):

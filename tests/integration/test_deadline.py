@@ -52,6 +52,26 @@ def test_a_deadline_that_passes_is_a_504_and_costs_no_inference(
     assert batches == [1, 1]
 
 
+def test_a_deadline_that_passes_while_a_picture_is_queued_costs_no_inference(
+    stuck: tuple[Live, threading.Event, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, go_on, batches = stuck
+    go_on.set()
+    make, may_make = server.detector._job, threading.Event()
+
+    def late(*given: Any) -> Any:
+        assert may_make.wait(20)
+        return make(*given)
+
+    monkeypatch.setattr(server.detector, "_job", late)
+    headers = {"X-Timeout-Ms": "100"}
+    answer = httpx.post(f"{server.url}/detect", content=GOOD, headers=headers, timeout=20)
+    problem(answer, 504, "deadline-exceeded")
+    may_make.set()
+    assert httpx.post(f"{server.url}/detect", content=GOOD, timeout=20).json()["count"] == 1
+    assert batches == [1]
+
+
 def test_time_enough(stuck: tuple[Live, threading.Event, list[int]]) -> None:
     server, go_on, _ = stuck
     go_on.set()

@@ -21,8 +21,10 @@ from sightline import (
     ModelError,
     Overloaded,
 )
-from sightline.errors import BadOption, BrokenImage, DetectorClosed, UnsupportedImage
+from sightline.engines.fake import FakeEngine
+from sightline.errors import BadOption, BrokenImage, DetectorClosed, UnsupportedImage, WorkerDied
 from support import graphs, pictures
+from support.eventually import eventually
 
 
 @pytest.fixture
@@ -217,7 +219,9 @@ def test_a_picture_that_left_gives_its_place_back() -> None:
         gate = Gate(detector)
         first = detector.submit(shade(200))
         assert gate.reached.wait(10)
-        leaving = [detector.submit(shade(200)) for _ in range(2 * 4 + 10)]
+        leaving = [detector.submit(shade(200)) for _ in range(2 * 4)]
+        wait_for_decoded(detector, 2 * 4)
+        leaving += [detector.submit(shade(200)) for _ in range(10)]
         for future in leaving:
             future.cancel()
         staying = [detector.submit(shade(200)) for _ in range(5)]
@@ -262,7 +266,9 @@ def test_a_full_queue_refuses_with_a_time_and_loses_nothing() -> None:
         gate = Gate(detector)
         futures = [detector.submit(shade(200))]
         assert gate.reached.wait(10)
-        futures += [detector.submit(shade(200)) for _ in range(2 * 4 + 10)]
+        futures += [detector.submit(shade(200)) for _ in range(2 * 4)]
+        wait_for_decoded(detector, 2 * 4)
+        futures += [detector.submit(shade(200)) for _ in range(10)]
         with pytest.raises(Overloaded) as caught:
             detector.submit(shade(200))
         assert caught.value.retry_after >= 1
@@ -315,10 +321,8 @@ def test_answers_that_do_not_belong_to_their_inputs_are_an_error(
 
 
 def test_a_dead_worker_is_known_and_strands_nobody(
-    fake: Detector, monkeypatch: pytest.MonkeyPatch
+    fake: Detector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
-
     def die(_images: np.ndarray) -> None:
         raise SystemExit
 
@@ -330,10 +334,80 @@ def test_a_dead_worker_is_known_and_strands_nobody(
     outcomes = [future.exception(10) for future in futures]
     answered = outcomes.count(None)
     assert 1 <= answered <= 4, "what the engine had taken before is answered"
-    assert sum(isinstance(error, DetectorClosed) for error in outcomes) == 30 - answered
+    assert sum(isinstance(error, WorkerDied) for error in outcomes) == 30 - answered
     assert not fake.alive
-    with pytest.raises(DetectorClosed, match="worker died"):
+    told = threading.Event()
+    fake.when_dead(told.set)
+    assert told.wait(10), "whoever asks later is told too"
+    (line,) = [record for record in caplog.records if "worker died" in record.message]
+    assert line.levelname == "CRITICAL"
+    assert line.exc_info
+    assert line.exc_info[0] is SystemExit
+    with pytest.raises(WorkerDied):
         fake.detect(shade(200))
+
+
+def test_closing_is_no_death(fake: Detector) -> None:
+    deaths: list[bool] = []
+    fake.when_dead(lambda: deaths.append(True))
+    fake.close()
+    assert deaths == []
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+def test_an_engine_that_fails_is_not_dead(fake: Detector, error: type[Exception]) -> None:
+    gate = Gate(fake)
+    futures = [fake.submit(shade(200)) for _ in range(9)]
+    assert gate.reached.wait(10)
+
+    def fail(_images: np.ndarray) -> None:
+        raise error
+
+    before, fake._engine.before_infer = fake._engine.before_infer, fail  # type: ignore[attr-defined]
+    gate.open.set()
+    outcomes = [future.exception(10) for future in futures]
+    assert {type(outcome) for outcome in outcomes} == {type(None), InferenceError}
+    assert fake.alive
+    fake._engine.before_infer = before  # type: ignore[attr-defined]
+    assert len(fake.detect(shade(200))) == 1
+
+
+def test_a_decoder_that_is_ended_strands_nobody(
+    fake: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("sightline.serving.pipeline.decode_shrunk", end)
+    with pytest.raises(InferenceError, match="SystemExit"):
+        fake.submit(pictures.png()).result(10)
+    assert len(fake.detect(shade(200))) == 1
+
+
+def test_a_death_in_the_warm_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    before = threading.active_count()
+    monkeypatch.setattr(FakeEngine, "infer", die)
+    with pytest.raises(ModelError, match="cannot be used: The inference worker died"):
+        Detector(engine="fake")
+    assert threading.active_count() == before
+
+
+def test_closing_over_an_engine_that_hangs_ends_every_future(
+    fake: Detector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sightline.serving.pipeline._CLOSING_PATIENCE", 0.1)
+    gate = Gate(fake)
+    futures = [fake.submit(shade(200)) for _ in range(30)]
+    assert gate.reached.wait(10)
+    fake.close()
+    assert all(isinstance(future.exception(10), DetectorClosed) for future in futures)
+    assert "has not returned from a call" in caplog.text
+    gate.open.set()
+    (stream,) = fake._pipeline._batcher._streams
+    eventually(lambda: not stream.thread.is_alive(), "the thread ends then")
 
 
 def test_closing_ends_every_future_and_every_thread() -> None:

@@ -46,6 +46,41 @@ def test_shares_hold_under_load_and_nobody_starves() -> None:
     assert taken == {"interactive": 80, "stream": 40, "batch": 10}
 
 
+def test_passed_over_lanes_earn_no_credit() -> None:
+    waiting = lanes()
+    for _ in range(50):
+        waiting.put(job(1), "batch", seconds)
+        waiting.put(job(2), "interactive", seconds)
+    assert [one.nbytes for _ in range(20) if (one := waiting.take(background=False))] == [2] * 20
+    assert [one.nbytes for _ in range(8) if (one := waiting.take())].count(1) == 1
+
+
+def test_without_the_background_only_interactive_work_is_taken() -> None:
+    waiting = lanes()
+    waiting.put(job(), "batch", seconds)
+    waiting.put(job(), "stream", seconds)
+    assert waiting.take(background=False) is None
+    assert waiting.take() is not None
+
+
+@pytest.mark.parametrize("lane", ["interactive", "stream", "batch"])
+@pytest.mark.parametrize("waits", [(0, 0, 100), (3, 0, 100), (40, 9, 2), (0, 30, 30)])
+def test_what_comes_before_is_what_is_taken_before(
+    lane: LaneName, waits: tuple[int, int, int]
+) -> None:
+    waiting = lanes()
+    names: tuple[LaneName, ...] = ("interactive", "stream", "batch")
+    for name, count in zip(names, waits, strict=True):
+        for _ in range(count):
+            waiting.put(job(), name, seconds)
+    told, new = waiting.before(lane), job()
+    waiting.put(new, lane, seconds)
+    taken = 0
+    while waiting.take() is not new:
+        taken += 1
+    assert taken <= told <= taken + 2, "two more at most: the order of a tie is nobody's concern"
+
+
 def test_an_idle_lane_earns_no_credit() -> None:
     waiting = lanes()
     for _ in range(100):

@@ -24,6 +24,9 @@ MEDIA_TYPE = "application/problem+json"
 RESTART_SECONDS = 30
 """Told to clients of a service that is going down, or has to be restarted: what that takes."""
 
+_REVIVAL_SECONDS = 3
+"""Told to clients of a model that is being opened again: about what that takes."""
+
 _log = logging.getLogger("sightline.request")
 
 
@@ -56,6 +59,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.TooManyAtOnce: Kind(429, "too-many-at-once", "Too many requests under way"),
     errors.Overloaded: Kind(503, "overloaded", "Too much work is waiting"),
     errors.DetectorClosed: Kind(503, "not-serving", "The service is not serving"),
+    errors.WorkerDied: Kind(503, "worker-died", "The model is being started again"),
     errors.DeadlineExceeded: Kind(504, "deadline-exceeded", "The deadline passed"),
     errors.SightlineError: Kind(500, "internal", "Something failed inside the service"),
 }
@@ -136,6 +140,8 @@ def _extras(error: Exception) -> tuple[dict[str, str], dict[str, object]]:
     match error:
         case errors.TryLater():
             return {"Retry-After": str(error.retry_after)}, {"retry_after": error.retry_after}
+        case errors.WorkerDied():
+            return {"Retry-After": str(_REVIVAL_SECONDS)}, {"retry_after": _REVIVAL_SECONDS}
         case errors.DetectorClosed():
             return {"Retry-After": str(RESTART_SECONDS)}, {"retry_after": RESTART_SECONDS}
         case errors.KeyWrong():

@@ -7,6 +7,7 @@ when it was loaded turns the service not ready, before users find out.
 from __future__ import annotations
 
 import logging
+from concurrent.futures import CancelledError
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,11 @@ from sightline.vision.boxes import iou
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from concurrent.futures import Future
 
-    from sightline.serving.repository import Repository, Served
+    from sightline.serving.entry import Served
+    from sightline.serving.job import Result
+    from sightline.serving.repository import Repository
     from sightline.types import Detections
 
 _log = logging.getLogger("sightline")
@@ -51,6 +55,7 @@ class Canary:
         self._truths = truths
         self._interval = interval
         self._stop = Event()
+        self._asked: Future[Result] | None = None
         # A model's own first answer is what it is held to, by its weights' digest.
         self._first: dict[str, Detections] = {}
         self.check()
@@ -58,14 +63,18 @@ class Canary:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and do not wait for an answer."""
         self._stop.set()
+        if self._asked is not None:
+            self._asked.cancel()
         self._thread.join()
 
     def check(self) -> None:
         """One round over all loaded models."""
         for entry in self._repository.entries():
             served = entry.served
+            if self._stop.is_set():
+                return
             if served is not None and served.detector.alive:
                 self._ask(served)
 
@@ -79,10 +88,14 @@ class Canary:
             future = detector.submit(
                 self._picture, confidence=_CONFIDENCE, max_detections=_MOST, lane="batch"
             )
+            self._asked = future
+            if self._stop.is_set():
+                future.cancel()
             answer = future.result(_PATIENCE).detections
-        except Overloaded:
-            return  # too busy for canaries is not blind
+        except (Overloaded, CancelledError):
+            return  # too busy for canaries is not blind; nor is one that is being closed
         except TimeoutError:
+            future.cancel()  # its place in the queue is for others
             served.trouble = f"its canary got no answer within {_PATIENCE:g} s"
             return
         except SightlineError as error:

@@ -12,7 +12,14 @@ import numpy as np
 
 from sightline.engines.base import open_engine
 from sightline.engines.cache import EngineCache
-from sightline.errors import BrokenImage, ConfigError, InferenceError, ModelError, Overloaded
+from sightline.errors import (
+    BrokenImage,
+    ConfigError,
+    InferenceError,
+    ModelError,
+    Overloaded,
+    WorkerDied,
+)
 from sightline.machine import DECODING_BYTES
 from sightline.models.digest import digest, weight_bytes
 from sightline.models.spec import read_spec
@@ -109,6 +116,15 @@ class Detector:
         """False once it was closed, or its worker died: every call fails then."""
         return self._pipeline.alive
 
+    @property
+    def call_seconds(self) -> float:
+        """How long the engine call under way has taken; 0 if there is none."""
+        return self._pipeline.call_seconds
+
+    def when_dead(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called once its worker has died; at once if it has. Closing is no death."""
+        self._pipeline.death.add_done_callback(lambda _: tell())
+
     def detect(
         self,
         image: Source,
@@ -175,7 +191,7 @@ class Detector:
         options = make_options(self.spec, least, iou, classes, max_detections)
         deadline = None if timeout is None else perf_counter() + timeout
         job = self._job(_read(image), options, deadline, keep_image)
-        wait = self._pipeline.predicted_wait()
+        wait = self._pipeline.predicted_wait(lane)
         if max_wait is not None and wait > max_wait:
             retry_after = self._pipeline.retry_after(wait, max_wait)
             raise Overloaded(f"A picture would wait {wait:.1f} s.", retry_after)
@@ -213,7 +229,7 @@ class Detector:
         grey = np.full((height, width, 3), self.spec.pad, np.uint8)
         try:
             self.detect(grey, confidence=1.0)
-        except InferenceError as error:
+        except (InferenceError, WorkerDied) as error:
             self.close()
             raise ModelError(f"{self.spec.name} was loaded but cannot be used: {error}") from error
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
@@ -41,6 +42,8 @@ class Job:
         keep_image: hand the decoded picture back with the result (for drawing).
         shrink: a JPEG may be decoded to this part of its width and height: 1, 2, 4 or 8.
         weight: bytes that its pixels take at most while they are worked on.
+        lane: its class of work.
+        passed: engine calls that took others while it was ready.
     """
 
     source: bytes | BGRImage
@@ -53,6 +56,8 @@ class Job:
     submitted: float = field(default_factory=perf_counter)
 
     # Filled on the way.
+    lane: LaneName = "interactive"
+    passed: int = 0
     started: float = 0.0
     decoded: float = 0.0
     image: BGRImage | None = None
@@ -73,10 +78,11 @@ class Job:
         return True
 
     def succeed(self, result: Result) -> None:
-        if self.future.set_running_or_notify_cancel():
+        with suppress(InvalidStateError):  # its caller has gone, or its worker died meanwhile
             self.future.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        self.image = None  # the error's traceback may hold this job for as long as it is held
-        if not self.future.done() and self.future.set_running_or_notify_cancel():
+        # The error's traceback may hold this job for as long as it is held.
+        self.image = self.tensor = None
+        with suppress(InvalidStateError):  # it has ended already
             self.future.set_exception(error)

@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cache
+from math import floor
 from operator import itemgetter
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from sightline.serving.job import Job, LaneName
 
 # Under load interactive work gets 8 of 13 turns, and batch work still 1: nothing starves.
-_SHARES: dict[LaneName, int] = {"interactive": 8, "stream": 4, "batch": 1}
+SHARES: dict[LaneName, int] = {"interactive": 8, "stream": 4, "batch": 1}
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Lanes:
 
     def __init__(self, max_jobs: int, waiting: Waiting) -> None:
         """A queue of at most `max_jobs` pictures, whose bytes count in `waiting`."""
-        self._lanes = {name: _Lane(share) for name, share in _SHARES.items()}
+        self._lanes = {name: _Lane(share) for name, share in SHARES.items()}
         self._lock = Lock()
         self._now = 0.0
         self._jobs = 0
@@ -90,7 +91,7 @@ class Lanes:
                 raise Overloaded(
                     f"The queue is full ({self._jobs} pictures wait).", retry_after(must_leave)
                 )
-            waiting = self._lanes[lane]
+            job.lane, waiting = lane, self._lanes[lane]
             if not waiting.jobs:
                 waiting.turn = max(waiting.turn, self._now)  # no credit for having been idle
             waiting.jobs.append(job)
@@ -110,14 +111,36 @@ class Lanes:
             self._jobs -= 1
             self._waiting.add(-job.nbytes)
 
-    def take(self) -> Job | None:
-        """The job whose turn it is, or None if none waits."""
+    def before(self, lane: LaneName) -> int:
+        """How many of those that wait are taken before one that joins `lane` now."""
         with self._lock:
-            waiting = [lane for lane in self._lanes.values() if lane.jobs]
+            own = self._lanes[lane]
+            turn = max(own.turn, self._now) + len(own.jobs) / own.share
+            turns = [(turn - other.turn) * other.share for other in self._lanes.values()]
+            waiting = [len(other.jobs) for other in self._lanes.values()]
+        return sum(
+            min(count, max(0, floor(until) + 1))
+            for count, until in zip(waiting, turns, strict=True)
+        )
+
+    def take(self, background: bool = True) -> Job | None:
+        """The job whose turn it is, or None if none waits.
+
+        Args:
+            background: whether it may be another than an interactive one.
+        """
+        with self._lock:
+            waiting = [
+                lane
+                for name, lane in self._lanes.items()
+                if lane.jobs and (background or name == "interactive")
+            ]
             if not waiting:
                 return None
             lane = min(waiting, key=lambda lane: lane.turn)
             self._now = lane.turn
+            for other in self._lanes.values():
+                other.turn = max(other.turn, self._now)  # nor credit for having been passed over
             lane.turn += 1 / lane.share
             job = lane.jobs.popleft()
             self._jobs -= 1

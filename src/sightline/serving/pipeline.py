@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Lock
 from time import perf_counter
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from sightline.errors import DetectorClosed, InferenceError
+from sightline.errors import DetectorClosed, InferenceError, WorkerDied
 from sightline.machine import cores
-from sightline.serving.batcher import CLOSED, DIED, Batcher, EngineCall, as_inference_error
+from sightline.serving.batcher import CLOSED, Batcher, EngineCall, as_inference_error
 from sightline.serving.job import Job, LaneName, Result
 from sightline.serving.lanes import Lanes, waiting_bytes
 from sightline.serving.pace import Pace
@@ -24,8 +25,7 @@ from sightline.vision.decode import decode_shrunk
 from sightline.vision.letterbox import fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Future
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from sightline.engines.base import Engine
     from sightline.types import ModelSpec
 
+_log = logging.getLogger("sightline")
+
+_CLOSING_PATIENCE = 30.0  # seconds that an engine call may go on after its pipeline was closed
 _DRAWN = 2  # times its size is what a picture takes that will be drawn on: drawing copies it
 
 
@@ -49,17 +52,22 @@ class Pipeline:
         workers = min(4, cores())
         # OpenCV knows affinity, but not every quota. What a program has set lower stays.
         cv2.setNumThreads(min(cv2.getNumThreads(), cores()))
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sightline-vision")
+        # One more than decode at once: what is inferred never waits for a decode to be finished.
+        self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="sightline-vision")
+        self._idle = workers  # decoders: a job leaves its lane when one is free, and no sooner
         self._lanes = Lanes(max_queue, waiting_bytes())
         self._pace = Pace(workers, engine.streams, max_batch)
         self._pixels = pixels()
         self._lock = Lock()
-        # At most a batch for each stream and one more are decoded ahead of the engine: pixels
-        # are 50 times the size of their JPEG, and a queue of them would be one without lanes.
-        self._capacity = self._room = (engine.streams + 1) * max_batch
+        # Little is decoded ahead of the engine: pixels are 50 times the size of their JPEG, and a
+        # queue of them would be one without lanes. Where there is always room for a batch of
+        # interactive pictures, those wait for nothing but a decoder and the call under way.
+        self._background = max(workers, max_batch)  # room for pictures of other lanes
+        self._capacity = self._room = self._background + max_batch
         self._closed = False
+        self.death: Future[None] = Future()  # ends when the worker has died, and else never
         self._batcher = Batcher(
-            engine, max_batch, spec.batch, self._coming, self._deliver, self._release
+            engine, max_batch, spec.batch, self._coming, self._deliver, self._release, self._died
         )
         self._pixels.listen(self._pump)
 
@@ -69,9 +77,16 @@ class Pipeline:
         return not self._closed and self._batcher.alive
 
     def require_alive(self) -> None:
-        """Raises DetectorClosed if it is not."""
-        if not self.alive:
-            raise DetectorClosed(CLOSED if self._closed else DIED)
+        """Raises DetectorClosed if it is not, WorkerDied if that is why."""
+        if self._closed:
+            raise DetectorClosed(CLOSED)
+        if not self._batcher.alive:
+            raise WorkerDied
+
+    @property
+    def call_seconds(self) -> float:
+        """How long the engine call under way has taken; 0 if there is none."""
+        return self._batcher.call_seconds
 
     def put(self, job: Job, lane: LaneName) -> None:
         """Queue a job; its future always ends.
@@ -92,10 +107,10 @@ class Pipeline:
         future.add_done_callback(lambda _: self._pixels.leave(0))
         return future
 
-    def predicted_wait(self) -> float:
-        """Seconds until a picture that is queued now would be through."""
-        ahead = len(self._lanes) + self._coming() + self._batcher.running
-        return self._pace.seconds(ahead)
+    def predicted_wait(self, lane: LaneName) -> float:
+        """Seconds until a picture that is queued in `lane` now would be through."""
+        ahead = self._lanes.before(lane) + self._coming()
+        return self._pace.seconds(ahead + self._batcher.running)
 
     def retry_after(self, wait: float, bearable: float = 0) -> int:
         """Whole seconds until a wait of `wait` seconds has become one of `bearable` seconds."""
@@ -108,10 +123,22 @@ class Pipeline:
                 return
             self._closed = True
         self._fail_waiting()
-        self._batcher.close()
+        returned = self._batcher.close(_CLOSING_PATIENCE)
         self._pool.shutdown(wait=True)
         self._pixels.forget(self._pump)
-        self._engine.close()
+        if returned:
+            self._engine.close()
+            return
+        _log.error(
+            "%s: the engine has not returned from a call for %.0f s. Its memory is free once it "
+            "does, or the process ends.",
+            self._spec.name, self.call_seconds,
+        )  # fmt: skip
+
+    def _died(self, error: BaseException) -> None:
+        _log.critical("%s: the inference worker died", self._spec.name, exc_info=error)
+        _drop_pixels(error)
+        self.death.set_result(None)
 
     def _coming(self) -> int:
         """Jobs that are being decoded, or wait for the engine."""
@@ -121,18 +148,22 @@ class Pipeline:
         """Move jobs from the lanes to the decoders while there is room for their pixels."""
         while True:
             with self._lock:
-                if self._closed:
+                if self._closed or not self._batcher.alive:
                     break
-                if self._room < 1 or (job := self._pixels.admit(self._lanes.take)) is None:
+                take = partial(self._lanes.take, self._background > 0)
+                if not (self._idle and self._room) or (job := self._pixels.admit(take)) is None:
                     return
-                self._room -= 1
+                self._idle -= 1
+                self._book(job, -1)
             if not self._run_or_fail(job, partial(self._prepare, job)):
                 self._pixels.leave(job.weight)
         self._fail_waiting()  # a job may have been queued while close() was emptying the lanes
 
     def _fail_waiting(self) -> None:
+        refusal: Callable[[], DetectorClosed]
+        refusal = partial(DetectorClosed, CLOSED) if self._closed else WorkerDied
         while (job := self._lanes.take()) is not None:
-            job.fail(DetectorClosed(CLOSED))
+            job.fail(refusal())
 
     def _prepare(self, job: Job) -> None:
         """Decode and letterbox one job (on the pool) and hand it to the batcher."""
@@ -142,9 +173,11 @@ class Pipeline:
                 self._decode(job)
                 decoded = True
         finally:
+            with self._lock:
+                self._idle += 1
             self._give_back(job)
             if not decoded:
-                self._release(1)
+                self._release([job])
         if decoded:
             self._batcher.put(job)
 
@@ -204,7 +237,7 @@ class Pipeline:
         def run() -> None:
             try:
                 step()
-            except Exception as error:  # noqa: BLE001  the future must end, whatever comes
+            except BaseException as error:  # noqa: BLE001  the future must end, whatever comes
                 _drop_pixels(error)
                 job.fail(as_inference_error(error))
 
@@ -215,10 +248,16 @@ class Pipeline:
             return False
         return True
 
-    def _release(self, count: int) -> None:
+    def _release(self, jobs: Sequence[Job]) -> None:
         with self._lock:
-            self._room += count
+            for job in jobs:
+                self._book(job, 1)
         self._pump()
+
+    def _book(self, job: Job, change: int) -> None:
+        self._room += change
+        if job.lane != "interactive":
+            self._background += change
 
 
 def _drop_pixels(error: BaseException | None) -> None:

@@ -7,55 +7,32 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, RLock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sightline.errors import BadOption, ConfigError, DetectorClosed, NotAllowed
+from sightline.serving.entry import Entry, Served
+from sightline.serving.revival import Revival
 
 if TYPE_CHECKING:
     from sightline.serving.detector import Detector
 
 _log = logging.getLogger("sightline")
 
+_HUNG_AFTER = 120.0  # seconds of one engine call; the slowest that anybody waits for takes a few
+
 OpenModel: TypeAlias = "Callable[[str, str | None], Detector]"
 """(name, source) -> a detector, loaded and warm, that calls itself `name`."""
-
-
-@dataclass(slots=True, eq=False)
-class Served:
-    """One loaded version of a model. Closed once it is retired and nobody uses it any more.
-
-    Attributes:
-        detector: answers for it.
-        leases: how many requests use it now.
-        retired: a newer version has taken its place, or it was unloaded.
-        trouble: what the canary found wrong with it, or None.
-    """
-
-    detector: Detector
-    leases: int = 0
-    retired: bool = False
-    trouble: str | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A model under its name: where it comes from, and its loaded version if there is one."""
-
-    name: str
-    source: str | None
-    served: Served | None = None
-    last_used: float = field(default_factory=monotonic)
 
 
 class Repository:
     """Models by name. Safe from many threads.
 
-    A swap loads and warms the new version first; requests under way finish on the old one. What
-    was loaded by `load` is written to a state file and there again after a restart.
+    A swap loads and warms the new version first; requests under way finish on the old one. A model
+    whose worker died is opened again, and swapped in. What was loaded by `load` is written to a
+    state file and there again after a restart.
     """
 
     def __init__(
@@ -88,6 +65,7 @@ class Repository:
         self._lock = RLock()
         self._loading = Lock()  # one at a time: two versions at once are memory enough
         self._closed = False
+        self._revival = Revival(self._replace)
         self.default = name
         self._base = {"name": name, "source": source}
         self._notice = notice
@@ -155,14 +133,31 @@ class Repository:
             served = entry.served
             if served is None:
                 continue
-            if not served.detector.alive:
-                found.append(f"{entry.name}: its inference worker died")
-            elif served.trouble:
+            if served.trouble:
                 found.append(f"{entry.name}: {served.trouble}")
+            elif not served.detector.alive:
+                found.append(f"{entry.name}: its inference worker died, and is started again")
         return found
+
+    def hung(self) -> list[str]:
+        """Models whose engine has not returned from a call for two minutes, and why that is bad.
+
+        Nothing in this process can end such a call.
+        """
+        calls = [
+            (entry.name, entry.served.detector.call_seconds)
+            for entry in self.entries()
+            if entry.served is not None
+        ]
+        return [
+            f"{name}: its engine has not returned from a call for {seconds:.0f} s"
+            for name, seconds in calls
+            if seconds >= _HUNG_AFTER
+        ]
 
     def close(self) -> None:
         """Close every model."""
+        self._revival.close()
         with self._lock:
             self._closed = True
             entries = list(self._entries.values())
@@ -212,16 +207,28 @@ class Repository:
             if wanted:
                 self._serve(entry)
 
+    def _replace(self, entry: Entry, dead: Served) -> bool:
+        """Open a model again whose worker died, unless it was replaced or unloaded."""
+        with self._loading:
+            with self._lock:
+                wanted = not self._closed and entry.served is dead
+            if wanted:
+                self._serve(entry)
+            return wanted
+
     def _serve(self, entry: Entry) -> None:
         """Load `entry` and put it in its name's place."""
-        detector = self._open(entry.name, entry.source)
+        served = Served(self._open(entry.name, entry.source))
         with self._lock:
-            old = self._entries.get(entry.name)
-            entry.served = Served(detector)
-            self._entries[entry.name] = entry
-            if old is not None and old is not entry:
+            if old := self._entries.get(entry.name):
                 self._retire(old)
+            entry.served = served
+            self._entries[entry.name] = entry
             self._unload_beyond_budget(entry)
+            too_late = self._closed
+        if too_late:
+            served.detector.close()
+        self._revival.watch(entry, served)
 
     def _unload_beyond_budget(self, newest: Entry) -> None:
         if self._max_bytes is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.to_thread
@@ -90,13 +91,14 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
     settings: Settings = state.settings
     drawn = wants_jpeg(",".join(request.headers.getlist("accept")))
     seconds = seconds_of(request, settings.request_timeout)
+    ends = perf_counter() + seconds
     async with (
         picture_of(request) as upload,
         deadline(seconds),
         _leased(state.repository, query.model) as detector,
     ):
         # Reading a header is quick, but not whatever a header may hold: not for the event loop.
-        submit = partial(_submit, detector, upload, query, settings.max_wait, drawn)
+        submit = partial(_submit, detector, upload, query, settings.max_wait, drawn, ends)
         future = await anyio.to_thread.run_sync(submit)
         upload.close()  # the queue has it now
         result = await unless_gone(request, future)
@@ -119,7 +121,12 @@ async def _leased(repository: Repository, model: str | None) -> AsyncIterator[De
 
 
 def _submit(
-    detector: Detector, upload: Upload, query: DetectQuery, max_wait: float, keep_image: bool
+    detector: Detector,
+    upload: Upload,
+    query: DetectQuery,
+    max_wait: float,
+    keep_image: bool,
+    ends: float,
 ) -> Future[Result]:
     return detector.submit(
         upload.load(),
@@ -128,6 +135,8 @@ def _submit(
         classes=query.class_names(),
         max_detections=query.max_detections,
         max_wait=max_wait,
+        # Who stops waiting before this returns has no future to cancel.
+        timeout=ends - perf_counter(),
         keep_image=keep_image,
     )
 

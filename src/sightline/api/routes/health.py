@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["health"])
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problem, "description": "It cannot serve; restart it"}
+    503: {"model": Problem, "description": "It cannot serve now"}
+}
+_HUNG: dict[int | str, dict[str, Any]] = {
+    503: {"model": Problem, "description": "It hangs; end the process and start it again"}
 }
 
 
@@ -42,8 +45,11 @@ def health(request: Request) -> Health:
         )
 
 
-@router.get("/health/live", summary="The process answers")
-async def live() -> Live:
+@router.get("/health/live", summary="The process need not be restarted", responses=_HUNG)
+async def live(request: Request) -> Live:
+    repository: Repository = request.app.state.repository
+    if hung := repository.hung():
+        raise DetectorClosed(f"{'; '.join(hung)}. End the process (SIGTERM) and start it again.")
     return Live(status="ok")
 
 
@@ -56,7 +62,9 @@ async def ready(request: Request) -> Live:
 def _ready_repository(request: Request) -> Repository:
     repository: Repository = request.app.state.repository
     if troubles := repository.troubles():
-        raise DetectorClosed(f"{'; '.join(troubles)}. Restart the service; its log has more.")
+        raise DetectorClosed(
+            f"{'; '.join(troubles)}. The log has more. Restart the service if it does not recover."
+        )
     return repository
 
 

@@ -15,7 +15,8 @@ from sightline.api.uploads import read_bytes
 from sightline.errors import BadOption
 
 if TYPE_CHECKING:
-    from sightline.serving.repository import Entry, Repository
+    from sightline.serving.entry import Entry
+    from sightline.serving.repository import Repository
 
 router = APIRouter(tags=["models"])
 

@@ -1,0 +1,42 @@
+"""A model under its name, and a loaded version of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sightline.serving.detector import Detector
+
+
+@dataclass(slots=True, eq=False)
+class Served:
+    """One loaded version of a model. Closed once it is retired and nobody uses it any more.
+
+    Attributes:
+        detector: answers for it.
+        leases: how many requests use it now.
+        retired: a newer version has taken its place, or it was unloaded.
+        trouble: what was found wrong with it, or None.
+    """
+
+    detector: Detector
+    leases: int = 0
+    retired: bool = False
+    trouble: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A model under its name: where it comes from, and its loaded version if there is one.
+
+    Attributes:
+        deaths: of its workers, and failures to open it again, in a row.
+    """
+
+    name: str
+    source: str | None
+    served: Served | None = None
+    last_used: float = field(default_factory=monotonic)
+    deaths: int = 0
