@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from sightline.types import ModelSpec
 
 
+# Layers, as the plugins name them, that do nearly all of a network's work.
+_WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
+
+
 class OpenVINOEngine:
     """A network compiled by OpenVINO. See `engines.base.Engine`."""
 
@@ -36,7 +40,7 @@ class OpenVINOEngine:
         target = "CPU" if device.kind == "cpu" else f"GPU.{device.index}"
         _require_device(target)
         try:
-            network = _with_preprocessing(core().read_model(path), spec)
+            network = with_preprocessing(core().read_model(path), spec)
             self._compiled = core().compile_model(network, target, _properties(device))
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {path}: {_last_line(error)}") from error
@@ -87,7 +91,7 @@ def _properties(device: Device) -> dict[str, Any]:
     return properties
 
 
-def _with_preprocessing(network: ov.Model, spec: ModelSpec) -> ov.Model:
+def with_preprocessing(network: ov.Model, spec: ModelSpec) -> ov.Model:
     """The network behind a uint8 NHWC BGR input: colour, scale and layout become graph nodes."""
     steps = ov.preprocess.PrePostProcessor(network)
     tensor = steps.input().tensor()
@@ -106,6 +110,12 @@ def _with_preprocessing(network: ov.Model, spec: ModelSpec) -> ov.Model:
 
 
 def _precision(compiled: ov.CompiledModel) -> str:
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        if info["layerType"].astype(str) in _WEIGHTED and (
+            info["runtimePrecision"].astype(str) in {"i8", "u8"}
+        ):
+            return "int8"
     hint = compiled.get_property("INFERENCE_PRECISION_HINT")
     return {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}.get(hint.to_string(), str(hint))
 
