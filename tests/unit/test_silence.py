@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sightline.models.resolve import BUNDLED
+from support.pictures import png
+
 WATCHED = """
 import os, sys
 SUSPECT = {"socket.connect", "socket.getaddrinfo", "urllib.Request"}
@@ -16,6 +19,13 @@ def watch(event, arguments):
     if event in SUSPECT:
         os.write(1, f"{event} {arguments}\\n".encode())
 sys.addaudithook(watch)
+"""
+
+
+QUANTISE = f"""
+from pathlib import Path
+from sightline.training.quantize import quantize
+quantize(Path({str(BUNDLED)!r}), Path("x.xml"), [Path("a.png")], max_pixels=10**6)
 """
 
 
@@ -38,11 +48,15 @@ def said_by(code: str, home: Path) -> str:
     [
         "import sightline.engines.openvino",
         "from sightline import Detector",
+        QUANTISE,
     ],
 )
-def test_no_import_tells_anybody(code: str, tmp_path: Path) -> None:
-    assert said_by(code, tmp_path) == ""
-    assert list(tmp_path.iterdir()) == []
+def test_nothing_is_told_to_anybody(code: str, tmp_path: Path) -> None:
+    Path("a.png").write_bytes(png())
+    home = tmp_path / "home"
+    home.mkdir()
+    assert said_by(code, home) == ""
+    assert list(home.iterdir()) == []
 
 
 def test_the_watch_would_notice(tmp_path: Path) -> None:
