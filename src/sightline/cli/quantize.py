@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sightline.training.evaluate import Truth
     from sightline.training.selection import Selection
 
+_LEAST_FOUND = 0.9  # share of the original's boxes; models that suit INT8 keep 95 % and more
+
 Data = Annotated[
     list[str],
     typer.Option(
@@ -155,6 +157,8 @@ def _report(output: Path, pictures: Selection, found: Comparison, as_json: bool)
         typer.echo("\n".join(_lines(output, pictures, found)))
     if found.after.precision != "int8":
         _warn(f"OpenVINO computes in {found.after.precision} here, not in int8")
+    if found.agreement.found < _LEAST_FOUND * found.agreement.boxes:
+        _warn("it misses much of what the original finds: look at the answers before you serve it")
     if found.after.ms >= found.before.ms:
         _warn("it is not faster than the original on this machine; on another it may be")
 
