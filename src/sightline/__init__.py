@@ -6,6 +6,7 @@ first use (PEP 562), so that `import sightline` stays far below its budget of 0.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     )
     from sightline.serving.detector import Detector
     from sightline.types import Detection, Detections, ModelSpec
+
+# OpenVINO tells Google Analytics of its import, and NNCF of each call, unless this package cannot
+# be imported: both have a stub for that. Nothing may be sent, so this comes before either.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 __version__ = "0.1.0"
 

@@ -33,7 +33,7 @@ ALLOWED = {
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},
     "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net", "demo"},
     "demo": EVERYONE | {"vision"},
-    "training": EVERYONE | {"serving", "vision", "demo"},
+    "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},
     "cli": EVERYONE
     | {"wiring", "api", "telemetry", "serving", "models", "net", "vision", "demo"}
     | {"training", "bench"},

@@ -38,7 +38,7 @@ def forbid_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Any:
         raise AssertionError("compiled although it was kept")
 
-    monkeypatch.setattr(openvino, "_with_preprocessing", refuse)
+    monkeypatch.setattr(openvino, "with_preprocessing", refuse)
 
 
 def test_the_second_start_takes_what_the_first_compiled(

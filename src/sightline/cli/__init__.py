@@ -16,6 +16,7 @@ from sightline.cli.detect import detect
 from sightline.cli.key import key
 from sightline.cli.models import models
 from sightline.cli.pull import pull
+from sightline.cli.quantize import quantize
 from sightline.cli.serve import serve
 from sightline.errors import SightlineError
 
@@ -33,6 +34,7 @@ app.command()(pull)
 app.command()(models)
 app.command()(key)
 app.command()(bench)
+app.command()(quantize)
 app.add_typer(demo, name="demo")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sightline.net.download import Progress
     from sightline.settings import Settings
@@ -30,10 +30,24 @@ def watched(steps: Iterator[T], what: str, total: int) -> Iterator[T]:
 
 
 @contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Told how many steps of the work `what` are done, of how many, it tells stderr."""
+    if not sys.stderr.isatty():
+        yield _Lines(lambda done, total: f"{what}: {done} of {total}")
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
 def shown_progress() -> Iterator[Progress]:
     """A `Progress` that tells stderr; nothing is shown until a first byte is there."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(_pulled)
         return
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
@@ -55,7 +69,8 @@ def shown_progress() -> Iterator[Progress]:
 class _Lines:
     """A line at the start, and at every quarter where the size is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: Callable[[int, int | None], str]) -> None:
+        self._line = line
         self._next = 0
 
     def __call__(self, done: int, total: int | None) -> None:
@@ -63,8 +78,12 @@ class _Lines:
         if percent < self._next:
             return
         self._next = percent - percent % _STEP + _STEP
-        size = "" if total is None else f" of {total / 1e6:.1f} MB"
-        typer.echo(f"pulling: {done / 1e6:.1f} MB{size}", err=True)
+        typer.echo(self._line(done, total), err=True)
+
+
+def _pulled(done: int, total: int | None) -> str:
+    size = "" if total is None else f" of {total / 1e6:.1f} MB"
+    return f"pulling: {done / 1e6:.1f} MB{size}"
 
 
 def find_model(settings: Settings) -> tuple[Settings, str]:

@@ -30,7 +30,8 @@ class Engine(Protocol):
     Attributes:
         name: `openvino`, `onnxruntime` or `fake`.
         device: where it really runs: `cpu`, `gpu`, `cuda:0`, `tensorrt:0`.
-        precision: what it really computes in: `fp32`, `fp16`.
+        precision: what it really computes in: `fp32`, `fp16`, `int8` (its quantised
+            layers, the rest in `fp32`).
         max_batch: most images a call takes, at least 1.
         streams: calls that may run at once, at least 1.
     """

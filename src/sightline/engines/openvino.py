@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _MOST_BATCH = 8
 
+# Layers, as the plugins name them, that do nearly all of a network's work.
+_WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
+
 
 class OpenVINOEngine:
     """A network compiled by OpenVINO. See `engines.base.Engine`.
@@ -122,7 +125,7 @@ def _compile(
     key = _cache_key(spec, target)
     if cache is not None and (kept := cache.load(key)) is not None:
         return [core().import_model(io.BytesIO(kept), target, one) for one in properties]
-    network = _with_preprocessing(core().read_model(path), spec)
+    network = with_preprocessing(core().read_model(path), spec)
     compiled = [core().compile_model(network, target, one) for one in properties]
     if cache is not None:
         cache.store(key, compiled[0].export_model().getvalue())
@@ -151,7 +154,7 @@ def _properties(device: Device, hint: str) -> dict[str, Any]:
     return properties
 
 
-def _with_preprocessing(network: ov.Model, spec: ModelSpec) -> ov.Model:
+def with_preprocessing(network: ov.Model, spec: ModelSpec) -> ov.Model:
     """The network behind a uint8 NHWC BGR input: colour, scale and layout become graph nodes."""
     steps = ov.preprocess.PrePostProcessor(network)
     tensor = steps.input().tensor()
@@ -170,6 +173,12 @@ def _with_preprocessing(network: ov.Model, spec: ModelSpec) -> ov.Model:
 
 
 def _precision(compiled: ov.CompiledModel) -> str:
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        if info["layerType"].astype(str) in _WEIGHTED and (
+            info["runtimePrecision"].astype(str) in {"i8", "u8"}
+        ):
+            return "int8"
     hint = compiled.get_property("INFERENCE_PRECISION_HINT")
     return {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}.get(hint.to_string(), str(hint))
 
