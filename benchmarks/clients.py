@@ -55,7 +55,7 @@ def load(url: str, picture: Picture, clients: int, seconds: float) -> Load:
     """Post `picture` to the service at `url` from so many kept connections.
 
     Raises:
-        SystemExit: not every request was answered with 200; such a figure means nothing.
+        SystemExit: none was answered, or not every one with 200: such a figure means nothing.
     """
     plan = Plan(parse_target(url), (picture,), clients, seconds, warm_up=WARM_UP)
     return _by_wrk(plan) if shutil.which("wrk") else _by_us(plan)
@@ -78,8 +78,11 @@ def _by_wrk(plan: Plan) -> Load:
         script.write_text(_SCRIPT.format(content_type=content_type, body=body_file))
         _wrk(plan, script, plan.warm_up)
         found = _wrk(plan, script, plan.duration or 0.0)
-    if found["not_ok"] or found["failed"] or not found["requests"]:
+    if found["not_ok"] or found["failed"]:
         raise SystemExit(f"not every request was answered with 200: {found}")
+    if not found["requests"]:
+        case = f"{plan.pictures[0].name}, {plan.concurrency} clients"
+        raise SystemExit(f"no request was answered within {plan.duration:g} s ({case}): give more")
     return Load(found["requests"] * 1e6 / found["us"], found["p50_us"] / 1e3, found["p95_us"] / 1e3)
 
 

@@ -15,7 +15,6 @@ from statistics import median
 
 from clients import Load, client, load
 from pictures import HD, PHOTO, resized
-
 from sightline.bench.about import About
 from sightline.bench.service import serve_command, served
 
