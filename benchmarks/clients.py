@@ -42,6 +42,10 @@ class Load(NamedTuple):
     p95: float
 
 
+class LoadFailed(SystemExit):
+    """A load of which the figures would mean nothing; ends a script that does not handle it."""
+
+
 def client() -> str:
     """What loads the services here."""
     wrk = shutil.which("wrk")
@@ -55,7 +59,7 @@ def load(url: str, picture: Picture, clients: int, seconds: float) -> Load:
     """Post `picture` to the service at `url` from so many kept connections.
 
     Raises:
-        SystemExit: none was answered, or not every one with 200: such a figure means nothing.
+        LoadFailed: none was answered, or not every one with 200: such a figure means nothing.
     """
     plan = Plan(parse_target(url), (picture,), clients, seconds, warm_up=WARM_UP)
     return _by_wrk(plan) if shutil.which("wrk") else _by_us(plan)
@@ -64,7 +68,7 @@ def load(url: str, picture: Picture, clients: int, seconds: float) -> Load:
 def _by_us(plan: Plan) -> Load:
     found = summarise(run(plan)[0])
     if not found.clean:
-        raise SystemExit(f"not every request was answered with 200: {found.endings}")
+        raise LoadFailed(f"not every request was answered with 200: {found.endings}")
     return Load(found.ok_per_s, found.latency.p50 or 0.0, found.latency.p95 or 0.0)
 
 
@@ -79,10 +83,10 @@ def _by_wrk(plan: Plan) -> Load:
         _wrk(plan, script, plan.warm_up)
         found = _wrk(plan, script, plan.duration or 0.0)
     if found["not_ok"] or found["failed"]:
-        raise SystemExit(f"not every request was answered with 200: {found}")
+        raise LoadFailed(f"not every request was answered with 200: {found}")
     if not found["requests"]:
         case = f"{plan.pictures[0].name}, {plan.concurrency} clients"
-        raise SystemExit(f"no request was answered within {plan.duration:g} s ({case}): give more")
+        raise LoadFailed(f"no request was answered within {plan.duration:g} s ({case}): give more")
     return Load(found["requests"] * 1e6 / found["us"], found["p50_us"] / 1e3, found["p95_us"] / 1e3)
 
 
@@ -91,6 +95,6 @@ def _wrk(plan: Plan, script: Path, seconds: float) -> dict[str, Any]:
     command += ["--timeout", f"{plan.timeout:g}s", "-s", str(script), plan.target.url]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed: {done.stderr or done.stdout}")
+        raise LoadFailed(f"{' '.join(command)} failed: {done.stderr or done.stdout}")
     found: dict[str, Any] = json.loads(done.stderr)
     return found
