@@ -8,6 +8,14 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 MODEL ?=
 ARGS ?=
 
+# For benchmarks: pictures to post besides our own, a model in INT8, and what to calibrate one with.
+IMAGE ?=
+INT8 ?=
+INT8_DATA ?= ../shared/photos
+BENCH_MODEL = $(or $(MODEL),../shared/models/yolov8n.onnx)
+BENCH_INT8 = $(or $(INT8),$(VENV)-bench/$(basename $(notdir $(BENCH_MODEL))).int8.xml)
+BENCH = benchmarks/bench.py --model "$(BENCH_MODEL)" $(if $(IMAGE),--image "$(IMAGE)")
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test soak check bench bench-peers audit demo-model format docs clean
 
@@ -30,11 +38,11 @@ check: $(VENV)/dev ## format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_architecture.py tests/unit/test_docs.py
 
-bench: $(VENV)/dev ## measure engines and the service on this machine (MODEL=, IMAGE=)
-	$(BIN)/python benchmarks/bench.py $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+bench: $(VENV)/dev ## measure our service on this machine (MODEL=, INT8=, IMAGE=)
+	$(BIN)/python $(BENCH) $(if $(INT8),--int8 "$(INT8)") $(ARGS)
 
-bench-peers: $(VENV)/dev $(VENV)-peers/ready ## the same, next to a plain FastAPI + Ultralytics service (5 GB)
-	$(BIN)/python benchmarks/bench.py --peer-python $(VENV)-peers/bin/python $(ARGS)
+bench-peers: $(VENV)/dev $(VENV)-peers/ready $(BENCH_INT8) ## the same next to others' services, and in INT8 (5 GB)
+	$(BIN)/python $(BENCH) --int8 "$(BENCH_INT8)" --peer-python $(VENV)-peers/bin/python $(ARGS)
 
 audit: $(VENV)/base $(VENV)-audit/ready ## look for known holes in our code and in what it stands on
 	$(VENV)-audit/bin/bandit --quiet --recursive src
@@ -51,7 +59,7 @@ docs: $(VENV)/dev ## generate docs/reference from the code
 	$(BIN)/python docs/generate.py
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-train $(VENV)-audit .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-bench $(VENV)-train $(VENV)-audit .mypy_cache .pytest_cache .ruff_cache .coverage*
 
 $(VENV)/python: # the interpreter alone
 	@test -n "$(PYTHON)" || { echo "Sightline needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …"; exit 1; }
@@ -66,6 +74,10 @@ $(VENV)-peers/ready: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/pip install --quiet --requirement $<
 	@touch $@
+
+$(VENV)-bench/%.int8.xml: $(BENCH_MODEL) | $(VENV)/dev
+	mkdir -p $(@D)
+	$(BIN)/sightline quantize "$<" --data $(INT8_DATA) -o $@ --force
 
 $(VENV)-audit/ready:
 	$(PYTHON) -m venv $(VENV)-audit

@@ -1,7 +1,11 @@
-"""The one contract suite that every engine passes."""
+"""The one contract suite that every engine passes.
+
+CONTRACT_DEVICES=cuda,tensorrt runs it on these devices of ONNX Runtime too.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +19,11 @@ from sightline import ConfigError, InferenceError, ModelError, ModelSpec
 from sightline.engines.base import Engine, open_engine
 from support import graphs
 
-REAL: list[Any] = ["openvino", "onnxruntime"]
-ALL: list[Any] = [*REAL, "fake"]
+DEVICES = [
+    name for name in os.environ.get("CONTRACT_DEVICES", "").split(",") if name not in {"", "cpu"}
+]
+REAL = ["openvino/cpu", "onnxruntime/cpu", *(f"onnxruntime/{device}" for device in DEVICES)]
+ALL = [*REAL, "fake/cpu"]
 FREE: graphs.Dims = ("batch", 3, "height", "width")
 
 
@@ -30,8 +37,17 @@ def spec(**changes: Any) -> ModelSpec:
     return ModelSpec("m", **(fields | changes))
 
 
-def opened(name: Any, path: Path, wanted: ModelSpec) -> Engine:
-    return open_engine(path, wanted, engine=name, device="cpu")
+def opened(name: str, path: Path, wanted: ModelSpec) -> Engine:
+    """`name` is an engine's and a device's."""
+    engine: Any
+    engine, _, device = name.partition("/")
+    return open_engine(path, wanted, engine=engine, device=device)
+
+
+def close_to(expected: Any, name: str, error: float) -> Any:
+    """Equal but for rounding; TensorRT computes in half precision, 11 bits."""
+    largest = float(np.abs(expected).max(initial=0))
+    return pytest.approx(expected, abs=max(error, largest / 2**9 if "tensorrt" in name else 0))
 
 
 def pictures(count: int, height: int = 64, width: int = 96) -> np.ndarray:
@@ -46,9 +62,11 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     engine.close()
 
 
-def test_it_says_what_it_is(engine: Engine) -> None:
-    assert engine.name in ALL
-    assert (engine.device, engine.precision) == ("cpu", "fp32")
+def test_it_says_what_it_is(engine: Engine, request: pytest.FixtureRequest) -> None:
+    wanted, _, device = request.node.callspec.params["engine"].partition("/")
+    assert engine.name == wanted
+    assert engine.device.removesuffix(":0") == device.removesuffix(":0")
+    assert engine.precision == ("fp16" if device.startswith("tensorrt") else "fp32")
     assert engine.max_batch >= 1
     assert engine.streams >= 1
 
@@ -61,7 +79,7 @@ def test_outputs_belong_to_their_inputs(engine: Engine, count: int) -> None:
     assert [len(output) for output in together] == [count]
     for index in range(count):
         alone = engine.infer(images[index : index + 1])
-        assert together[0][index] == pytest.approx(alone[0][0], abs=1e-4)
+        assert together[0][index] == close_to(alone[0][0], engine.device, 1e-4)
 
 
 def test_answers_are_the_callers_own(engine: Engine) -> None:
@@ -94,7 +112,7 @@ def test_sizes_may_change_from_call_to_call(engine: Engine) -> None:
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_the_network_gets_what_the_spec_says(
-    name: Any, colour: Any, dynamic: bool, tmp_path: Path
+    name: str, colour: Any, dynamic: bool, tmp_path: Path
 ) -> None:
     """uint8 NHWC BGR in; the network sees (pixel - mean) / std, NCHW, in its own colour order."""
     image = FREE if dynamic else (1, 3, 64, 96)
@@ -104,11 +122,11 @@ def test_the_network_gets_what_the_spec_says(
     pixels = pictures(1)
     ordered = pixels[..., ::-1] if colour == "rgb" else pixels
     expected = ((ordered - np.array(mean)) / np.array(std)).transpose(0, 3, 1, 2)
-    assert engine.infer(pixels)[0] == pytest.approx(expected, abs=1e-3)
+    assert engine.infer(pixels)[0] == close_to(expected, name, 1e-3)
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_several_outputs_come_in_the_files_order(name: Any, tmp_path: Path) -> None:
+def test_several_outputs_come_in_the_files_order(name: str, tmp_path: Path) -> None:
     outputs = {
         "logits": np.full((5, 3), 7, np.float32),
         "boxes": np.full((5, 4), 8, np.float32),
@@ -121,7 +139,7 @@ def test_several_outputs_come_in_the_files_order(name: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_network_in_half_precision(name: Any, tmp_path: Path) -> None:
+def test_a_network_in_half_precision(name: str, tmp_path: Path) -> None:
     nodes = [onnx.helper.make_node("Identity", ["images"], ["echo"])]
     half = onnx.TensorProto.FLOAT16
     infos = [onnx.helper.make_tensor_value_info(n, half, list(FREE)) for n in ("images", "echo")]
@@ -136,7 +154,7 @@ def test_a_network_in_half_precision(name: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_weights_in_a_file_of_their_own(name: Any, tmp_path: Path) -> None:
+def test_weights_in_a_file_of_their_own(name: str, tmp_path: Path) -> None:
     outputs = {"out": np.arange(600, dtype=np.float32).reshape(100, 6)}
     path = graphs.constant_network(tmp_path / "m.onnx", outputs)
     model = onnx.load(path)
@@ -147,7 +165,7 @@ def test_weights_in_a_file_of_their_own(name: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_file_it_cannot_read_is_a_model_error(name: Any, tmp_path: Path) -> None:
+def test_a_file_it_cannot_read_is_a_model_error(name: str, tmp_path: Path) -> None:
     path = graphs.echo_network(tmp_path / "m.onnx")
     model = onnx.load(path)
     model.graph.node[0].op_type = "NoSuchOperator"
@@ -157,7 +175,7 @@ def test_a_file_it_cannot_read_is_a_model_error(name: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_failed_run_leaves_it_usable(name: Any, tmp_path: Path) -> None:
+def test_a_failed_run_leaves_it_usable(name: str, tmp_path: Path) -> None:
     path = graphs.seeing_network(tmp_path / "m.onnx", image=(1, 3, 64, 96))
     engine = opened(name, path, spec(dynamic=False, batch=1))
     with pytest.raises(InferenceError):
@@ -167,7 +185,7 @@ def test_a_failed_run_leaves_it_usable(name: Any, tmp_path: Path) -> None:
 
 def test_onnxruntime_reads_onnx_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"reads \.onnx files"):
-        opened("onnxruntime", tmp_path / "m.xml", spec())
+        opened("onnxruntime/cpu", tmp_path / "m.xml", spec())
 
 
 def test_openvino_names_what_it_sees(tmp_path: Path) -> None:

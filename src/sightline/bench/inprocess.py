@@ -129,15 +129,17 @@ def network_rate(engine: Engine, tensor: NDArray[np.uint8], seconds: float) -> f
     return _counted(lambda: engine.infer(tensor), seconds)
 
 
-def detector_rate(detector: Detector, pictures: tuple[Picture, ...], seconds: float) -> float:
-    """Images a second of `detector` on compressed pictures, from `THREADS` threads."""
+def detector_rate(
+    detector: Detector, pictures: tuple[Picture, ...], seconds: float, threads: int = THREADS
+) -> float:
+    """Images a second of `detector` on compressed pictures, from so many threads."""
 
     def work(first: int) -> float:
         turns = _turns(pictures, first)
         return _counted(lambda: detector.detect(next(turns)), seconds)
 
-    with ThreadPoolExecutor(THREADS) as threads:
-        return sum(threads.map(work, range(THREADS)))
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(work, range(threads)))
 
 
 def _path(settings: Settings) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from sightline.bench.plan import parse_target
@@ -95,3 +96,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
+    if sys.platform != "win32":
+        # Some services leave processes of theirs behind, which would hold the pipe open for ever.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
