@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sightline import Detector, ModelError
 from support import pictures
 from support.problems import problem
 from support.servers import Live, live
@@ -333,14 +334,16 @@ def test_health(client: httpx.Client) -> None:
 
 
 def test_a_dead_worker_turns_ready_red(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
-
     def die(_images: np.ndarray) -> None:
         raise SystemExit
 
+    def gone(_name: str, _source: str | None) -> Detector:
+        raise ModelError("it is gone")
+
     with live() as server:
+        monkeypatch.setattr(server.repository, "_open", gone)
         server.detector._engine.before_infer = die  # type: ignore[attr-defined]
-        problem(httpx.post(f"{server.url}/detect", content=GOOD), 503, "not-serving")
+        problem(httpx.post(f"{server.url}/detect", content=GOOD), 503, "worker-died")
         for path in ("/health", "/health/ready"):
             body = problem(httpx.get(server.url + path), 503, "not-serving")
             assert "worker died" in body["detail"]

@@ -80,7 +80,9 @@ def test_every_route_wants_a_key(locked: Live) -> None:
     assert set(open_paths) == set(OPEN) == {"/health/live"}
 
 
-@pytest.mark.parametrize("key", [ALICE, BOB, "nameless", BOSS])
+@pytest.mark.parametrize(
+    "key", [ALICE, BOB, "nameless", BOSS], ids=["hashed", "plain", "nameless", "admin"]
+)
 def test_a_key_opens(locked: Live, key: str) -> None:
     basic = base64.b64encode(f"anybody:{key}".encode()).decode()
     for headers in (bearer(key), {"X-API-Key": key}, {"Authorization": f"Basic {basic}"}):

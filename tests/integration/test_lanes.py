@@ -39,7 +39,7 @@ class Course:
     def __init__(self, detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
         self.detector = detector
         self.events: list[tuple[str, LaneName | str]] = []
-        self.decoder = dict.fromkeys(("interactive", "stream", "batch"), _open())
+        self.decoder = {lane: _open() for lane in ("interactive", "stream", "batch")}
         self.engine = _open()
         self._pipeline: Any = detector._pipeline
         self._decode, self._infer = self._pipeline._decode, self._pipeline._batcher._infer

@@ -191,12 +191,17 @@ class Detector:
         options = make_options(self.spec, least, iou, classes, max_detections)
         deadline = None if timeout is None else perf_counter() + timeout
         job = self._job(_read(image), options, deadline, keep_image)
-        wait = self._pipeline.predicted_wait(lane)
-        if max_wait is not None and wait > max_wait:
-            retry_after = self._pipeline.retry_after(wait, max_wait)
-            raise Overloaded(f"A picture would wait {wait:.1f} s.", retry_after)
+        if max_wait is not None:
+            self.require_room(max_wait, lane)
         self._pipeline.put(job, lane)
         return job.future
+
+    def require_room(self, max_wait: float, lane: LaneName = "interactive") -> None:
+        """Raises Overloaded if a picture that is queued now would wait longer, in seconds."""
+        wait = self._pipeline.predicted_wait(lane)
+        if wait > max_wait:
+            retry_after = self._pipeline.retry_after(wait, max_wait)
+            raise Overloaded(f"A picture would wait {wait:.1f} s.", retry_after)
 
     def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
         """Run drawing or encoding on the pool that decodes."""

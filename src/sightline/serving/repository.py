@@ -116,6 +116,18 @@ class Repository:
         finally:
             self._release(served)
 
+    def require_room(self, name: str | None, max_wait: float) -> None:
+        """Let a request go on if its picture would be served soon, as far as can be told.
+
+        Raises:
+            BadOption: there is no such model.
+            Overloaded: a picture for it that is queued now would wait longer, in seconds.
+        """
+        with self._lock:
+            served = self._entry(name or self.default).served
+        if served is not None:
+            served.detector.require_room(max_wait)
+
     def entries(self) -> list[Entry]:
         """All models, the default first."""
         with self._lock:

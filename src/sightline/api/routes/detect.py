@@ -92,6 +92,8 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
     drawn = wants_jpeg(",".join(request.headers.getlist("accept")))
     seconds = seconds_of(request, settings.request_timeout)
     ends = perf_counter() + seconds
+    # Before the body is read: in a storm, refusals must not take the CPU that answers need.
+    state.repository.require_room(query.model, settings.max_wait)
     async with (
         picture_of(request) as upload,
         deadline(seconds),

@@ -1,0 +1,154 @@
+"""Two hundred clients at once against a service that can serve ten pictures a second."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from sightline import Overloaded
+from sightline.bench.load import run
+from sightline.bench.plan import Picture, Plan, parse_target
+from sightline.bench.record import Record
+from support import pictures
+from support.eventually import eventually
+from support.processes import usage
+from support.servers import live
+
+CLIENTS = 200
+PICTURE = pictures.jpeg(1280, 720)
+MAX_WAIT = 1
+# Whoever waits longer is in a queue that nobody bounds: there it would be 20 s. A busy machine
+# delays all by some seconds.
+LATEST = 2 * MAX_WAIT + 8
+
+PACED = f"""
+import os, sys, time
+from sightline import cli
+from sightline.engines.fake import FakeEngine
+
+infer = FakeEngine.infer
+
+def slowly(self, images):
+    time.sleep(0.1 * len(images))
+    return infer(self, images)
+
+FakeEngine.infer = slowly
+os.environ["SIGHTLINE_MAX_WAIT"] = "{MAX_WAIT}"
+sys.argv = ["sightline", "serve", "--engine", "fake", "--port", "0"]
+cli.main()
+"""
+
+
+@dataclass
+class Paced:
+    url: str
+    pid: int
+
+    @property
+    def mb(self) -> float:
+        return usage(self.pid).mb
+
+    def storm(self, seconds: float, wait: bool) -> Record:
+        picture = Picture("a.jpg", PICTURE)
+        plan = Plan(
+            parse_target(self.url), (picture,), CLIENTS, seconds, wait=wait, warm_up=0, timeout=60
+        )
+        return run(plan)[0]
+
+
+@contextmanager
+def paced() -> Iterator[Paced]:
+    with subprocess.Popen(
+        [sys.executable, "-c", PACED], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            found = None
+            while found is None:
+                assert process.stdout is not None
+                line = process.stdout.readline()
+                assert line, "it ended at start"
+                found = re.search(r"photo\.jpg (http://[\d.]+:\d+)", line)
+            service = Paced(found[1], process.pid)
+            eventually(lambda: answers(service.url), "it listens")
+            yield service
+        finally:
+            process.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/live").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+class Witness:
+    """A client of its own that looks at what the others are told."""
+
+    def __init__(self, url: str) -> None:
+        self.seen: list[httpx.Response] = []
+        self._url = url
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=60) as client:
+            while not self._stop.wait(0.02):
+                self.seen.append(client.post("/detect", content=PICTURE))
+
+    def leave(self) -> list[httpx.Response]:
+        self._stop.set()
+        self._thread.join()
+        return self.seen
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["at once again", "heeding Retry-After"])
+@pytest.mark.parametrize("seconds", [2.5, pytest.param(20, marks=pytest.mark.soak)])
+def test_a_storm_is_answered_or_refused_in_time(seconds: float, wait: bool) -> None:
+    with paced() as service:
+        service.storm(1, wait)  # until allocators and pools have their size
+        before = service.mb
+        witness = Witness(service.url)
+        record = service.storm(seconds, wait)
+        seen = witness.leave()
+        assert {kind.status for kind in record.kinds} == {200, 503}
+        assert len(record.ended) == record.sent > CLIENTS
+        assert record.ok > seconds, "a tenth of what it could serve"
+        assert max(record.took) < LATEST
+        refused = [answer for answer in seen if answer.status_code == 503]
+        assert refused
+        assert all(1 <= int(answer.headers["retry-after"]) <= 10 for answer in refused)
+        first = httpx.post(f"{service.url}/detect", content=PICTURE, timeout=LATEST)
+        assert first.status_code in {200, 503}
+        eventually(lambda: httpx.post(f"{service.url}/detect", content=PICTURE).is_success, "calm")
+        assert service.mb < before + 100
+
+
+def test_a_refused_upload_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client has sent the head alone, and is told at once."""
+
+    def full(_max_wait: float, _lane: str = "interactive") -> None:
+        raise Overloaded("A picture would wait 99.0 s.", 7)
+
+    with live() as server:
+        monkeypatch.setattr(server.detector, "require_room", full)
+        with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+            connection.sendall(
+                b"POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n"
+            )
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 7\r\n" in answer.lower()
+        assert b"\r\nconnection: close\r\n" in answer.lower()
