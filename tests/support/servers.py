@@ -23,7 +23,7 @@ from sightline.api.server import make_config
 from sightline.net.connect import Resolve
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.wiring import check_source, find_model, open_canary, open_fetcher, open_repository
+from sightline.wiring import find_model, local_backend, open_fetcher, open_repository
 from support.eventually import eventually
 
 
@@ -61,13 +61,8 @@ def live_resolving(resolve: Resolve, **options: object) -> Iterator[Live]:
 
 def _live(settings: Settings, resolve: Resolve) -> Iterator[Live]:
     repository = open_repository(*find_model(settings))
-    app = create_app(
-        settings,
-        lambda: repository,
-        lambda opened: open_canary(settings, opened),
-        lambda source: check_source(settings, source),
-        open_fetcher(settings, resolve).fetch,
-    )
+    backend = local_backend(settings, lambda: repository)
+    app = create_app(settings, backend, open_fetcher(settings, resolve).fetch)
     config = make_config(app, settings)
     config.port = 0
     server = uvicorn.Server(config)

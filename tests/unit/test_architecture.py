@@ -31,7 +31,7 @@ ALLOWED = {
     "telemetry": EVERYONE,
     "api": EVERYONE | {"serving", "engines", "vision", "telemetry"},
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},
-    "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net", "demo"},
+    "wiring": EVERYONE | {"api", "serving", "engines", "models", "vision", "net", "demo"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "vision", "demo"},
     "cli": EVERYONE

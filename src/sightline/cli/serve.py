@@ -87,16 +87,11 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     from sightline.api.app import create_app
     from sightline.api.gate import is_loopback
     from sightline.api.server import make_config
-    from sightline.wiring import check_source, open_canary, open_fetcher, open_repository
+    from sightline.wiring import local_backend, open_fetcher, open_repository
 
     opened: list[Repository] = []
-    app = create_app(
-        settings,
-        lambda: opened[0],
-        lambda repository: open_canary(settings, repository),
-        lambda source: check_source(settings, source),
-        open_fetcher(settings).fetch,
-    )
+    backend = local_backend(settings, lambda: opened[0])
+    app = create_app(settings, backend, open_fetcher(settings).fetch)
     signal.signal(signal.SIGTERM, _stop)
     opened.append(open_repository(settings, notice))
     with opened[0].lease() as detector:
