@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -101,7 +101,11 @@ class Process:
 
 
 @contextmanager
-def serve(arguments: Sequence[str] = (), module: str = "sightline") -> Iterator[Process]:
+def serve(
+    arguments: Sequence[str] = (),
+    module: str = "sightline",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Process]:
     ours = ["serve", "--port", "0"] if module == "sightline" else []
     command = [sys.executable, "-m", module, *ours, *arguments]
     process = subprocess.Popen(
@@ -109,7 +113,7 @@ def serve(arguments: Sequence[str] = (), module: str = "sightline") -> Iterator[
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
     )
     assert process.stdout is not None
     said = ""
