@@ -38,6 +38,7 @@ class Service:
     """A running service, and its processes."""
 
     running: Process
+    folder: Path
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -65,6 +66,10 @@ class Service:
     def fronts(self) -> list[int]:
         return [pid for pid, line in children(self.pid) if line.endswith("front")]
 
+    def files(self) -> list[Path]:
+        """What it has left among the temporary files."""
+        return list((self.folder / "temporary").iterdir())
+
     def ready(self) -> int:
         return httpx.get(f"{self.url}/health/ready", timeout=20).status_code
 
@@ -87,7 +92,7 @@ def service(folder: Path, **environment: str) -> Iterator[Service]:
     } | environment
     arguments = ["--engine", "fake", "--workers", str(WORKERS)]
     with serve(arguments, environment=told) as running:
-        started = Service(running)
+        started = Service(running, folder)
         eventually(lambda: started.said("startup complete") == WORKERS, "all front ends are there")
         yield started
         if started.running.process.poll() is None:
@@ -254,29 +259,17 @@ def test_health_is_that_of_one_process(running: Service, alone: str) -> None:
 
 
 def test_a_swap_is_seen_by_all(running: Service) -> None:
-    folder = Path(os.environ["SIGHTLINE_DATA_DIR"]).anchor
-    refused = httpx.put(
-        f"{running.url}/models/other", json={"source": f"{folder}x.onnx"}, headers=ADMIN
-    )
-    problem(refused, 403, "not-allowed")
-    source = next(
-        value for name, value in _environment(running.pid) if name == "SIGHTLINE_MODELS_FOLDER"
-    )
-    put = httpx.put(
-        f"{running.url}/models/other", json={"source": f"{source}/other.onnx"}, headers=ADMIN
-    )
-    assert put.status_code == 200, put.text
+    def put(source: str) -> httpx.Response:
+        return httpx.put(f"{running.url}/models/other", json={"source": source}, headers=ADMIN)
+
+    problem(put("/elsewhere/other.onnx"), 403, "not-allowed")
+    assert put(f"{running.folder}/other.onnx").json()["loaded"]
     with clients_of_each_front(running) as by_front:
         for clients in by_front.values():
             assert clients[0].ask(path="/detect?model=other").json()["model"] == "other"
         assert httpx.delete(f"{running.url}/models/other", headers=ADMIN).status_code == 204
         for clients in by_front.values():
             problem(clients[0].ask(path="/detect?model=other"), 422, "bad-option")
-
-
-def _environment(pid: int) -> list[tuple[str, str]]:
-    text = Path(f"/proc/{pid}/environ").read_bytes().decode()
-    return [(name, value) for name, _, value in (part.partition("=") for part in text.split("\0"))]
 
 
 def test_keys_are_not_in_any_command_line(running: Service) -> None:
@@ -306,8 +299,7 @@ def test_an_engine_process_that_is_killed_is_a_503_until_another_is_there(
     victim = running.engine
     with Load(running, 8) as load:
         os.kill(victim, signal.SIGKILL)
-        red = httpx.get(f"{running.url}/health/ready", timeout=20)
-        problem(red, 503, "not-serving")
+        eventually(lambda: running.ready() == 503, "it is not ready")
         assert httpx.get(f"{running.url}/health/live", timeout=20).status_code == 200
         eventually(lambda: running.ready() == 200, "it is ready again")
         load.wait_for(3)
@@ -337,64 +329,64 @@ def test_a_request_that_the_engine_process_had_is_a_503_when_it_dies(running: Se
     assert "ended meanwhile" in problem(answers[0], 503, "not-serving")["detail"]
 
 
-def test_limits_are_shared_and_a_stop_answers_what_was_accepted(tmp_path: Path) -> None:
-    options = {
-        "SIGHTLINE_RATE_LIMIT": "40/hour",
-        "SIGHTLINE_API_KEYS": "bob:secret,eve:other,ann:third",
-    }
-    with service(tmp_path, **options) as running:
-        headers = {"X-API-Key": "secret"}
-        with clients_of_each_front(running, {"X-API-Key": "third"}) as by_front:
-            assert len(by_front) == WORKERS
-            clients = [clients[0] for clients in by_front.values()]
-            statuses = [
-                clients[number % WORKERS].ask(headers=headers).status_code for number in range(50)
-            ]
-        assert statuses == [200] * 40 + [429] * 10
-
-        os.kill(running.engine, signal.SIGSTOP)
-        answers: list[httpx.Response] = []
-        eve = {"X-API-Key": "other"}
-        threads = [
-            threading.Thread(target=lambda: answers.append(ask_once(running, headers=eve)))
-            for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        eventually(
-            lambda: sum(len(connections(pid, running.port)) for pid in running.fronts) >= 4,
-            "all are accepted",
-        )
-        processes, engine = children(running.pid), running.engine
-
-        def go_on() -> None:
-            eventually(lambda: running.said("Shutting down") == WORKERS, "all have begun to stop")
-            os.kill(engine, signal.SIGCONT)
-
-        going_on = threading.Thread(target=go_on)
-        going_on.start()
-        assert running.stop() == 0
-        going_on.join(20)
-        for thread in threads:
-            thread.join(20)
-        assert [answer.status_code for answer in answers] == [200] * 4
-        assert not any(_lives(pid) for pid, _ in processes)
-        assert list((tmp_path / "temporary").iterdir()) == []
-        assert not running.said('Traceback|never retrieved|level": "error')
-
-
 def _lives(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def test_when_the_supervisor_is_killed_nothing_is_left(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
-        processes = children(running.pid)
-        assert len(processes) == WORKERS + 1
-        os.kill(running.pid, signal.SIGKILL)
-        running.running.process.wait(10)
-        eventually(lambda: not any(_lives(pid) for pid, _ in processes), "all have ended")
-        eventually(lambda: not list((tmp_path / "temporary").iterdir()), "no file is left")
+def test_a_stop_answers_what_was_accepted(running: Service) -> None:
+    """The last that uses the service."""
+    engine, processes = running.engine, children(running.pid)
+    os.kill(engine, signal.SIGSTOP)
+    answers: list[httpx.Response] = []
+    threads = [threading.Thread(target=lambda: answers.append(ask_once(running))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    eventually(
+        lambda: sum(len(connections(pid, running.port)) for pid in running.fronts) >= 4,
+        "all are accepted",
+    )
+
+    def go_on() -> None:
+        eventually(lambda: running.said("Shutting down") == WORKERS, "all have begun to stop")
+        os.kill(engine, signal.SIGCONT)
+
+    threads.append(threading.Thread(target=go_on))
+    threads[-1].start()
+    assert running.stop() == 0
+    for thread in threads:
+        thread.join(20)
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert not any(_lives(pid) for pid, _ in processes)
+    assert running.files() == []
+    assert not running.said("Traceback|never retrieved")
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    options = {"SIGHTLINE_RATE_LIMIT": "40/hour", "SIGHTLINE_API_KEYS": "bob:secret,ann:third"}
+    with service(tmp_path_factory.mktemp("limited"), **options) as running:
+        yield running
+
+
+def test_limits_are_shared(limited: Service) -> None:
+    with clients_of_each_front(limited, {"X-API-Key": "third"}) as by_front:
+        assert len(by_front) == WORKERS
+        clients = [clients[0] for clients in by_front.values()]
+        headers = {"X-API-Key": "secret"}
+        statuses = [
+            clients[number % WORKERS].ask(headers=headers).status_code for number in range(50)
+        ]
+    assert statuses == [200] * 40 + [429] * 10
+
+
+def test_when_the_supervisor_is_killed_nothing_is_left(limited: Service) -> None:
+    """The last that uses the service."""
+    processes = children(limited.pid)
+    assert len(processes) == WORKERS + 1
+    os.kill(limited.pid, signal.SIGKILL)
+    limited.running.process.wait(10)
+    eventually(lambda: not any(_lives(pid) for pid, _ in processes), "all have ended")
+    assert limited.files() == []
 
 
 def test_ctrl_c_ends_it_while_it_starts(tmp_path: Path) -> None:

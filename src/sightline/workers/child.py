@@ -30,29 +30,41 @@ class Orders:
         settings: of the service, with a model that is a file here.
         notice: what people should know of that model.
         listener: number of the inherited socket that it accepts connections on.
-        socket: path of the engine process's socket, in a folder of its own.
+        seat: which front end it is, from 0.
+        folder: of the service's own, for what its processes share.
     """
 
     settings: Settings
     notice: str
     listener: int
-    socket: Path
+    seat: int
+    folder: Path
+
+    @property
+    def socket(self) -> Path:
+        """Where the engine process is reached."""
+        return self.folder / "engine"
+
+    @property
+    def tally(self) -> Path:
+        """Where front ends tell each other how many connections they have."""
+        return self.folder / "tally"
 
     def to_line(self) -> bytes:
-        told = [to_json(self.settings), self.notice, self.listener, str(self.socket)]
+        told = [to_json(self.settings), self.notice, self.listener, self.seat, str(self.folder)]
         return json.dumps(told).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> Orders:
-        settings, notice, listener, path = json.loads(line)
-        return cls(from_json(settings), notice, listener, Path(path))
+        settings, notice, listener, seat, folder = json.loads(line)
+        return cls(from_json(settings), notice, listener, seat, Path(folder))
 
 
 def receive_orders() -> Orders:
     """What the supervisor says. When it is gone, this process gets a SIGTERM from itself."""
     orders = Orders.from_line(sys.stdin.buffer.readline())
     threading.Thread(
-        target=_outlive_nobody, args=(orders.socket.parent,), name="sightline-orphan", daemon=True
+        target=_outlive_nobody, args=(orders.folder,), name="sightline-orphan", daemon=True
     ).start()
     return orders
 

@@ -6,13 +6,12 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-import uvicorn
-
 from sightline.api.app import create_app
 from sightline.api.server import make_config
 from sightline.machine import give_memory_back
 from sightline.wiring import open_fetcher
 from sightline.workers.remote import RemoteBackend
+from sightline.workers.turns import SharingServer, Tally
 
 if TYPE_CHECKING:
     from sightline.workers.child import Orders
@@ -29,7 +28,7 @@ def run(orders: Orders) -> None:
     backend = RemoteBackend(orders.socket, settings)
     # The engine process has its share of what uploads may take too.
     app = create_app(settings, backend, open_fetcher(settings).fetch, share=settings.workers + 1)
-    server = uvicorn.Server(make_config(app, settings))
+    server = SharingServer(make_config(app, settings), Tally(orders.tally), orders.seat)
     with socket.socket(fileno=orders.listener) as listener:
         server.run(sockets=[listener])
     if not server.started:

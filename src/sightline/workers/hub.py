@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.api.limits import nothing
 from sightline.api.schemas import DetectQuery
 from sightline.errors import Overloaded, SightlineError
-from sightline.workers.wire import READ_AHEAD, error_to_wire, pack, read_frame
+from sightline.workers.wire import READ_AHEAD, BrokenWire, error_to_wire, pack, read_frame
 
 if TYPE_CHECKING:
     import socket
@@ -59,13 +59,14 @@ class Hub:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         calls: dict[int, asyncio.Task[None]] = {}
         try:
-            writer.writelines(pack({"device": self._backend.device}))
+            if not writer.is_closing():
+                writer.writelines(pack({"device": self._backend.device}))
             while True:
                 await self._take_next(reader, writer, calls)
-        except EOFError:
-            pass  # the front end is gone; the supervisor says how
-        except OSError as error:
-            _log.warning("a front end was cut off: %s", error)
+        except BrokenWire as error:
+            _log.error("a front end is cut off: %s", error)
+        except (EOFError, ConnectionError):
+            pass  # it is gone; the supervisor says how
         finally:
             for call in list(calls.values()):
                 call.cancel()
@@ -106,12 +107,14 @@ class Hub:
             picture.close()
         try:
             header |= {"id": asked["id"], "device": self._backend.device}
+            if writer.is_closing():
+                return  # nobody is left to be answered
             writer.writelines(pack(header, payload))
             await writer.drain()
             if leave is not nothing:
                 await asyncio.Event().wait()  # until the call is given up
         except ConnectionError:
-            pass  # nobody is left to be answered
+            pass  # it has gone meanwhile
         finally:
             leave()
 

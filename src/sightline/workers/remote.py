@@ -15,7 +15,15 @@ from sightline.api.backend import Answer, Status
 from sightline.api.limits import nothing
 from sightline.api.schemas import ModelOut
 from sightline.errors import DetectorClosed
-from sightline.workers.wire import READ_AHEAD, Frame, error_from_wire, pack, read_frame
+from sightline.workers.wire import (
+    READ_AHEAD,
+    BrokenWire,
+    Frame,
+    error_from_wire,
+    error_to_wire,
+    pack,
+    read_frame,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -129,7 +137,9 @@ class RemoteBackend:
                 self._linked.set()
                 while True:
                     self._link.take(await read_frame(reader, self._max_payload))
-            except EOFError:
+            except BrokenWire as error:
+                _log.error("the engine process is not understood: %s", error)
+            except (EOFError, ConnectionError):
                 pass  # it ended; the supervisor says how
             except Exception:  # noqa: BLE001  whatever it was, the next connection may work
                 _log.exception("the connection to the engine process broke")
@@ -161,14 +171,12 @@ class _Link:
             SightlineError: what the engine process raised.
             DetectorClosed: it ended.
         """
-        if self._ended:
-            raise DetectorClosed(_DIED)
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         header |= {"id": number, "call": call}
         try:
             if picture is None:
-                self._writer.writelines(pack(header))
+                self._write(header)
             else:
                 await self._send(header, picture)
             frame = await answer
@@ -183,8 +191,8 @@ class _Link:
 
     def cancel(self, number: int) -> None:
         """Give up a call, whether or not it was made or answered."""
-        if not self._ended:
-            self._writer.writelines(pack({"id": number, "call": "cancel"}))
+        with contextlib.suppress(DetectorClosed):
+            self._write({"id": number, "call": "cancel"})
 
     def take(self, frame: Frame) -> None:
         answer = self._waiting.get(frame.header["id"])
@@ -194,17 +202,21 @@ class _Link:
     def end(self) -> None:
         """The connection has ended."""
         self._ended = True
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(DetectorClosed(_DIED))
+        died = error_to_wire(DetectorClosed(_DIED))
+        for number in self._waiting:
+            self.take(Frame({"id": number} | died, b""))
+
+    def _write(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        # The transport may be closed a moment before its end is read.
+        if self._ended or self._writer.is_closing():
+            raise DetectorClosed(_DIED)
+        self._writer.writelines(pack(header, payload))
 
     async def _send(self, header: dict[str, Any], picture: Picture) -> None:
         """One picture at a time: the others wait where uploads lie, in memory or on disk."""
         async with self._sending:
             payload = await anyio.to_thread.run_sync(picture.load)
-            if self._ended:
-                return  # and the answer says so
-            self._writer.writelines(pack(header, payload))
+            self._write(header, payload)
             picture.close()
             with contextlib.suppress(ConnectionError):  # its end is the answer's
                 await self._writer.drain()

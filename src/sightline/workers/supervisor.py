@@ -22,6 +22,7 @@ from sightline.errors import ConfigError
 from sightline.workers.child import Orders
 from sightline.workers.keeper import Keeper, how_it_ended
 from sightline.workers.remote import RemoteBackend
+from sightline.workers.turns import Tally
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -58,9 +59,8 @@ def supervise(
     require_unix_sockets()
     # Open to this user alone.
     with tempfile.TemporaryDirectory(prefix="sightline-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "engine"
-        with _listen(path) as inner:
-            orders = Orders(settings, notice, -1, path)
+        orders = Orders(settings, notice, -1, -1, Path(folder))
+        with _listen(orders.socket) as inner:
             return asyncio.run(_Supervisor(orders, listener, inner).run(announce))
 
 
@@ -92,10 +92,19 @@ class _Supervisor:
         self._orders = orders
         self._outer = outer
         self._stopping = asyncio.Event()
-        self._engine = self._keeper("the engine process", "engine", inner)
+        seats = orders.settings.workers
+        tally = Tally.make(orders.tally, seats)
+        to_engine = replace(orders, listener=inner.fileno())
+        self._engine = Keeper(
+            "the engine process", partial(_start, "engine", to_engine), self._stopping
+        )
         self._fronts = [
-            self._keeper(f"front end {number}", "front", outer)
-            for number in range(1, orders.settings.workers + 1)
+            Keeper(
+                f"front end {seat + 1}",
+                partial(_start_front, replace(orders, listener=outer.fileno(), seat=seat), tally),
+                self._stopping,
+            )
+            for seat in range(seats)
         ]
 
     async def run(self, announce: Callable[[ModelOut], None]) -> int:
@@ -135,15 +144,16 @@ class _Supervisor:
             await backend.connected()
             return (await backend.status()).models[0]
 
-    def _keeper(self, name: str, role: Role, listener: socket.socket) -> Keeper:
-        orders = replace(self._orders, listener=listener.fileno())
-        return Keeper(name, partial(_start, role, orders), self._stopping)
-
     def _on_signal(self) -> None:
         if self._stopping.is_set():  # somebody is in a hurry
             for keeper in (*self._fronts, self._engine):
                 keeper.send(signal.SIGKILL)
         self._stopping.set()
+
+
+async def _start_front(orders: Orders, tally: Tally) -> Process:
+    tally.write(orders.seat, None)  # nobody waits for one that is not there
+    return await _start("front", orders)
 
 
 async def _start(role: Role, orders: Orders) -> Process:
