@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -14,19 +15,25 @@ from typing import Any
 import pytest
 
 from sightline import errors
+from sightline.api.app import create_app
 from sightline.api.problems import answer_to
 from sightline.api.record import open_record
 from sightline.api.schemas import DetectQuery
 from sightline.errors import (
+    ConfigError,
     DetectorClosed,
     InferenceError,
     Overloaded,
     SightlineError,
     TooManyAtOnce,
 )
+from sightline.machine import budget
 from sightline.settings import from_json, load_settings, to_json
 from sightline.workers import remote as remote_module
 from sightline.workers.keeper import how_it_ended, pause_after
+from sightline.workers.remote import RemoteBackend
+from sightline.workers.supervisor import require_unix_sockets, supervise
+from sightline.workers.turns import Tally
 from sightline.workers.wire import error_from_wire, error_to_wire, pack, read_frame
 from support.backends import GOOD, HELD, Bench, Sent, hub, local, remote
 
@@ -360,6 +367,43 @@ def test_what_dies_at_once_is_started_at_once_but_not_again_and_again() -> None:
     assert pauses[:4] == [0, 0, 0.5, 1]
     assert pauses == sorted(pauses)
     assert pauses[-1] == pause_after(10_000) == 30
+
+
+def test_the_front_end_with_fewest_connections_goes_first(tmp_path: Path) -> None:
+    path = tmp_path / "tally"
+    tallies = [Tally.make(path, 3), Tally(path), Tally(path)]
+    assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [True] * 3
+    tallies[0].write(0, 7)
+    tallies[1].write(1, 6)
+    assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [False, True, False]
+    tallies[2].write(1, None)  # it has died
+    assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [True, False, False]
+
+
+def test_front_ends_divide_the_room_for_uploads(tmp_path: Path) -> None:
+    settings = load_settings(engine="fake", data_dir=tmp_path, workers=3)
+    backend = RemoteBackend(tmp_path / "engine", settings)
+    rooms = [create_app(settings, backend, lambda *_: b"", share).state.room for share in (1, 4)]
+    assert rooms[1].memory == rooms[0].memory // 4 == budget().uploads // 4
+    assert rooms[1].disk == rooms[0].disk // 4
+
+
+def test_a_platform_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_unix_sockets()
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(ConfigError, match="leave it at 0"):
+        require_unix_sockets()
+
+
+def test_a_folder_whose_path_is_too_long_for_a_socket_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with socket.socket() as listener, pytest.raises(ConfigError, match="Set TMPDIR"):
+        supervise(load_settings(workers=1), "", listener, lambda _: None)
+    assert list(folder.iterdir()) == []
 
 
 def test_ends_in_words() -> None:
