@@ -6,15 +6,15 @@ server starts, not when this module is imported.
 
 from __future__ import annotations
 
+from functools import partial
+
 from sightline.api.app import create_app
 from sightline.settings import load_settings
-from sightline.wiring import check_source, open_canary, open_fetcher, open_repository
+from sightline.wiring import local_backend, open_fetcher, open_repository
 
 _settings = load_settings()
 app = create_app(
     _settings,
-    lambda: open_repository(_settings),
-    lambda repository: open_canary(_settings, repository),
-    lambda source: check_source(_settings, source),
+    local_backend(_settings, partial(open_repository, _settings)),
     open_fetcher(_settings).fetch,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ from sightline.vision.draw import encode_jpeg
 from sightline.vision.formats import SNIFF_BYTES, sniff
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sightline.api.local import LocalBackend
     from sightline.net.connect import Resolve
     from sightline.net.download import Progress
     from sightline.settings import Settings
@@ -121,6 +125,24 @@ def open_canary(settings: Settings, repository: Repository) -> Canary:
     )
     truths = {digest(BUNDLED): truth} if BUNDLED.is_file() else {}
     return Canary(repository, encode_jpeg(scene.image), truths, settings.canary_interval)
+
+
+def local_backend(settings: Settings, open_repository: Callable[[], Repository]) -> LocalBackend:
+    """What the API stands on where all is in one process.
+
+    Raises:
+        ConfigError: the limits cannot be understood.
+    """
+    from sightline.api.limits import Limits
+    from sightline.api.local import LocalBackend
+
+    return LocalBackend(
+        open_repository,
+        partial(open_canary, settings),
+        partial(check_source, settings),
+        Limits(settings),
+        settings.max_wait,
+    )
 
 
 def check_source(settings: Settings, source: str) -> None:

@@ -37,9 +37,9 @@ from sightline.engines.fake import FakeEngine
 
 infer = FakeEngine.infer
 
-def slowly(self, images):
+def slowly(self, images, **how):
     time.sleep(0.1 * len(images))
-    return infer(self, images)
+    return infer(self, images, **how)
 
 FakeEngine.infer = slowly
 os.environ["SIGHTLINE_MAX_WAIT"] = "{MAX_WAIT}"

@@ -134,6 +134,7 @@ def test_version_and_help() -> None:
         "--device",
         "--confidence",
         "--data-dir",
+        "--workers",
     ):
         assert flag in told
 

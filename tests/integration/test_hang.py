@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -110,12 +111,12 @@ from sightline.serving import pipeline
 
 infer, calls = FakeEngine.infer, []
 
-def hang_at_the_third(self, images):
+def hang_at_the_third(self, images, **how):
     calls.append(images)
     if len(calls) > 2:  # the warm-up and the canary's first picture come before
         print("it hangs", flush=True)
         threading.Event().wait()
-    return infer(self, images)
+    return infer(self, images, **how)
 
 FakeEngine.infer = hang_at_the_third
 pipeline._CLOSING_PATIENCE = 1.0
@@ -131,15 +132,12 @@ def test_a_signal_ends_a_process_whose_engine_hangs(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         try:
-            said = ""
-            while "photo.jpg" not in said:
-                said += process.stdout.readline()
+            said = _read_until("photo.jpg", process.stdout)
             url = said.split("photo.jpg ")[1].split("/detect")[0]
             eventually(lambda: _answers(url), "it listens")
             with ThreadPoolExecutor(1) as pool:
                 post = pool.submit(httpx.post, f"{url}/detect", content=GOOD, timeout=30)
-                while "it hangs" not in said:
-                    said += process.stdout.readline()
+                said += _read_until("it hangs", process.stdout)
                 process.terminate()
                 assert post.result(30).status_code == 503
             more, _ = process.communicate(timeout=30)
@@ -147,6 +145,15 @@ def test_a_signal_ends_a_process_whose_engine_hangs(tmp_path: Path) -> None:
             process.kill()
     assert process.returncode == 0, said + more
     assert "the engine has not returned from a call for" in more
+
+
+def _read_until(words: str, lines: IO[str]) -> str:
+    said = ""
+    for line in lines:
+        said += line
+        if words in line:
+            return said
+    raise AssertionError(f"it ended before it said '{words}': {said}")
 
 
 def _answers(url: str) -> bool:

@@ -126,7 +126,8 @@ def test_twenty_deaths_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> 
         before = own_usage()
         for _ in range(20):
             die_and_come_back()
-        eventually(lambda: own_usage().threads <= before.threads, f"more than {before}")
+        # Pools grow as far as there are clients; a thread left by each death would be more.
+        eventually(lambda: own_usage().threads <= before.threads + CLIENTS, f"more than {before}")
         assert own_usage().mb < before.mb + 30, (before, own_usage())
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from sightline.api.server import make_config
 from sightline.net.connect import Resolve
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.wiring import check_source, find_model, open_canary, open_fetcher, open_repository
+from sightline.wiring import find_model, local_backend, open_fetcher, open_repository
 from support.eventually import eventually
 
 
@@ -61,13 +61,8 @@ def live_resolving(resolve: Resolve, **options: object) -> Iterator[Live]:
 
 def _live(settings: Settings, resolve: Resolve) -> Iterator[Live]:
     repository = open_repository(*find_model(settings))
-    app = create_app(
-        settings,
-        lambda: repository,
-        lambda opened: open_canary(settings, opened),
-        lambda source: check_source(settings, source),
-        open_fetcher(settings, resolve).fetch,
-    )
+    backend = local_backend(settings, lambda: repository)
+    app = create_app(settings, backend, open_fetcher(settings, resolve).fetch)
     config = make_config(app, settings)
     config.port = 0
     server = uvicorn.Server(config)
@@ -106,7 +101,11 @@ class Process:
 
 
 @contextmanager
-def serve(arguments: Sequence[str] = (), module: str = "sightline") -> Iterator[Process]:
+def serve(
+    arguments: Sequence[str] = (),
+    module: str = "sightline",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Process]:
     ours = ["serve", "--port", "0"] if module == "sightline" else []
     command = [sys.executable, "-m", module, *ours, *arguments]
     process = subprocess.Popen(
@@ -114,7 +113,7 @@ def serve(arguments: Sequence[str] = (), module: str = "sightline") -> Iterator[
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
     )
     assert process.stdout is not None
     said = ""

@@ -31,11 +31,12 @@ ALLOWED = {
     "telemetry": EVERYONE,
     "api": EVERYONE | {"serving", "engines", "vision", "telemetry"},
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},
-    "wiring": EVERYONE | {"serving", "engines", "models", "vision", "net", "demo"},
+    "wiring": EVERYONE | {"api", "serving", "engines", "models", "vision", "net", "demo"},
+    "workers": EVERYONE | {"api", "telemetry", "wiring"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},
     "cli": EVERYONE
-    | {"wiring", "api", "telemetry", "serving", "models", "net", "vision", "demo"}
+    | {"wiring", "workers", "api", "telemetry", "serving", "models", "net", "vision", "demo"}
     | {"training", "bench"},
     "asgi": EVERYONE | {"api", "wiring"},
 }

@@ -9,9 +9,10 @@ import pytest
 
 from sightline.api.gate import Gate
 from sightline.api.keys import Keys
-from sightline.api.limits import Limits, Longest, client_name
+from sightline.api.limits import Longest, client_name
 from sightline.api.recording import Recording
 from sightline.settings import load_settings
+from sightline.wiring import local_backend, open_repository
 
 PAGE = b"https://app.example.org"
 
@@ -33,7 +34,8 @@ def statuses(headers: list[tuple[bytes, bytes]], **options: Any) -> list[int]:
     async def receive() -> Any:
         return {"type": "websocket.connect"}
 
-    gate = Recording(Gate(application, settings, Keys(settings), Limits(settings)))
+    backend = local_backend(settings, lambda: open_repository(settings))
+    gate = Recording(Gate(application, settings, Keys(settings), backend))
     scope = {
         "type": "websocket",
         "path": "/detect/ws",

@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders, State
+from starlette.datastructures import MutableHeaders
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from sightline import __version__
@@ -16,9 +15,8 @@ from sightline.api import problems
 from sightline.api.bodies import Bodies
 from sightline.api.cors import Cors
 from sightline.api.gate import Gate
-from sightline.api.headers import DEVICE_HEADER, device_header
+from sightline.api.headers import DEVICE_HEADER
 from sightline.api.keys import Keys
-from sightline.api.limits import Limits
 from sightline.api.recording import Recording
 from sightline.api.routes import detect, docs, health, models
 from sightline.api.spool import DISK_BYTES, Room
@@ -26,13 +24,12 @@ from sightline.api.urls import Fetches
 from sightline.machine import budget
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from sightline.api.backend import Backend
     from sightline.api.urls import Fetch
-    from sightline.serving.canary import Canary
-    from sightline.serving.repository import Repository
     from sightline.settings import Settings
 
 DESCRIPTION = """
@@ -42,27 +39,22 @@ an annotated picture. Every error is an
 """
 
 
-def create_app(
-    settings: Settings,
-    open_repository: Callable[[], Repository],
-    open_canary: Callable[[Repository], Canary],
-    check_source: Callable[[str], None],
-    fetch: Fetch,
-) -> FastAPI:
+def create_app(settings: Settings, backend: Backend, fetch: Fetch, share: int = 1) -> FastAPI:
     """The service's application.
 
     Args:
         settings: limits and defaults.
-        open_repository: called when the server starts; the repository is closed when it stops.
-        open_canary: called then too; closed first.
-        check_source: raises if a source may not be loaded over HTTP.
+        backend: does the work; entered when the server starts, left when it stops.
         fetch: gets a picture that a client names by its address.
+        share: how many processes divide the memory and the disk for uploads among them.
 
     Raises:
-        ConfigError: keys or limits cannot be understood.
+        ConfigError: keys cannot be understood.
     """
     app = Service(
         settings,
+        backend,
+        share,
         title="Sightline",
         version=__version__,
         description=DESCRIPTION,
@@ -70,15 +62,12 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.open_repository = open_repository
-    app.state.open_canary = open_canary
-    app.state.check_source = check_source
     app.state.fetches = Fetches(fetch, settings.url_timeout)
     app.include_router(detect.router)
     app.include_router(models.router)
     app.include_router(health.router)
     docs.install(app)
-    app.add_middleware(DeviceHeader, state=app.state)
+    app.add_middleware(DeviceHeader, backend=backend)
     problems.install(app)
     return app
 
@@ -89,12 +78,13 @@ class Service(FastAPI):
     Outermost first: who asks through a proxy, `Recording`, `Bodies`, CORS, `Gate`.
     """
 
-    def __init__(self, settings: Settings, **options: Any) -> None:
+    def __init__(self, settings: Settings, backend: Backend, share: int, **options: Any) -> None:
         super().__init__(**options)
         self.state.settings = settings
+        self.state.backend = backend
         self.state.keys = Keys(settings)
-        self.state.limits = Limits(settings)
-        self.state.room = Room(budget().uploads, DISK_BYTES, ceil(settings.body_timeout))
+        memory, disk = budget().uploads // share, DISK_BYTES // share
+        self.state.room = Room(memory, disk, ceil(settings.body_timeout))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         root = self.state.settings.root_path
@@ -107,7 +97,7 @@ class Service(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         settings: Settings = self.state.settings
         app: ASGIApp = super().build_middleware_stack()
-        app = Gate(app, settings, self.state.keys, self.state.limits)
+        app = Gate(app, settings, self.state.keys, self.state.backend)
         if settings.cors_origins:
             app = Cors(app, settings.cors_origins)
         app = Recording(Bodies(app, settings))
@@ -118,14 +108,8 @@ class Service(FastAPI):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    repository: Repository = await anyio.to_thread.run_sync(app.state.open_repository)
-    app.state.repository = repository
-    canary: Canary = await anyio.to_thread.run_sync(app.state.open_canary, repository)
-    try:
+    async with app.state.backend:
         yield
-    finally:
-        await anyio.to_thread.run_sync(canary.close)
-        await anyio.to_thread.run_sync(repository.close)
 
 
 class DeviceHeader:
@@ -134,18 +118,16 @@ class DeviceHeader:
     Of the model that answered, where one did; else of the default.
     """
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
+    def __init__(self, app: ASGIApp, backend: Backend) -> None:
         self._app = app
-        self._state = state
+        self._backend = backend
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_header(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                repository: Repository = self._state.repository
-                served = repository.entries()[0].served
-                if DEVICE_HEADER not in headers and served is not None:
-                    headers[DEVICE_HEADER] = device_header(served.detector)
+                if DEVICE_HEADER not in headers and (device := self._backend.device):
+                    headers[DEVICE_HEADER] = device
             await send(message)
 
         await self._app(scope, receive, send_with_header if scope["type"] == "http" else send)

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from collections.abc import Awaitable
 
     from starlette.requests import Request
 
 T = TypeVar("T")
 
 
-async def unless_gone(request: Request, future: Future[T]) -> T:
-    """The result.
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`.
 
     Raises:
-        ClientDisconnect: the client hung up first; the work is dropped.
+        ClientDisconnect: the client hung up first; the work is cancelled.
     """
-    answer = asyncio.wrap_future(future)
+    answer = asyncio.ensure_future(work)
     gone = asyncio.create_task(_until_disconnect(request))
     try:
         waiting: set[asyncio.Future[Any]] = {answer, gone}

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from sightline.api.keys import ADMIN
-from sightline.api.limits import client_name
+from sightline.api.limits import client_name, nothing
 from sightline.api.problems import answer_to
 from sightline.api.record import record_of
 from sightline.errors import HostUnknown, KeyWrong, NotAllowed, SightlineError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from sightline.api.backend import Backend
     from sightline.api.keys import Keys
-    from sightline.api.limits import Limits
     from sightline.settings import Settings
 
 OPEN = frozenset({"/health/live"})
@@ -28,27 +29,29 @@ _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Gate:
     """Refuses what may not come in; everything else goes on to the application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, backend: Backend) -> None:
         self._app = app
         self._hosts = settings.allowed_hosts
         self._origins = settings.cors_origins
         self._keys = keys
-        self._limits = limits
+        self._backend = backend
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        with ExitStack() as slot:
-            try:
-                self._admit(scope, slot)
-            except SightlineError as error:
-                await answer_to(error, scope)(scope, receive, send)
-                return
+        try:
+            leave = await self._admit(scope)
+        except SightlineError as error:
+            await answer_to(error, scope)(scope, receive, send)
+            return
+        try:
             await self._app(scope, receive, send)
+        finally:
+            leave()
 
-    def _admit(self, scope: Scope, slot: ExitStack) -> None:
-        """Raises if the request may not come in; else takes a place, which `slot` gives back."""
+    async def _admit(self, scope: Scope) -> Callable[[], None]:
+        """Raises if the request may not come in; else what to call at its end."""
         headers = scope["headers"]
         host = _header(headers, b"host")
         for name, value in headers:
@@ -57,17 +60,18 @@ class Gate:
         if scope["type"] == "websocket" or scope["method"] not in _HARMLESS:
             self._require_origin(_header(headers, b"origin"), host)
         if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN:
-            return
+            return nothing
         record = record_of(scope)
         record.caller = self._keys.caller(headers)
-        # Counted before a wrong key is refused: guessing is limited too.
         name = record.caller.name if record.caller else client_name(record.client)
-        self._limits.count(name)
-        if self._keys.required and record.caller is None:
+        welcome = record.caller is not None or not self._keys.required
+        # Counted before a wrong key is refused: guessing is limited too.
+        leave = await self._backend.admit(name, place=welcome)
+        if not welcome:
             raise KeyWrong(
                 "The key is missing or wrong: send Authorization: Bearer KEY, or X-API-Key: KEY."
             )
-        slot.enter_context(self._limits.under_way(name))
+        return leave
 
     def _require_host(self, scope: Scope, host: str) -> None:
         """Raises HostUnknown if the service goes by another name.

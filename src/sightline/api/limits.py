@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import contextmanager
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from limits.strategies import MovingWindowRateLimiter
 from sightline.errors import ConfigError, RateLimited, TooManyAtOnce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from sightline.settings import Settings
 
@@ -58,30 +58,31 @@ class Limits:
         for rate in self._rates:
             self._window.hit(rate, client)
 
-    @contextmanager
-    def under_way(self, client: str) -> Iterator[None]:
-        """A request of `client`, for as long as it takes.
+    def take(self, client: str) -> Callable[[], None]:
+        """A place for a request of `client`, until what is returned is called.
 
         Raises:
             TooManyAtOnce: it has as many under way as it may.
         """
         if self._max_concurrent is None:
-            yield
-            return
+            return nothing
         if self._running[client] >= self._max_concurrent:
             raise TooManyAtOnce(
                 f"{self._max_concurrent} requests of yours are under way, and no more are taken.",
                 max(1, ceil(self._longest.seconds())),
             )
         self._running[client] += 1
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._longest.note(time.monotonic() - started)
-            self._running[client] -= 1
-            if not self._running[client]:
-                del self._running[client]
+        return partial(self._give_back, client, time.monotonic())
+
+    def _give_back(self, client: str, started: float) -> None:
+        self._longest.note(time.monotonic() - started)
+        self._running[client] -= 1
+        if not self._running[client]:
+            del self._running[client]
+
+
+def nothing() -> None:
+    """What gives a place back where none was taken."""
 
 
 class Longest:

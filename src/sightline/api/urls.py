@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
@@ -63,7 +64,7 @@ class Fetches:
         gone = threading.Event()
         future = self._pool.submit(self._run, url, gone, time.monotonic())
         try:
-            return await unless_gone(request, future)
+            return await unless_gone(request, asyncio.wrap_future(future))
         finally:
             gone.set()
 

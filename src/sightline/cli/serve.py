@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,8 @@ from sightline.telemetry.logs import configure_logs
 if TYPE_CHECKING:
     from types import FrameType
 
-    from sightline.serving.detector import Detector
+    from sightline.api.keys import Keys
+    from sightline.api.schemas import ModelOut
     from sightline.serving.repository import Repository
 
 
@@ -37,6 +39,7 @@ def serve(
     device: Device = None,
     confidence: Confidence = None,
     data_dir: Annotated[str | None, setting("data_dir")] = None,
+    workers: Annotated[int | None, setting("workers")] = None,
 ) -> None:
     """Serve object detection over HTTP.
 
@@ -50,11 +53,15 @@ def serve(
         device=device,
         confidence=confidence,
         data_dir=data_dir,
+        workers=workers,
     )
     configure_logs(settings.log_format)
     listener = _listen(settings.host, settings.port)  # before the model: a taken port shows at once
     with listener:
-        _run(*find_model(settings), listener)
+        if settings.workers:
+            _supervise(settings, listener)
+        else:
+            _run(*find_model(settings), listener)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -85,29 +92,39 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     import uvicorn
 
     from sightline.api.app import create_app
-    from sightline.api.gate import is_loopback
+    from sightline.api.local import describe
     from sightline.api.server import make_config
-    from sightline.wiring import check_source, open_canary, open_fetcher, open_repository
+    from sightline.wiring import local_backend, open_fetcher, open_repository
 
     opened: list[Repository] = []
-    app = create_app(
-        settings,
-        lambda: opened[0],
-        lambda repository: open_canary(settings, repository),
-        lambda source: check_source(settings, source),
-        open_fetcher(settings).fetch,
-    )
+    backend = local_backend(settings, lambda: opened[0])
+    app = create_app(settings, backend, open_fetcher(settings).fetch)
     signal.signal(signal.SIGTERM, _stop)
     opened.append(open_repository(settings, notice))
-    with opened[0].lease() as detector:
-        _announce(detector, settings.host, listener.getsockname()[1])
-    if not app.state.keys.required and not is_loopback(listener.getsockname()[0]):
-        _log.warning(_OPEN_TO_ALL, settings.host)
+    default = describe(opened[0].entries()[0], opened[0])
+    _announce(default, settings, listener, app.state.keys)
     # uvicorn drains on SIGTERM and then raises the signal again; for a service that was asked
     # to stop, having stopped is success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
     uvicorn.Server(make_config(app, settings)).run(sockets=[listener])
+
+
+def _supervise(settings: Settings, listener: socket.socket) -> None:
+    from sightline.api.keys import Keys
+    from sightline.api.limits import Limits
+    from sightline.wiring import open_fetcher
+    from sightline.workers.supervisor import require_unix_sockets, supervise
+
+    # What is wrong with the settings is told here, once, and not by each process.
+    require_unix_sockets()
+    keys = Keys(settings)
+    Limits(settings)
+    open_fetcher(settings)
+    settings, notice = find_model(settings)
+    signal.signal(signal.SIGTERM, _stop)
+    announce = partial(_announce, settings=settings, listener=listener, keys=keys)
+    raise typer.Exit(supervise(settings, notice, listener, announce))
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
@@ -119,12 +136,19 @@ def _ignore(_signal: int, _frame: FrameType | None) -> None:
     """Nothing left to do."""
 
 
-def _announce(detector: Detector, host: str, port: int) -> None:
-    spec = detector.spec
-    shown = f"[{host}]" if ":" in host else host
-    typer.echo(
-        f"Sightline serves {spec.name} ({spec.family}, {len(spec.labels)} classes) "
-        f"with {detector.engine} on {detector.device}, {detector.precision}\n"
+def _announce(model: ModelOut, settings: Settings, listener: socket.socket, keys: Keys) -> None:
+    from sightline.api.gate import is_loopback
+
+    address, port = listener.getsockname()[:2]
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    said = (
+        f"Sightline serves {model.name} ({model.family}, {len(model.labels or ())} classes) "
+        f"with {model.engine} on {model.device}, {model.precision}\n"
         f"  try   curl -F file=@photo.jpg http://{shown}:{port}/detect\n"
         f"  docs  http://{shown}:{port}/docs"
     )
+    if settings.workers:
+        said += f"\n  with  {settings.workers} front-end processes around one with the model"
+    typer.echo(said)
+    if not keys.required and not is_loopback(address):
+        _log.warning(_OPEN_TO_ALL, settings.host)

@@ -1,0 +1,216 @@
+"""The models, their queue and the limits, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio.to_thread
+
+from sightline.api.backend import Answer, Status
+from sightline.api.headers import answer_headers, device_header
+from sightline.api.limits import nothing
+from sightline.api.schemas import ModelOut
+from sightline.engines.devices import gpu_available
+from sightline.vision.draw import draw_detections, encode_jpeg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from sightline.api.backend import Picture
+    from sightline.api.limits import Limits
+    from sightline.api.schemas import DetectQuery
+    from sightline.serving.canary import Canary
+    from sightline.serving.detector import Detector
+    from sightline.serving.entry import Entry
+    from sightline.serving.job import Result
+    from sightline.serving.repository import Repository
+
+_THREADS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A picture that is queued, and the lease on the detector that works on it."""
+
+    detector: Detector
+    future: Future[Result]
+    lease: ExitStack
+
+    def end(self) -> None:
+        """Nobody waits for it any more, or it is done."""
+        self.future.cancel()
+        self.lease.close()
+
+
+class LocalBackend:
+    """The one that does the work. See `Backend` for what its methods promise."""
+
+    def __init__(
+        self,
+        open_repository: Callable[[], Repository],
+        open_canary: Callable[[Repository], Canary],
+        check_source: Callable[[str], None],
+        limits: Limits,
+        max_wait: float,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            open_repository: called on entering; the repository is closed on leaving.
+            open_canary: called then too; closed first.
+            check_source: raises if a source may not be loaded over HTTP.
+            limits: on one client.
+            max_wait: seconds; a picture whose predicted wait is longer is refused.
+        """
+        self._open_repository = open_repository
+        self._open_canary = open_canary
+        self._check_source = check_source
+        self._limits = limits
+        self._max_wait = max_wait
+        self._repository: Repository
+        self._canary: Canary
+
+    async def __aenter__(self) -> Self:
+        self._threads = ThreadPoolExecutor(_THREADS, "sightline-request")
+        self._gpu_available = await anyio.to_thread.run_sync(gpu_available)
+        self._repository = await anyio.to_thread.run_sync(self._open_repository)
+        self._canary = await anyio.to_thread.run_sync(self._open_canary, self._repository)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await anyio.to_thread.run_sync(self._canary.close)
+        await anyio.to_thread.run_sync(self._repository.close)
+        self._threads.shutdown(wait=False)
+
+    @property
+    def device(self) -> str | None:
+        served = self._repository.entries()[0].served
+        return None if served is None else device_header(served.detector)
+
+    @property
+    def hung(self) -> list[str]:
+        return self._repository.hung()
+
+    async def require_room(self, model: str | None) -> None:
+        self._repository.require_room(model, self._max_wait)
+
+    async def detect(self, picture: Picture, query: DetectQuery, *, drawn: bool) -> Answer:
+        turn = await self._begin(partial(self._queue, picture, query, drawn))
+        try:
+            picture.close()  # the queue has it now
+            result = await asyncio.wrap_future(turn.future)
+            headers = answer_headers(turn.detector)
+            if drawn:
+                jpeg = turn.detector.run_on_pool(partial(_annotate, result))
+                return Answer(await asyncio.wrap_future(jpeg), "image/jpeg", headers)
+            return Answer(_to_json(turn.detector, result), "application/json", headers)
+        finally:
+            turn.end()
+
+    async def status(self, *, wake: bool = False) -> Status:
+        if wake:
+            await anyio.to_thread.run_sync(self._wake)
+        return Status(
+            models=[describe(entry, self._repository) for entry in self._repository.entries()],
+            troubles=self._repository.troubles(),
+            notice=self._repository.notice,
+            gpu_available=self._gpu_available,
+        )
+
+    async def load(self, name: str, source: str) -> ModelOut:
+        self._check_source(source)
+        entry = await anyio.to_thread.run_sync(self._repository.load, name, source)
+        return describe(entry, self._repository)
+
+    async def remove(self, name: str) -> None:
+        await anyio.to_thread.run_sync(self._repository.remove, name)
+
+    async def admit(self, client: str, *, place: bool) -> Callable[[], None]:
+        self._limits.count(client)
+        return self._limits.take(client) if place else nothing
+
+    async def _begin(self, queue: Callable[[], _Turn]) -> _Turn:
+        """What `queue` gives, on a thread; ended if nobody waits for it any more."""
+        queued = self._threads.submit(queue)
+        try:
+            return await asyncio.wrap_future(queued)
+        except asyncio.CancelledError:
+            queued.add_done_callback(_end)
+            raise
+
+    def _queue(self, picture: Picture, query: DetectQuery, drawn: bool) -> _Turn:
+        """Reading a header is quick, but not whatever a header may hold: not for the event loop."""
+        with ExitStack() as lease:
+            # It may have to be loaded.
+            detector = lease.enter_context(self._repository.lease(query.model))
+            future = detector.submit(
+                picture.load(),
+                confidence=query.confidence,
+                iou=query.iou,
+                classes=query.class_names(),
+                max_detections=query.max_detections,
+                max_wait=self._max_wait,
+                keep_image=drawn,
+            )
+            return _Turn(detector, future, lease.pop_all())
+
+    def _wake(self) -> None:
+        with self._repository.lease():
+            pass
+
+
+def _end(queued: Future[_Turn]) -> None:
+    if not queued.cancelled() and queued.exception() is None:
+        queued.result().end()
+
+
+def describe(entry: Entry, repository: Repository) -> ModelOut:
+    """A model, and what it runs on while it is loaded."""
+    described = ModelOut(name=entry.name, default=entry.name == repository.default, loaded=False)
+    served = entry.served
+    if served is not None:
+        detector = served.detector
+        described.loaded = True
+        described.digest = detector.digest
+        described.family = detector.spec.family
+        described.labels = list(detector.spec.labels)
+        described.input_size = detector.spec.input_size
+        described.device = detector.device
+        described.engine = detector.engine
+        described.precision = detector.precision
+    return described
+
+
+def _annotate(result: Result) -> bytes:
+    if result.image is None:
+        raise RuntimeError("the detector was not asked to keep the picture")
+    return encode_jpeg(draw_detections(result.image, result.detections))
+
+
+def _to_json(detector: Detector, result: Result) -> bytes:
+    found, timing = result.detections, result.timing
+    inference_ms = round(timing.inference_ms, 2)
+    answer: dict[str, Any] = {
+        "model": detector.spec.name,
+        "digest": detector.digest,
+        "image": {"width": found.width, "height": found.height},
+        "count": len(found),
+        "detections": found.to_dicts(),
+        "inference_time_ms": inference_ms,
+        "fps": round(1000 / max(inference_ms, 0.01), 1),
+        "timing": {
+            "queue_ms": round(timing.queue_ms, 2),
+            "decode_ms": round(timing.decode_ms, 2),
+            "inference_ms": inference_ms,
+            "postprocess_ms": round(timing.postprocess_ms, 2),
+            "total_ms": round(timing.total_ms, 2),
+        },
+    }
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()

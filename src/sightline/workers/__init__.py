@@ -1,0 +1,1 @@
+"""Several processes: front ends that speak HTTP, one that holds the models, one that watches."""

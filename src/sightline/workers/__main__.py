@@ -1,0 +1,38 @@
+"""`python -m sightline.workers ROLE`: how the supervisor starts its processes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from sightline.errors import SightlineError
+from sightline.telemetry.logs import configure_logs
+from sightline.workers.child import Orders, exit_cleanly, receive_orders
+
+
+def _main() -> None:
+    signal.signal(signal.SIGTERM, exit_cleanly)
+    orders = receive_orders()
+    configure_logs(orders.settings.log_format)
+    try:
+        _run(sys.argv[1], orders)
+    except SightlineError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)
+
+
+def _run(role: str, orders: Orders) -> None:
+    if role == "engine":
+        from sightline.workers import engine
+
+        engine.run(orders)
+    else:
+        from sightline.workers import front
+
+        front.run(orders)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,82 @@
+"""A process that the supervisor starts: what it is told, and how it learns to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from sightline.settings import Settings, from_json, to_json
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+Role = Literal["engine", "front"]
+
+_STDIN = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a process is told. It comes over its stdin, since there are keys in it.
+
+    Attributes:
+        settings: of the service, with a model that is a file here.
+        notice: what people should know of that model.
+        listener: number of the inherited socket that it accepts connections on.
+        seat: which front end it is, from 0.
+        folder: of the service's own, for what its processes share.
+    """
+
+    settings: Settings
+    notice: str
+    listener: int
+    seat: int
+    folder: Path
+
+    @property
+    def socket(self) -> Path:
+        """Where the engine process is reached."""
+        return self.folder / "engine"
+
+    @property
+    def tally(self) -> Path:
+        """Where front ends tell each other how many connections they have."""
+        return self.folder / "tally"
+
+    def to_line(self) -> bytes:
+        told = [to_json(self.settings), self.notice, self.listener, self.seat, str(self.folder)]
+        return json.dumps(told).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Orders:
+        settings, notice, listener, seat, folder = json.loads(line)
+        return cls(from_json(settings), notice, listener, seat, Path(folder))
+
+
+def receive_orders() -> Orders:
+    """What the supervisor says. When it is gone, this process gets a SIGTERM from itself."""
+    orders = Orders.from_line(sys.stdin.buffer.readline())
+    threading.Thread(
+        target=_outlive_nobody, args=(orders.folder,), name="sightline-orphan", daemon=True
+    ).start()
+    return orders
+
+
+def exit_cleanly(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """For SIGTERM, where nothing is under way: what has ended as it was asked to did well."""
+    raise SystemExit(0)
+
+
+def _outlive_nobody(folder: Path) -> None:
+    # Past Python's buffer, whose lock would be held when the interpreter ends.
+    while os.read(_STDIN, 1):
+        pass
+    shutil.rmtree(folder, ignore_errors=True)  # the supervisor could not
+    os.kill(os.getpid(), signal.SIGTERM)

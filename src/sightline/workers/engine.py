@@ -1,0 +1,74 @@
+"""The engine process: the only one that holds models. Front ends send it pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from sightline.machine import budget
+from sightline.wiring import local_backend, open_repository
+from sightline.workers.hub import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sightline.api.backend import Backend
+    from sightline.workers.child import Orders
+
+_HANG_CHECK = 5.0  # seconds between looks at calls that do not return
+_HUNG_CODE = 70  # EX_SOFTWARE of sysexits.h
+_DRAIN_SECONDS = 24  # longer than front ends take to answer what is under way
+
+_log = logging.getLogger("sightline")
+
+
+def run(orders: Orders) -> None:
+    """Load the models and serve front ends until a SIGTERM, and then until the last is gone.
+
+    Raises:
+        ConfigError: a model cannot be loaded, or a setting not understood.
+    """
+    repository = open_repository(orders.settings, orders.notice)
+    uvloop.run(_serve(orders, local_backend(orders.settings, lambda: repository)))
+
+
+async def _serve(orders: Orders, backend: Backend) -> None:
+    settings = orders.settings
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    with socket.socket(fileno=orders.listener) as listener:
+        async with backend, asyncio.TaskGroup() as tasks:
+            hub = Hub(
+                backend, settings.max_upload_bytes, budget().uploads // (settings.workers + 1)
+            )
+            running = [
+                tasks.create_task(hub.accept(listener)),
+                tasks.create_task(end_if_hung(backend, _HANG_CHECK, os._exit)),
+            ]
+            await stop.wait()
+            for task in running:
+                task.cancel()
+            await hub.drain(_DRAIN_SECONDS)
+
+
+async def end_if_hung(backend: Backend, every: float, end: Callable[[int], object]) -> None:
+    """End this process at once when an engine no longer returns from a call.
+
+    Nothing in a process can end such a call; the supervisor starts another process.
+
+    Args:
+        backend: tells.
+        every: seconds between two looks.
+        end: called with an exit code.
+    """
+    while not (hung := backend.hung):
+        await asyncio.sleep(every)
+    _log.critical("%s; this process ends", "; ".join(hung))
+    logging.shutdown()  # the last line is written
+    end(_HUNG_CODE)

@@ -1,0 +1,35 @@
+"""A front end: the HTTP service, but that the work is done in the engine process."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from sightline.api.app import create_app
+from sightline.api.server import make_config
+from sightline.machine import give_memory_back
+from sightline.wiring import open_fetcher
+from sightline.workers.remote import RemoteBackend
+from sightline.workers.turns import SharingServer, Tally
+
+if TYPE_CHECKING:
+    from sightline.workers.child import Orders
+
+
+def run(orders: Orders) -> None:
+    """Serve on the inherited socket until a SIGTERM, and then what is under way.
+
+    Raises:
+        ConfigError: a setting cannot be understood.
+    """
+    give_memory_back()
+    settings = orders.settings
+    backend = RemoteBackend(orders.socket, settings)
+    # The engine process has its share of what uploads may take too.
+    app = create_app(settings, backend, open_fetcher(settings).fetch, share=settings.workers + 1)
+    server = SharingServer(make_config(app, settings), Tally(orders.tally), orders.seat)
+    with socket.socket(fileno=orders.listener) as listener:
+        server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(1)

@@ -1,0 +1,110 @@
+"""A process that is there again whenever it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Awaitable, Callable
+
+_SETTLED = 30.0  # seconds after which a process has shown that it can live
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+
+_log = logging.getLogger("sightline")
+
+
+class Keeper:
+    """Keeps one process alive. Used from one event loop."""
+
+    def __init__(
+        self, name: str, start: Callable[[], Awaitable[Process]], stopping: asyncio.Event
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            name: what the log calls it.
+            start: starts it.
+            stopping: once it is set, what ends stays ended.
+        """
+        self._name = name
+        self._start = start
+        self._stopping = stopping
+        self._process: Process | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def begin(self) -> Process:
+        """Start it for the first time."""
+        self._process = await self._start()
+        return self._process
+
+    def keep(self, process: Process) -> None:
+        """From now on, start it again whenever it ends; at once, but not again and again."""
+        self._keeping = asyncio.create_task(self._keep(process))
+
+    async def end(self, patience: float) -> None:
+        """End it: asked to (SIGTERM), and after so many seconds without being asked."""
+        if self._process is None:
+            return
+        ended = self._keeping or asyncio.create_task(_until_end(self._process))
+        self.send(signal.SIGTERM)
+        await asyncio.wait({ended}, timeout=patience)
+        if not ended.done():
+            _log.warning("%s did not end within %g s and is killed", self._name, patience)
+            self.send(signal.SIGKILL)
+        await ended
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it lives."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _keep(self, process: Process) -> None:
+        failures = 0
+        while True:
+            began = time.monotonic()
+            code = await process.wait()
+            if self._stopping.is_set():
+                return
+            failures = 0 if time.monotonic() - began > _SETTLED else failures + 1
+            pause = pause_after(failures)
+            _log.error(
+                "%s (process %d) %s; a new one is started %s",
+                self._name, process.pid, how_it_ended(code), f"in {pause:g} s" if pause else "now",
+            )  # fmt: skip
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
+            try:
+                process = self._process = await self._start()
+            except OSError as error:
+                _log.error("%s cannot be started: %s", self._name, error)
+            if self._stopping.is_set():
+                self.send(signal.SIGTERM)
+
+
+async def _until_end(process: Process) -> None:
+    await process.wait()
+
+
+def pause_after(failures: int) -> float:
+    """Seconds until a new start, after so many processes in a row that hardly lived."""
+    if failures < 2:
+        return 0
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * float(2 ** min(failures - 2, 10)))
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words; negative for a signal."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal
+        return f"was killed by signal {-code}"

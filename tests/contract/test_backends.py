@@ -1,0 +1,235 @@
+"""What every backend behind the HTTP API keeps: in this process, or in another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sightline.api.schemas import DetectQuery
+from sightline.errors import (
+    BadOption,
+    BrokenImage,
+    ConfigError,
+    ImageTooLarge,
+    NotAllowed,
+    Overloaded,
+    RateLimited,
+    TooManyAtOnce,
+    UnsupportedImage,
+)
+from support import pictures
+from support.backends import GOOD, Bench, Sent, opened
+
+
+@pytest.fixture(params=["local", "remote"])
+def check(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+    """Runs a scenario on an open backend of each kind."""
+
+    def run(scenario: Callable[[Bench], Awaitable[None]], **options: Any) -> None:
+        async def whole() -> None:
+            async with asyncio.timeout(30), opened(request.param, tmp_path, **options) as bench:
+                await scenario(bench)
+
+        asyncio.run(whole())
+
+    return run
+
+
+def test_a_picture_becomes_json_or_a_picture(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        answer = await bench.detect()
+        found = json.loads(answer.body)
+        assert answer.media_type == "application/json"
+        assert answer.headers["X-Sightline-Model"] == "fake; digest=fake"
+        assert answer.headers["X-Sightline-Device"] == bench.backend.device
+        assert (found["count"], found["image"]) == (1, {"width": 64, "height": 48})
+        drawn = await bench.detect(drawn=True)
+        assert (drawn.media_type, drawn.body[:3]) == ("image/jpeg", b"\xff\xd8\xff")
+        options: dict[str, Any] = {
+            "confidence": 0.1,
+            "classes": ["dark", "1"],
+            "max_detections": 7,
+            "iou": 0.3,
+        }
+        assert json.loads((await bench.detect(**options, model="fake")).body)["count"] == 0
+
+    check(scenario)
+
+
+def test_who_would_wait_too_long_is_told_before_the_picture(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.backend.require_room(None)
+        with pytest.raises(BadOption, match="no model 'none'"):
+            await bench.backend.require_room("none")
+        bench.detector._pipeline._pace.note(0, 5.0)
+        go_on = threading.Event()
+        bench.engine.before_infer = lambda _: go_on.wait(20)
+        asked = [asyncio.create_task(bench.detect()) for _ in range(4)]
+        async with asyncio.timeout(10):
+            while bench.detector._pipeline.predicted_wait("interactive") <= 10:
+                await asyncio.sleep(0.01)
+        with pytest.raises(Overloaded) as refusal:
+            await bench.backend.require_room("fake")
+        assert refusal.value.retry_after > 1
+        go_on.set()
+        await asyncio.gather(*asked)
+
+    check(scenario)
+
+
+def test_a_picture_is_closed_once_it_is_queued(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        entered, go_on = threading.Event(), threading.Event()
+
+        def hold(_: Any) -> None:
+            entered.set()
+            go_on.wait(20)
+
+        bench.engine.before_infer = hold
+        sent = Sent(GOOD)
+        asked = asyncio.create_task(bench.backend.detect(sent, DetectQuery(), drawn=False))
+        assert await asyncio.to_thread(entered.wait, 10)
+        assert sent.closed
+        assert not asked.done()
+        go_on.set()
+        assert (await asked).body
+
+    check(scenario)
+
+
+def test_errors_are_what_they_were(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        with pytest.raises(UnsupportedImage, match="text"):
+            await bench.detect(b"hello, this is only a text")
+        with pytest.raises(BrokenImage):
+            await bench.detect(GOOD[:-40])
+        with pytest.raises(BadOption, match="no model 'x'"):
+            await bench.detect(model="x")
+        with pytest.raises(BadOption, match="Did you mean 'bright'"):
+            await bench.detect(classes=["brigth"])
+        with pytest.raises(ImageTooLarge) as large:
+            await bench.detect(pictures.bare_png(2000, 1000))
+        assert (large.value.width, large.value.height, large.value.limit) == (2000, 1000, 10**6)
+        assert (await bench.detect()).body
+
+    check(scenario, max_pixels=10**6)
+
+
+def test_a_full_queue_says_when_to_come_back(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        go_on = threading.Event()
+        bench.engine.before_infer = lambda _: go_on.wait(20)
+        asked = [asyncio.create_task(bench.detect()) for _ in range(60)]
+        done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+        refusal = next(iter(done)).exception()
+        go_on.set()
+        assert isinstance(refusal, Overloaded)
+        assert refusal.retry_after >= 1
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(result).__name__ for result in results} == {"Answer", "Overloaded"}
+
+    check(scenario, max_queue=4)
+
+
+def test_who_does_not_wait_costs_no_inference(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        seen, entered, go_on = list[int](), threading.Event(), threading.Event()
+
+        def hold(images: Any) -> None:
+            seen.append(len(images))
+            entered.set()
+            go_on.wait(20)
+
+        bench.engine.before_infer = hold
+        first = asyncio.create_task(bench.detect())
+        assert await asyncio.to_thread(entered.wait, 10)
+        others = [asyncio.create_task(bench.detect()) for _ in range(30)]
+        while bench.waiting < 30:
+            await asyncio.sleep(0.01)
+        for other in others:
+            other.cancel()
+        await asyncio.wait(others)
+        await bench.backend.status()  # by now the other side knows
+        go_on.set()
+        await first
+        assert (await bench.detect()).body
+        assert sum(seen) == 2
+
+    check(scenario)
+
+
+def test_models_come_and_go(check: Callable[..., None], tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        status = await bench.backend.status()
+        assert [model.name for model in status.models] == ["fake"]
+        assert (status.troubles, status.notice) == ([], "")
+        source = str(tmp_path / "shelf" / "other.onnx")
+        assert (await bench.backend.load("other", source)).loaded
+        assert json.loads((await bench.detect(model="other")).body)["model"] == "other"
+        with pytest.raises(NotAllowed, match="outside"):
+            await bench.backend.load("other", "/etc/passwd")
+        with pytest.raises(NotAllowed, match="default"):
+            await bench.backend.remove("fake")
+        await bench.backend.remove("other")
+        with pytest.raises(BadOption, match="other"):
+            await bench.backend.remove("other")
+        assert len((await bench.backend.status(wake=True)).models) == 1
+
+    check(scenario, models_folder=tmp_path / "shelf")
+
+
+def test_a_model_that_cannot_be_loaded_is_the_operators_to_mend(
+    check: Callable[..., None],
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        def refuse(name: str, source: str | None) -> Any:
+            raise ConfigError(f"{source} is no model")
+
+        bench.repository._open = refuse
+        with pytest.raises(ConfigError, match=r"hf://a/b/c\.onnx is no model"):
+            await bench.backend.load("other", "hf://a/b/c.onnx")
+
+    check(scenario)
+
+
+def test_rates_are_counted(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        for place in (True, False, True):
+            (await bench.backend.admit("alice", place=place))()
+        with pytest.raises(RateLimited) as caught:
+            await bench.backend.admit("alice", place=True)
+        assert 1 <= caught.value.retry_after <= 61
+        (await bench.backend.admit("bob", place=True))()
+
+    check(scenario, rate_limit="3/minute")
+
+
+def test_places_are_taken_and_given_back(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        first = await bench.backend.admit("alice", place=True)
+        second = await bench.backend.admit("alice", place=True)
+        (await bench.backend.admit("alice", place=False))()
+        with pytest.raises(TooManyAtOnce) as caught:
+            await bench.backend.admit("alice", place=True)
+        assert caught.value.retry_after >= 1
+        (await bench.backend.admit("bob", place=True))()
+        first()
+        third = await bench.backend.admit("alice", place=True)
+        second()
+        third()
+        (await bench.backend.admit("alice", place=True))()
+
+    check(scenario, max_concurrent=2)
+
+
+def test_without_limits_all_are_let_in(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        assert len([await bench.backend.admit("alice", place=True) for _ in range(100)]) == 100
+
+    check(scenario)

@@ -1,0 +1,437 @@
+"""A front end and the engine process, on a real socket: what each does when the other ends."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sightline import errors
+from sightline.api.app import create_app
+from sightline.api.problems import answer_to
+from sightline.api.record import open_record
+from sightline.api.schemas import DetectQuery
+from sightline.errors import (
+    ConfigError,
+    DetectorClosed,
+    InferenceError,
+    Overloaded,
+    SightlineError,
+    TooManyAtOnce,
+)
+from sightline.machine import budget
+from sightline.settings import from_json, load_settings, to_json
+from sightline.workers import remote as remote_module
+from sightline.workers.engine import end_if_hung
+from sightline.workers.keeper import how_it_ended, pause_after
+from sightline.workers.remote import RemoteBackend
+from sightline.workers.supervisor import require_unix_sockets, supervise
+from sightline.workers.turns import Tally
+from sightline.workers.wire import error_from_wire, error_to_wire, pack, read_frame
+from support.backends import GOOD, HELD, Bench, Sent, hub, local, remote
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(30):
+            await scenario()
+
+    asyncio.run(whole())
+
+
+@contextmanager
+def held(bench: Bench) -> Iterator[tuple[threading.Event, threading.Event, list[int]]]:
+    """The engine waits: whether it was reached, what lets it go on, and its batches."""
+    reached, go_on, seen = threading.Event(), threading.Event(), list[int]()
+
+    def hold(images: Any) -> None:
+        seen.append(len(images))
+        reached.set()
+        go_on.wait(20)
+
+    bench.engine.before_infer = hold
+    try:
+        yield reached, go_on, seen
+    finally:
+        go_on.set()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    while not holds():
+        await asyncio.sleep(0.01)
+
+
+# Errors
+
+
+def example(cls: type[SightlineError]) -> SightlineError:
+    """An error with a value for whatever it takes."""
+    values: dict[str, Any] = {
+        "str": "what was wrong, and what to do: ü",
+        "int": 7,
+        "int | None": 16,
+    }
+    _, *taken = inspect.signature(cls.__init__).parameters.values()
+    if any(parameter.name == "args" for parameter in taken):
+        return cls(values["str"])
+    return cls(*(values[parameter.annotation] for parameter in taken))
+
+
+PUBLIC = [
+    cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, Exception)
+]
+
+
+@pytest.mark.parametrize("cls", PUBLIC)
+def test_every_error_survives_the_wire(cls: type[SightlineError]) -> None:
+    sent = example(cls)
+    got = error_from_wire(json.loads(json.dumps(error_to_wire(sent))))
+    assert type(got) is cls
+    assert str(got) == str(sent)
+    assert vars(got) == vars(sent)
+    scope: Any = {"type": "http"}
+    open_record(scope, "x", "")
+    problems = [answer_to(error, scope) for error in (sent, got)]
+    assert problems[0].body == problems[1].body
+    assert problems[0].raw_headers == problems[1].raw_headers
+
+
+def test_an_error_of_nobodys_travels_as_the_nearest_that_is_public() -> None:
+    class Odd(errors.BrokenImage):
+        pass
+
+    assert type(error_from_wire(error_to_wire(Odd("odd")))) is errors.BrokenImage
+
+
+# Frames
+
+
+def read(data: bytes, max_payload: int = 100) -> Any:
+    async def scenario() -> Any:
+        reader = asyncio.StreamReader()
+        reader.feed_data(data)
+        reader.feed_eof()
+        return await read_frame(reader, max_payload)
+
+    return asyncio.run(scenario())
+
+
+def test_frames() -> None:
+    packed = b"".join(pack({"id": 1, "text": "ü"}, b"\0payload"))
+    assert read(packed) == ({"id": 1, "text": "ü"}, b"\0payload")
+    for end in range(len(packed)):
+        with pytest.raises(EOFError):
+            read(packed[:end])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"".join(pack({}, bytes(101))),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0\0\0\x03\0\0\0\0{:}",
+        b"\0\0\0\x01\0\0\0\0\xff",
+    ],
+)
+def test_what_is_no_frame(data: bytes) -> None:
+    with pytest.raises(ConnectionError):
+        read(data)
+
+
+# Ends
+
+
+def test_when_the_engine_process_ends_all_that_waits_fails_at_once_and_later_works_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_module, "_PAUSE", 0.01)
+    path = tmp_path / "engine"
+
+    async def scenario() -> None:
+        async with local(tmp_path, max_concurrent=1) as bench, AsyncExitStack() as stack:
+            ending = await stack.enter_async_context(AsyncExitStack())
+            await ending.enter_async_context(hub(path, bench))
+            front = await stack.enter_async_context(remote(path, bench))
+            leave = await front.backend.admit("alice", place=True)
+            with held(bench) as (reached, go_on, _):
+                asked = [asyncio.create_task(front.detect()) for _ in range(5)]
+                assert await asyncio.to_thread(reached.wait, 10)
+                await ending.aclose()
+                for result in await asyncio.gather(*asked, return_exceptions=True):
+                    assert isinstance(result, DetectorClosed)
+                    assert "ended meanwhile" in str(result)
+                await away(front)
+                leave()
+                go_on.set()
+            assert front.backend.device == "cpu; engine=fake; precision=fp32"
+            await ending.enter_async_context(hub(path, bench))
+            await front.backend.connected()  # type: ignore[attr-defined]
+            assert (await front.detect()).body
+            (await front.backend.admit("alice", place=True))()
+
+    run(scenario)
+
+
+async def away(front: Bench) -> None:
+    """Whatever is asked of it is refused at once."""
+    backend = front.backend
+    for calling in (
+        front.detect(),
+        backend.status(),
+        backend.load("a", "b"),
+        backend.remove("a"),
+        backend.admit("alice", place=True),
+    ):
+        with pytest.raises(DetectorClosed, match="not there"):
+            await calling
+
+
+def test_when_a_front_end_ends_nothing_of_it_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+
+    async def scenario() -> None:
+        async with local(tmp_path, max_concurrent=2) as bench, hub(path, bench):
+            with held(bench) as (reached, go_on, seen):
+                async with remote(path, bench) as other:
+                    async with remote(path, bench) as front:
+                        for _ in range(2):
+                            await front.backend.admit("alice", place=True)
+                        first = asyncio.create_task(other.detect())
+                        assert await asyncio.to_thread(reached.wait, 10)
+                        asked = [asyncio.create_task(front.detect()) for _ in range(20)]
+                        await until(lambda: bench.waiting >= 20)
+                        with pytest.raises(TooManyAtOnce):
+                            await other.backend.admit("alice", place=True)
+                    results = await asyncio.gather(*asked, return_exceptions=True)
+                    assert {type(result) for result in results} == {DetectorClosed}
+                    await until(lambda: not bench.detector._pipeline._lanes)
+                    await other.backend.admit("alice", place=True)
+                    go_on.set()
+                    assert (await first).body
+                    assert (await other.detect()).body
+                    assert sum(seen) == 2
+
+    run(scenario)
+
+
+# Limits of the socket
+
+
+def test_a_front_end_that_sends_too_much_is_cut_off_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+
+    async def scenario() -> None:
+        async with (
+            local(tmp_path, max_upload_mb=0.1) as bench,
+            hub(path, bench),
+            remote(path, bench) as good,
+            remote(path, bench) as bad,
+        ):
+            with pytest.raises(DetectorClosed):
+                await bad.detect(GOOD + bytes(200_000))
+            assert (await good.detect()).body
+            await bad.backend.connected()  # type: ignore[attr-defined]
+            assert (await bad.detect()).body
+
+    run(scenario)
+
+
+def test_what_is_sent_faster_than_it_is_queued_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "engine"
+
+    async def scenario() -> None:
+        async with local(tmp_path) as bench, hub(path, bench), remote(path, bench) as front:
+            go_on, submit = threading.Event(), bench.detector.submit
+
+            def slow(*arguments: Any, **options: Any) -> Any:
+                go_on.wait(20)
+                return submit(*arguments, **options)
+
+            monkeypatch.setattr(bench.detector, "submit", slow)
+            large = GOOD + bytes(HELD // 2)
+            asked = [asyncio.create_task(front.detect(large)) for _ in range(5)]
+            done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+            go_on.set()
+            refusal = next(iter(done)).exception()
+            assert isinstance(refusal, Overloaded)
+            assert refusal.retry_after == 1
+            await asyncio.gather(*asked, return_exceptions=True)
+            assert (await front.detect(GOOD + bytes(2 * HELD))).body, "one alone always may"
+
+    run(scenario)
+
+
+def test_a_bug_in_one_call_is_that_calls_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "engine"
+
+    async def scenario() -> None:
+        async with local(tmp_path) as bench, hub(path, bench), remote(path, bench) as front:
+            with monkeypatch.context() as patched:
+                patched.setattr(bench.detector, "submit", lambda *_, **__: 1 / 0)
+                with pytest.raises(SightlineError, match="its log says how") as caught:
+                    await front.detect()
+            assert not isinstance(caught.value, InferenceError)
+            assert "ZeroDivisionError" in caplog.text
+            assert (await front.detect()).body
+
+    run(scenario)
+
+
+def test_a_picture_whose_client_is_gone_before_it_is_sent_is_not_sent(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+
+    async def scenario() -> None:
+        async with local(tmp_path) as bench, hub(path, bench), remote(path, bench) as front:
+            reading, go_on = threading.Event(), threading.Event()
+
+            class Slow(Sent):
+                def load(self) -> bytes:
+                    reading.set()
+                    go_on.wait(20)
+                    return self.data
+
+            pictures = [Slow(GOOD) for _ in range(3)]
+            asked = [
+                asyncio.create_task(front.backend.detect(each, DetectQuery(), drawn=False))
+                for each in pictures
+            ]
+            assert await asyncio.to_thread(reading.wait, 10)
+            for each in asked:
+                each.cancel()
+            go_on.set()
+            await asyncio.wait(asked)
+            assert not any(each.closed for each in pictures)
+            assert (await front.detect()).body
+
+    run(scenario)
+
+
+def test_an_engine_process_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_module, "_PATIENCE", 0.1)
+    path = tmp_path / "engine"
+
+    async def scenario() -> None:
+        async def stuck(**_: Any) -> Any:
+            await asyncio.Event().wait()
+
+        async with (
+            local(tmp_path, rate_limit="9/minute") as bench,
+            hub(path, bench),
+            remote(path, bench) as front,
+        ):
+            monkeypatch.setattr(bench.backend, "status", stuck)
+            with pytest.raises(DetectorClosed, match="did not answer"):
+                await front.backend.status()
+            (await front.backend.admit("alice", place=True))()
+
+    run(scenario)
+
+
+# Small parts
+
+
+def test_settings_reach_another_process_whole(tmp_path: Path) -> None:
+    given = load_settings(
+        engine="fake",
+        port=0,
+        data_dir=tmp_path,
+        admin_key="the-boss",
+        api_keys="bob:secret",
+        models_folder=tmp_path,
+        cors_origins="https://a.example, https://b.example",
+        rate_limit="5/second",
+        workers=3,
+    )
+    (tmp_path / "sightline.toml").write_text("host = 5")  # it does not count there
+    got = from_json(to_json(given))
+    assert dict(got) == dict(given)
+    assert got.admin_key is not None
+    assert got.admin_key.get_secret_value() == "the-boss"
+
+
+def test_what_dies_at_once_is_started_at_once_but_not_again_and_again() -> None:
+    pauses = [pause_after(failures) for failures in range(12)]
+    assert pauses[:4] == [0, 0, 0.5, 1]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == pause_after(10_000) == 30
+
+
+def test_the_front_end_with_fewest_connections_goes_first(tmp_path: Path) -> None:
+    path = tmp_path / "tally"
+    tallies = [Tally.make(path, 3), Tally(path), Tally(path)]
+    assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [True] * 3
+    tallies[0].write(0, 7)
+    tallies[1].write(1, 6)
+    assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [False, True, False]
+    tallies[2].write(1, None)  # it has died
+    assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [True, False, False]
+
+
+def test_front_ends_divide_the_room_for_uploads(tmp_path: Path) -> None:
+    settings = load_settings(engine="fake", data_dir=tmp_path, workers=3)
+    backend = RemoteBackend(tmp_path / "engine", settings)
+    rooms = [create_app(settings, backend, lambda *_: b"", share).state.room for share in (1, 4)]
+    assert rooms[1].memory == rooms[0].memory // 4 == budget().uploads // 4
+    assert rooms[1].disk == rooms[0].disk // 4
+
+
+def test_a_platform_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_unix_sockets()
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(ConfigError, match="leave it at 0"):
+        require_unix_sockets()
+
+
+def test_a_folder_whose_path_is_too_long_for_a_socket_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with socket.socket() as listener, pytest.raises(ConfigError, match="Set TMPDIR"):
+        supervise(load_settings(workers=1), "", listener, lambda _: None)
+    assert list(folder.iterdir()) == []
+
+
+def test_ends_in_words() -> None:
+    assert how_it_ended(-9) == "was killed by SIGKILL"
+    assert how_it_ended(3) == "ended with exit code 3"
+    assert how_it_ended(-40) == "was killed by signal 40"
+
+
+def test_an_engine_process_that_hangs_ends_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(logging, "shutdown", lambda: None)
+
+    async def scenario() -> None:
+        async with local(tmp_path) as bench:
+            watching = asyncio.create_task(end_if_hung(bench.backend, 0.01, ended.append))
+            with held(bench) as (entered, go_on, _):
+                asked = asyncio.create_task(bench.detect())
+                assert await asyncio.to_thread(entered.wait, 10)
+                assert not watching.done()
+                monkeypatch.setattr("sightline.serving.repository._HUNG_AFTER", 0.0)
+                await watching
+                go_on.set()
+                await asked
+
+    run(scenario)
+    assert ended == [70]
+    assert "its engine has not returned from a call for" in caplog.text
