@@ -6,7 +6,6 @@ Flags of `sightline serve` win over `SIGHTLINE_*` in the environment, which win 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -231,37 +230,6 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _TomlFile(settings_cls)
-
-
-class _Handed(Settings):
-    """Settings that another process hands over: nothing else counts."""
-
-    model_config = SettingsConfigDict(toml_file=None)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic's signature
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
-
-
-def to_json(settings: Settings) -> str:
-    """`settings` for another process of ours, on one line. Keys are in it, in the open."""
-
-    def plain(value: object) -> str:
-        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-    return json.dumps(dict(settings), default=plain)
-
-
-def from_json(text: str) -> Settings:
-    """What `to_json` was given."""
-    return _Handed(**json.loads(text))
 
 
 class _TomlFile(TomlConfigSettingsSource):

@@ -29,9 +29,10 @@ from sightline.errors import (
     TooManyAtOnce,
 )
 from sightline.machine import budget
-from sightline.settings import from_json, load_settings, to_json
+from sightline.settings import load_settings
 from sightline.workers import remote as remote_module
 from sightline.workers.engine import end_if_hung
+from sightline.workers.handover import from_json, to_json
 from sightline.workers.keeper import how_it_ended, pause_after
 from sightline.workers.remote import RemoteBackend
 from sightline.workers.supervisor import require_unix_sockets, supervise

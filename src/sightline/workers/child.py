@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from sightline.settings import Settings, from_json, to_json
+from sightline.workers.handover import from_json, to_json
 
 if TYPE_CHECKING:
     from types import FrameType
