@@ -17,6 +17,8 @@ from sightline.workers.handover import from_json, to_json
 if TYPE_CHECKING:
     from types import FrameType
 
+    from sightline.settings import Settings
+
 Role = Literal["engine", "front"]
 
 _STDIN = 0
