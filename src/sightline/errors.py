@@ -157,10 +157,12 @@ class TryLater(SightlineError):
     """Not now. Nothing was lost: try again.
 
     Attributes:
+        reason: why not.
         retry_after: seconds, at least 1, after which it will be accepted by today's estimate.
     """
 
     def __init__(self, reason: str, retry_after: int) -> None:
+        self.reason = reason
         self.retry_after = retry_after
         super().__init__(f"{reason} Try again in {retry_after} s.")
 

@@ -117,4 +117,19 @@ def test_a_retry_counts_the_margin_on_the_whole_wait() -> None:
     pace = Pace(workers=1, streams=1, batch=1)
     pace.note(0, 0.1)
     assert pace.retry_after(12, bearable=10) == 6  # 1.25 * 12.1 - 10
+    pace = Pace(workers=1, streams=1, batch=1)
+    pace.note(0, 0.1)
     assert pace.retry_after(0) == 1
+
+
+def test_each_of_many_is_told_a_moment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told the same moment, all but one of them would come back for nothing."""
+    now = [100.0]
+    monkeypatch.setattr("sightline.serving.pace.perf_counter", lambda: now[0])
+    pace = Pace(workers=1, streams=1, batch=1)
+    pace.note(0, 0.5)
+    told = [pace.retry_after(12, bearable=10) for _ in range(6)]
+    assert told == [6, 7, 7, 8, 8, 9]
+    assert max(pace.retry_after(12, bearable=10) for _ in range(100)) == 16  # and no later
+    now[0] += 60
+    assert pace.retry_after(12, bearable=10) == 6

@@ -8,15 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio.to_thread
 
 from sightline.api.backend import Answer, Status
+from sightline.api.brake import Brake
 from sightline.api.headers import answer_headers, device_header
 from sightline.api.limits import nothing
 from sightline.api.schemas import ModelOut
 from sightline.engines.devices import gpu_available
+from sightline.errors import Overloaded
 from sightline.vision.draw import draw_detections, encode_jpeg
 
 if TYPE_CHECKING:
@@ -74,6 +77,7 @@ class LocalBackend:
         self._check_source = check_source
         self._limits = limits
         self._max_wait = max_wait
+        self._brake = Brake(max_wait)
         self._repository: Repository
         self._canary: Canary
 
@@ -99,7 +103,13 @@ class LocalBackend:
         return self._repository.hung()
 
     async def require_room(self, model: str | None) -> None:
-        self._repository.require_room(model, self._max_wait)
+        try:
+            self._repository.require_room(model, self._max_wait)
+        except Overloaded as refusal:
+            held = self._brake.delay()
+            await asyncio.sleep(held)
+            left = max(1, ceil(refusal.retry_after - held))
+            raise Overloaded(refusal.reason, left) from None
 
     async def detect(self, picture: Picture, query: DetectQuery, *, drawn: bool) -> Answer:
         turn = await self._begin(partial(self._queue, picture, query, drawn))

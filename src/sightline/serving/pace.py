@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from math import ceil
+from time import perf_counter
 
 _WEIGHT = 0.1  # of the newest picture in the running means, once there are ten
+_SPREAD = 10.0  # seconds over which callers who were refused come back, at most
 _MARGIN = 1.25  # means lag behind, and who comes back too early is refused twice
 
 
@@ -28,6 +30,7 @@ class Pace:
         self._noted = 0
         self._vision = 0.0
         self._inference = 0.0
+        self._promised = 0.0  # `perf_counter` seconds until when others were told to come back
 
     def note(self, vision: float, inference: float) -> None:
         """One picture took so many seconds of the vision pool, and of the engine.
@@ -50,7 +53,13 @@ class Pace:
     def retry_after(self, wait: float, bearable: float = 0) -> int:
         """Whole seconds, at least 1, until a wait of `wait` seconds has become a bearable one.
 
-        If nobody else comes meanwhile. Pictures leave in batches: one more has to be through.
+        If nobody comes meanwhile but those who were told so: each is told a moment of its own, or
+        all would be back at once for one place. Pictures leave in batches: one more has to be
+        through.
         """
         step = self._vision + self._streams * self._batch * self._inference
-        return max(1, ceil(_MARGIN * (wait + step) - bearable))
+        now = perf_counter()
+        earliest = now + _MARGIN * (wait + step) - bearable
+        back = min(earliest + _SPREAD, max(earliest, self._promised + self.seconds(1)))
+        self._promised = back
+        return max(1, ceil(back - now))

@@ -89,29 +89,27 @@ class BackgroundHandler(QueueHandler):
     for which there is no room are dropped, and how many is the next line.
     """
 
-    queue: queue.Queue[logging.LogRecord | None]
+    queue: queue.SimpleQueue[logging.LogRecord | None]
 
     def __init__(self, fd: int, most_lines: int = _MOST_LINES) -> None:
         """Write to `fd`; at most `most_lines` wait."""
-        super().__init__(queue.Queue(most_lines))
+        super().__init__(queue.SimpleQueue())  # whose put() takes no lock of Python's
         self._fd = fd
+        self._most_lines = most_lines
         self._dropped = 0
         self._thread = threading.Thread(target=self._write_all, name="sightline-log", daemon=True)
         self._thread.start()
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
+        if self.queue.qsize() < self._most_lines:
+            self.queue.put(record)
+        else:
             self._dropped += 1
 
     def close(self) -> None:
         """Write what waits, if that can be done in a moment."""
         super().close()
-        try:
-            self.queue.put(None, timeout=_LAST_WORDS)
-        except queue.Full:
-            return  # nobody reads them
+        self.queue.put(None)
         self._thread.join(_LAST_WORDS)
 
     def _write_all(self) -> None:

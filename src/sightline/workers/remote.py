@@ -59,6 +59,7 @@ class RemoteBackend:
         """
         self._path = path
         self._max_payload = max(_STATUS_BYTES, _BYTES_A_PIXEL * settings.max_pixels)
+        self._max_wait = settings.max_wait
         self._places = settings.max_concurrent is not None
         self._limited = self._places or settings.rate_limit is not None
         self._device: str | None = None
@@ -90,7 +91,8 @@ class RemoteBackend:
         return []  # an engine process that hangs ends itself
 
     async def require_room(self, model: str | None) -> None:
-        await _soon(self._call("require_room", model=model))
+        # A refusal may be held back for as long as a picture may wait.
+        await _soon(self._call("require_room", model=model), self._max_wait + _PATIENCE)
 
     async def detect(self, picture: Picture, query: DetectQuery, *, drawn: bool) -> Answer:
         asked = query.model_dump(exclude_defaults=True)
@@ -229,16 +231,16 @@ class _Link:
                 await self._writer.drain()
 
 
-async def _soon(calling: Awaitable[Frame]) -> Frame:
+async def _soon(calling: Awaitable[Frame], patience: float = _PATIENCE) -> Frame:
     """The answer to a call that costs nothing.
 
     Raises:
         DetectorClosed: it takes too long.
     """
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(patience):
             return await calling
     except TimeoutError as error:
         raise DetectorClosed(
-            f"The process that holds the models did not answer within {_PATIENCE:g} s."
+            f"The process that holds the models did not answer within {patience:g} s."
         ) from error
