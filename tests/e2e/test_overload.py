@@ -127,7 +127,7 @@ def test_a_storm_is_answered_or_refused_in_time(seconds: float, wait: bool) -> N
         assert max(record.took) < LATEST
         refused = [answer for answer in seen if answer.status_code == 503]
         assert refused
-        assert all(1 <= int(answer.headers["retry-after"]) <= 10 for answer in refused)
+        assert all(1 <= int(answer.headers["retry-after"]) <= 20 for answer in refused)
         first = httpx.post(f"{service.url}/detect", content=PICTURE, timeout=LATEST)
         assert first.status_code in {200, 503}
         eventually(lambda: httpx.post(f"{service.url}/detect", content=PICTURE).is_success, "calm")

@@ -79,7 +79,8 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
     drawn = wants_jpeg(",".join(request.headers.getlist("accept")))
     seconds = seconds_of(request, settings.request_timeout)
     # Before the body is read: in a storm, refusals must not take the CPU that answers need.
-    await backend.require_room(query.model)
+    async with deadline(seconds):
+        await backend.require_room(query.model)
     async with picture_of(request) as upload, deadline(seconds):
         answer = await unless_gone(request, backend.detect(upload, query, drawn=drawn))
     return Response(answer.body, 200, answer.headers, answer.media_type)
