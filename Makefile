@@ -25,8 +25,8 @@ help: ## show this help
 serve: $(VENV)/base ## set up and serve: make serve MODEL=path/to/model.onnx [ARGS="--port 9000"]
 	$(BIN)/sightline serve $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
-test: $(VENV)/dev ## set up everything and run all tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+test: $(VENV)/dev ## set up everything and run all tests, two halves side by side, with coverage
+	$(BIN)/python tests/halves.py $(ARGS)
 
 soak: $(VENV)/dev ## the long tests: a million hostile requests (SOAK_REQUESTS=, SOAK_SEED=)
 	$(BIN)/python -m pytest -m soak $(ARGS)

@@ -195,6 +195,7 @@ def test_the_service_that_it_starts_does_not_outlive_it(photos: Path) -> None:
     assert not Path(f"/proc/{children[0]}").exists()
 
 
+@pytest.mark.soak
 def test_a_real_model_on_this_machine(shared: Path, yolov8n: Path) -> None:
     done = bench("--engine", yolov8n, "--image", shared / "photos", "--duration", "200ms")
     assert done.returncode == 0, done.stderr

@@ -117,7 +117,7 @@ def test_64_threads_get_each_their_own_answer(
 
         def ask(thread: int) -> list[int]:
             start.wait()
-            order = [(thread * 7 + i * 3) % 20 for i in range(5)]
+            order = [(thread * 7 + i * 3) % 20 for i in range(2)]
             return [i for i in order if detector.detect(sources[i]).to_dicts() != alone[i]]
 
         with ThreadPoolExecutor(64) as threads:
@@ -258,7 +258,8 @@ def test_predicted_wait_counts_a_batch_once(
     first.result(10)
     calls = {future.result(10).timing.inference_ms for future in futures}
     assert gate.batches == [1, 4]
-    assert noted[1:] == pytest.approx([calls.pop() / 4000] * 4)
+    share = calls.pop() / 4000
+    assert len([one for one in noted if one == pytest.approx(share)]) == 4
 
 
 def test_a_full_queue_refuses_with_a_time_and_loses_nothing() -> None:

@@ -205,7 +205,9 @@ def test_without_nncf_it_says_what_to_install(
     assert "pip install 'sightline[quantize]'" in refused(result)
 
 
-@pytest.mark.parametrize("until", ["calibrating", "measuring"])
+@pytest.mark.parametrize(
+    "until", ["calibrating", pytest.param("measuring", marks=pytest.mark.soak)]
+)
 def test_a_kill_leaves_a_whole_model_or_none(toys: Path, tmp_path: Path, until: str) -> None:
     path = tmp_path / "x.xml"
     command = ["quantize", BUNDLED, "--data", toys / "images" / "val", "-o", path]
@@ -267,6 +269,7 @@ def test_the_head_is_found_by_its_form(shared: Path) -> None:
     assert counts == {"demo": 6, "yolov8n": 6 + 1, "yolox-nano": 9}
 
 
+@pytest.mark.soak
 def test_a_fixed_model_of_another_family(shared: Path, tmp_path: Path) -> None:
     source, path = shared / "models" / "yolox-nano.onnx", tmp_path / "nano-int8.xml"
     quantize(source, path, sorted((shared / "photos").glob("*.jpg")), max_pixels=10**8)
