@@ -98,8 +98,9 @@ def test_bad_pictures_say_why(tmp_path: Path, fake: Detector) -> None:
 @pytest.mark.parametrize(
     ("model", "engine"), [("yolov8n", "openvino"), ("yolox-nano", "onnxruntime")]
 )
+@pytest.mark.parametrize("each", [2, pytest.param(5, marks=pytest.mark.soak)])
 def test_64_threads_get_each_their_own_answer(
-    shared: Path, photos: list[Path], model: str, engine: Any
+    shared: Path, photos: list[Path], model: str, engine: Any, each: int
 ) -> None:
     """20 different pictures, asked for by 64 threads at once, in as many orders."""
     sources = [
@@ -117,7 +118,7 @@ def test_64_threads_get_each_their_own_answer(
 
         def ask(thread: int) -> list[int]:
             start.wait()
-            order = [(thread * 7 + i * 3) % 20 for i in range(2)]
+            order = [(thread * 7 + i * 3) % 20 for i in range(each)]
             return [i for i in order if detector.detect(sources[i]).to_dicts() != alone[i]]
 
         with ThreadPoolExecutor(64) as threads:
