@@ -215,6 +215,21 @@ def test_a_passed_deadline_costs_no_inference(fake: Detector) -> None:
     assert sum(gate.batches) == 1
 
 
+def test_a_picture_that_waits_longer_than_was_foreseen_is_refused(fake: Detector) -> None:
+    gate = Gate(fake)
+    first = fake.submit(shade(200))
+    assert gate.reached.wait(10)
+    late = fake.submit(shade(200), max_wait=0.05)  # nothing waits: it is let in
+    patient = fake.submit(shade(200), max_wait=60)
+    assert not gate.open.wait(0.1)  # the call under way takes its time
+    gate.open.set()
+    with pytest.raises(Overloaded, match=r"still waited after 0\.05 s") as caught:
+        late.result(10)
+    assert caught.value.retry_after == 1
+    assert len(first.result(10).detections) == len(patient.result(10).detections) == 1
+    assert sum(gate.batches) == 2
+
+
 def test_a_picture_that_left_gives_its_place_back() -> None:
     with Detector(engine="fake", max_queue=10) as detector:
         gate = Gate(detector)

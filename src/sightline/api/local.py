@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sightline.serving.repository import Repository
 
 _THREADS = 40
+_HELD = 0.8  # of the longest wait is how long a refusal may be held back: it must not come later
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class LocalBackend:
         self._check_source = check_source
         self._limits = limits
         self._max_wait = max_wait
-        self._brake = Brake(max_wait)
+        self._brake = Brake(_HELD * max_wait)
         self._repository: Repository
         self._canary: Canary
 

@@ -178,7 +178,8 @@ class Detector:
             image: see `detect`.
             confidence, iou, classes, max_detections: see `detect`.
             lane: `interactive` before `stream` before `batch`; none is ever starved.
-            max_wait: seconds; refuse at once if the predicted wait is longer.
+            max_wait: seconds; refuse at once if the predicted wait is longer, or as soon as the
+                real one is.
             timeout: seconds; the future fails with DeadlineExceeded if its turn comes later.
             keep_image: hand the decoded picture back in the result.
 
@@ -193,6 +194,7 @@ class Detector:
         job = self._job(_read(image), options, deadline, keep_image)
         if max_wait is not None:
             self.require_room(max_wait, lane)
+            job.max_wait = max_wait
         self._pipeline.put(job, lane)
         return job.future
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
-from sightline.errors import DeadlineExceeded
+from sightline.errors import DeadlineExceeded, Overloaded
 
 if TYPE_CHECKING:
     from sightline.types import BGRImage, Detections, DetectOptions, Timing
@@ -39,6 +40,7 @@ class Job:
     Attributes:
         source: compressed bytes, or pixels that a caller had decoded already.
         deadline: `perf_counter` seconds after which nobody waits any more; None for never.
+        max_wait: seconds; it is refused if it still waits then, though less was foreseen.
         keep_image: hand the decoded picture back with the result (for drawing).
         shrink: a JPEG may be decoded to this part of its width and height: 1, 2, 4 or 8.
         weight: bytes that its pixels take at most while they are worked on.
@@ -52,6 +54,7 @@ class Job:
     keep_image: bool = False
     shrink: int = 1
     weight: int = 0
+    max_wait: float | None = None
     future: Future[Result] = field(default_factory=Future)
     submitted: float = field(default_factory=perf_counter)
 
@@ -69,11 +72,17 @@ class Job:
         return len(self.source) if isinstance(self.source, bytes) else self.source.nbytes
 
     def is_wanted(self) -> bool:
-        """False once its caller has gone or its deadline has passed (and then it is ended)."""
+        """False once its caller has gone, or it has waited for too long (and then it is ended)."""
         if self.future.done():
             return False
-        if self.deadline is not None and perf_counter() > self.deadline:
+        now = perf_counter()
+        if self.deadline is not None and now > self.deadline:
             self.fail(DeadlineExceeded("The deadline passed before the picture's turn came."))
+            return False
+        if self.max_wait is not None and now > self.submitted + self.max_wait:
+            # Those behind it came later, and none waits longer either.
+            reason = f"The picture still waited after {self.max_wait:g} s, longer than foreseen."
+            self.fail(Overloaded(reason, max(1, ceil(self.max_wait))))
             return False
         return True
 

@@ -7,6 +7,9 @@ from time import perf_counter
 
 _WEIGHT = 0.1  # of the newest picture in the running means, once there are ten
 _SPREAD = 10.0  # seconds over which callers who were refused come back, at most
+_MOST_LOST = (
+    2.0  # times what the stages take: a pause of the whole machine says nothing of a picture
+)
 _MARGIN = 1.25  # means lag behind, and who comes back too early is refused twice
 
 
@@ -30,6 +33,8 @@ class Pace:
         self._noted = 0
         self._vision = 0.0
         self._inference = 0.0
+        self._between = 0.0  # one picture and the next that leave, while there is more to do
+        self._left: float | None = None  # when the last left, if there was more to do
         self._promised = 0.0  # `perf_counter` seconds until when others were told to come back
 
     def note(self, vision: float, inference: float) -> None:
@@ -46,9 +51,25 @@ class Pace:
         self._vision += weight * (vision - self._vision)
         self._inference += weight * (inference - self._inference)
 
+    def leave(self, busy: bool) -> None:
+        """A picture is through.
+
+        Args:
+            busy: there is enough to do until the next one is.
+        """
+        now = perf_counter()
+        if self._left is not None:
+            self._between += _WEIGHT * (now - self._left - self._between)
+        self._left = now if busy else None
+
     def seconds(self, pictures: int) -> float:
-        """Until so many pictures are through: the slower of the two stages sets the pace."""
-        return pictures * max(self._inference, self._vision / self._workers)
+        """Until so many pictures are through.
+
+        The slower of the two stages sets the pace, but for what is lost between them: threads that
+        wait for each other, HTTP, other work on the machine.
+        """
+        stage = max(self._inference, self._vision / self._workers)
+        return pictures * max(stage, min(self._between, _MOST_LOST * stage))
 
     def retry_after(self, wait: float, bearable: float = 0) -> int:
         """Whole seconds, at least 1, until a wait of `wait` seconds has become a bearable one.
