@@ -57,6 +57,9 @@ class Engine(Protocol):
             InferenceError: the run failed; the engine can still be used.
         """
 
+    def settle(self, max_batch: int) -> None:
+        """No call has more than `max_batch` images from here on: give back what others needed."""
+
     def close(self) -> None:
         """Give memory and threads back. The engine is not used afterwards."""
 

@@ -52,6 +52,9 @@ class FakeEngine:
         self.before_infer(images)
         return [np.stack([self._see(image) for image in images])]
 
+    def settle(self, max_batch: int) -> None:
+        self.max_batch = max_batch
+
     def close(self) -> None:
         """Nothing to give back."""
 

@@ -78,6 +78,9 @@ class OnnxRuntimeEngine:
             raise InferenceError(f"ONNX Runtime failed: {_first_line(error)}") from error
         return [np.asarray(output, np.float32) for output in outputs]
 
+    def settle(self, max_batch: int) -> None:
+        self.max_batch = max_batch
+
     def close(self) -> None:
         del self._session
 

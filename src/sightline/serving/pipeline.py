@@ -43,10 +43,9 @@ _DRAWN = 2  # times its size is what a picture takes that will be drawn on: draw
 class Pipeline:
     """Lanes, a decode pool and a batcher around one engine. Safe from many threads."""
 
-    def __init__(
-        self, engine: Engine, spec: ModelSpec, max_batch: int, max_pixels: int, max_queue: int
-    ) -> None:
+    def __init__(self, engine: Engine, spec: ModelSpec, max_pixels: int, max_queue: int) -> None:
         """Start the threads. The engine belongs to the pipeline from here on."""
+        max_batch = engine.max_batch
         self._engine = engine
         self._spec = spec
         self._max_pixels = max_pixels
