@@ -62,6 +62,7 @@ class LocalBackend:
         check_source: Callable[[str], None],
         limits: Limits,
         max_wait: float,
+        nudge: Callable[[], None] = nothing,
     ) -> None:
         """Nothing is opened yet.
 
@@ -71,12 +72,14 @@ class LocalBackend:
             check_source: raises if a source may not be loaded over HTTP.
             limits: on one client.
             max_wait: seconds; a picture whose predicted wait is longer is refused.
+            nudge: wakes who works on tasks; it does not block.
         """
         self._open_repository = open_repository
         self._open_canary = open_canary
         self._check_source = check_source
         self._limits = limits
         self._max_wait = max_wait
+        self._nudge = nudge
         self._brake = Brake(max_wait)
         self._repository: Repository
         self._canary: Canary
@@ -145,6 +148,9 @@ class LocalBackend:
     async def admit(self, client: str, *, place: bool) -> Callable[[], None]:
         self._limits.count(client)
         return self._limits.take(client) if place else nothing
+
+    async def nudge(self) -> None:
+        self._nudge()
 
     async def _begin(self, queue: Callable[[], _Turn]) -> _Turn:
         """What `queue` gives, on a thread; ended if nobody waits for it any more."""
