@@ -114,9 +114,7 @@ class Detecting:
         held.future = future
         future.add_done_callback(partial(self._done, held, detector, len(data)))
 
-    def _done(
-        self, held: _Held, detector: Detector, size: int, future: Future[Result]
-    ) -> None:
+    def _done(self, held: _Held, detector: Detector, size: int, future: Future[Result]) -> None:
         held.future = None  # it holds this callback, and with it the claim
         self._pictures.let_go(size)
         outcome = None

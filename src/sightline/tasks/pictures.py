@@ -105,8 +105,6 @@ class Pictures:
     def _hold(self, size: int) -> None:
         with self._room:
             self._room.wait_for(
-                lambda: (
-                    not self._held or self._held + size <= _MOST_HELD or self._gone.is_set()
-                )
+                lambda: not self._held or self._held + size <= _MOST_HELD or self._gone.is_set()
             )
             self._held += size

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from sightline.errors import BodyTooLarge, ConfigError, UrlFailed, UrlRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from sightline.tasks.addresses import Addresses
 
 _CLOUDS = frozenset({"s3", "gs", "az"})
 _log = logging.getLogger("sightline")
@@ -21,21 +21,21 @@ _log = logging.getLogger("sightline")
 class Places:
     """The places that are open. Safe from many threads."""
 
-    def __init__(self, prefixes: Sequence[str], max_bytes: int, seconds: float) -> None:
+    def __init__(self, addresses: Addresses, max_bytes: int, seconds: float) -> None:
         """Nothing is looked at yet.
 
         Args:
-            prefixes: of the addresses that may be read, each a whole folder.
+            addresses: says which may be read.
             max_bytes: of the largest picture.
             seconds: that reading one from a cloud may take.
 
         Raises:
             ConfigError: a prefix is not understood, or needs what is not installed.
         """
-        self._prefixes = tuple(f"{prefix.rstrip('/')}/" for prefix in prefixes)
+        self._addresses = addresses
         self._max_bytes = max_bytes
         self._seconds = seconds
-        for prefix in self._prefixes:
+        for prefix in addresses.prefixes:
             scheme = prefix.partition("://")[0]
             if scheme in _CLOUDS:
                 _require_obstore(prefix)
@@ -45,16 +45,6 @@ class Places:
                     "az://container/… and file:///folder/"
                 )
 
-    def check(self, url: str) -> None:
-        """Raises UrlRefused if `url` does not lie in an open place."""
-        parts = url.split("/")
-        if not url.startswith(self._prefixes) or {".", ".."} & set(parts) or "" in parts[3:]:
-            raise UrlRefused(
-                "it is neither http(s) nor below a place that is open here. "
-                "SIGHTLINE_URL_PREFIXES on the server opens places.",
-                url[:200],
-            )
-
     def read(self, url: str) -> bytes:
         """The file at `url`.
 
@@ -63,11 +53,12 @@ class Places:
             UrlFailed: it is not there, or cannot be read.
             BodyTooLarge: it is larger than may be.
         """
-        self.check(url)
+        self._addresses.require(url)
         return self._read_file(url) if url.startswith("file:") else self._read_cloud(url)
 
     def _read_file(self, url: str) -> bytes:
-        folders = [_path(prefix) for prefix in self._prefixes if prefix.startswith("file:")]
+        prefixes = self._addresses.prefixes
+        folders = [_path(prefix) for prefix in prefixes if prefix.startswith("file:")]
         try:
             path = _path(url)
             if not any(path.is_relative_to(folder) for folder in folders):

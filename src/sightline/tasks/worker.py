@@ -6,24 +6,21 @@ import logging
 import time
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from sightline.errors import StorageUnavailable
 from sightline.tasks.detecting import Detecting
 from sightline.tasks.identity import Identity
-from sightline.tasks.pictures import FETCHING
 from sightline.tasks.wakeups import Bell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from sightline.serving.repository import Repository
     from sightline.tasks.pictures import Pictures
     from sightline.tasks.queue import TaskQueue
     from sightline.tasks.task import Outcome
-
-    Told: TypeAlias = Callable[[Sequence[Outcome]], None]
 
 _LOOK_EVERY = 3.0  # seconds; whoever submits wakes it besides
 _SHORTEST_LOOK = 0.1  # seconds
@@ -43,6 +40,9 @@ class Worker:
     What is more urgent waits for no more than those. All that came while it wrote is written in
     one transaction. While nothing can be written it holds what it has, takes no more, and tries
     again until it can.
+
+    Attributes:
+        on_outcome: called with each outcome that was written, on the worker's thread; quick.
     """
 
     def __init__(
@@ -51,7 +51,6 @@ class Worker:
         repository: Repository,
         pictures: Pictures,
         folder: Path | None,
-        told: Told,
     ) -> None:
         """Start the thread.
 
@@ -60,11 +59,10 @@ class Worker:
             repository: holds the models.
             pictures: gets the images' bytes; closed with this.
             folder: where tasks are kept; None if in memory.
-            told: called with what was written, on the thread, after each commit; quick.
         """
+        self.on_outcome: list[Callable[[Outcome], None]] = []
         self._queue = queue
         self._folder = folder
-        self._told = told
         self._bell = Bell()
         self._detecting = Detecting(repository, pictures, self._bell.ring)
         self._unwritten: list[Outcome] = []
@@ -158,10 +156,12 @@ class Worker:
     def _write(self, name: str) -> None:
         self._unwritten += self._detecting.collect()
         if self._unwritten:
-            written = self._unwritten[:]
+            written = self._unwritten
             self._queue.finish(name, written)
             self._unwritten = []
-            self._told(written)
+            for tell in self.on_outcome:
+                for outcome in written:
+                    tell(outcome)
 
     def _keep_leases(self, identity: Identity) -> None:
         """Prolong this worker's, before those that ran out are looked for."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sightline.tasks.retention import Cleaner
     from sightline.tasks.worker import Worker
 
 _PATIENCE = 1.5  # seconds that images under way get at the end
@@ -17,7 +16,6 @@ class Workshop:
     """Open; it works by itself. Close it before the models."""
 
     worker: Worker
-    cleaner: Cleaner
 
     def wake(self) -> None:
         """Tasks were submitted, cancelled or are to be tried again. It does not block."""
@@ -29,4 +27,3 @@ class Workshop:
 
     def close(self) -> None:
         self.worker.close(_PATIENCE)
-        self.cleaner.close()
