@@ -42,9 +42,7 @@ def _require_fraction(name: str, value: float) -> None:
         raise BadOption(f"{name} must lie in 0..1, not {value}.")
 
 
-def class_ids(
-    model: str, labels: Sequence[str], classes: Iterable[int | str]
-) -> frozenset[int]:
+def class_ids(model: str, labels: Sequence[str], classes: Iterable[int | str]) -> frozenset[int]:
     """The ids of `classes`, which are labels of the model or ids already.
 
     Raises:
