@@ -58,6 +58,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.NotYet: Kind(409, "not-yet", "The picture's turn has not come"),
     errors.UrlRefused: Kind(422, "url-refused", "The address may not be fetched"),
     errors.UrlFailed: Kind(422, "url-failed", "The address could not be fetched"),
+    errors.CallbackRefused: Kind(422, "callback-refused", "The callback may not be called"),
     errors.ConfigError: Kind(422, "model-unusable", "The model cannot be loaded"),
     errors.EmptyImage: Kind(422, "empty-image", "The picture is empty"),
     errors.UnsupportedImage: Kind(415, "unsupported-image", "Not a picture type that is read"),
