@@ -12,6 +12,8 @@ from sightline.errors import MalformedBody
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_MAX_HEADER = 16 * 1024
+
 
 class Parts(Protocol):
     """What becomes of the parts. Whatever its methods raise ends the reading."""
@@ -96,9 +98,13 @@ class MultipartReader:
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header[0] += data[start:end]
+        if len(self._header[0]) > _MAX_HEADER:
+            raise MalformedBody("A part has a header that is longer than any form needs.")
 
     def _on_header_value(self, data: bytes, start: int, end: int) -> None:
         self._header[1] += data[start:end]
+        if len(self._header[1]) > _MAX_HEADER:
+            raise MalformedBody("A part has a header that is longer than any form needs.")
 
     def _on_header_end(self) -> None:
         if self._header[0].lower() == b"content-disposition":
