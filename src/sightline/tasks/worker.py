@@ -115,7 +115,8 @@ class Worker:
             except StorageUnavailable as error:
                 self._note_away(error)
                 pause = _STORAGE_PAUSE
-            self._bell.wait(pause)
+            if not self._is_over():
+                self._bell.wait(pause)
 
     def _is_over(self) -> bool:
         if self._end_by is None:
