@@ -78,7 +78,7 @@ class FolderBlobs:
     def create(self, key: str) -> BlobWriter:
         path = self._path(key)
         with _translated():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return _FileWriter(path)
 
     def commit(self, folder: str) -> None:
@@ -139,7 +139,6 @@ class _FileWriter:
             self._file.close()
             with suppress(OSError):  # an orphan, which the cleaner finds
                 self._part.unlink()
-                self._path.parent.rmdir()  # unless others lie there
 
     @contextmanager
     def _or_abort(self) -> Iterator[None]:

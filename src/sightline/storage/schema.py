@@ -72,16 +72,14 @@ images = Table(
     Column("suspect", Boolean, nullable=False, default=False),
     Column("class", Integer, key="rank", nullable=False),  # of its priority: 0 is high
     Column("order_key", BigInteger, nullable=False),
-    Column("created", Double, nullable=False),
+    Column("arrival", BigInteger, nullable=False),  # the first version of its task
     Column("not_before", Double),  # of a failed attempt that is to be repeated
     Column("worker", String),  # while it is processing
     Column("lease_until", Double),
     Column("result", Text),  # JSON
     Column("error", String),
     Column("detail", Text),
-    Index(
-        "images_by_turn", "status", "rank", "order_key", "created", "task_id", "position", "size"
-    ),
+    Index("images_by_turn", "status", "rank", "order_key", "arrival", "position", "size"),
     Index("images_by_worker", "worker"),
     Index("images_postponed", "not_before"),
 )
