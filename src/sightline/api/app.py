@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -24,13 +25,14 @@ from sightline.api.urls import Fetches
 from sightline.machine import budget
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sightline.api.backend import Backend
     from sightline.api.urls import Fetch
     from sightline.settings import Settings
+    from sightline.tasks.desk import Desk
 
 DESCRIPTION = """
 Post a picture to `/detect` and get its objects back, as JSON or (with `Accept: image/jpeg`) as
@@ -39,13 +41,21 @@ an annotated picture. Every error is an
 """
 
 
-def create_app(settings: Settings, backend: Backend, fetch: Fetch, share: int = 1) -> FastAPI:
+def create_app(
+    settings: Settings,
+    backend: Backend,
+    fetch: Fetch,
+    open_desk: Callable[[], Desk],
+    share: int = 1,
+) -> FastAPI:
     """The service's application.
 
     Args:
         settings: limits and defaults.
         backend: does the work; entered when the server starts, left when it stops.
         fetch: gets a picture that a client names by its address.
+        open_desk: called when the server starts, before the backend is entered; what it opens is
+            closed when the server has stopped.
         share: how many processes divide the memory and the disk for uploads among them.
 
     Raises:
@@ -63,6 +73,7 @@ def create_app(settings: Settings, backend: Backend, fetch: Fetch, share: int = 
         redoc_url=None,
     )
     app.state.fetches = Fetches(fetch, settings.url_timeout)
+    app.state.open_desk = open_desk
     app.include_router(detect.router)
     app.include_router(models.router)
     app.include_router(health.router)
@@ -108,8 +119,12 @@ class Service(FastAPI):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with app.state.backend:
-        yield
+    desk = app.state.desk = await anyio.to_thread.run_sync(app.state.open_desk)
+    try:
+        async with app.state.backend:
+            yield
+    finally:
+        await anyio.to_thread.run_sync(desk.close)
 
 
 class DeviceHeader:

@@ -1,0 +1,29 @@
+"""All that works on tasks, in the one process that holds the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sightline.tasks.worker import Worker
+
+_PATIENCE = 1.5  # seconds that images under way get at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Open; it works by itself. Close it before the models."""
+
+    worker: Worker
+
+    def wake(self) -> None:
+        """Tasks were submitted, cancelled or are to be tried again. It does not block."""
+        self.worker.wake()
+
+    def troubles(self) -> list[str]:
+        """Why tasks are not worked on; empty if they are."""
+        return self.worker.troubles()
+
+    def close(self) -> None:
+        self.worker.close(_PATIENCE)
