@@ -77,11 +77,8 @@ def create_app(
     )
     app.state.fetches = Fetches(fetch, settings.url_timeout)
     app.state.open_desk = open_desk
-    app.include_router(detect.router)
-    app.include_router(predict.router)
-    app.include_router(results.router)
-    app.include_router(models.router)
-    app.include_router(health.router)
+    for topic in (detect, predict, results, models, health):
+        app.include_router(topic.router)
     docs.install(app)
     app.add_middleware(DeviceHeader, backend=backend)
     problems.install(app)
