@@ -64,7 +64,9 @@ class Drawing:
     async def _annotated(self, task: Task, image: Image) -> dict[str, str | None]:
         try:
             jpeg = await self.jpeg(task, image)
-        except SightlineError:  # the boxes are good without their picture, and half the answer is out
+        except (
+            SightlineError
+        ):  # the boxes are good without their picture, and half the answer is out
             return {"annotated": None}
         return {"annotated": f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"}
 

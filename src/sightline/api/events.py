@@ -26,7 +26,9 @@ HEARTBEAT = 15.0
 _RECONNECT_MS = 2000
 
 
-def event_stream(request: Request, tasks: Tasks, task: Task, known: int | None) -> StreamingResponse:
+def event_stream(
+    request: Request, tasks: Tasks, task: Task, known: int | None
+) -> StreamingResponse:
     """What happens to `task` from now on, until it ends.
 
     A reader who is slow is told of what has changed when he reads on: nothing is queued for him.
