@@ -49,10 +49,11 @@ async def main() -> None:
     started = time.perf_counter()
     patience = httpx.Timeout(60, pool=None)  # for the service; for our own connections, for ever
     async with httpx.AsyncClient(base_url=options.url, timeout=patience) as client:
-        names = (f"{index:04}-{stem}.jpg" for index, (stem, _) in enumerate(fired))
-        found = await asyncio.gather(
-            *(predict(client, name, data, options.save) for name, (_, data) in zip(names, fired))
+        calls = (
+            predict(client, f"{index:04}-{stem}.jpg", data, options.save)
+            for index, (stem, data) in enumerate(fired)
         )
+        found = await asyncio.gather(*calls)
     seconds = time.perf_counter() - started
     for index, (stem, _) in enumerate(photos[: len(found)]):
         assert all(labels == found[index] for labels in found[index :: len(photos)]), stem

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sightline.net.connect import Resolve
     from sightline.net.download import Progress
     from sightline.settings import Settings
+    from sightline.tasks.deliveries import Deliveries
     from sightline.tasks.desk import Desk
     from sightline.tasks.workshop import Workshop
 
@@ -198,11 +199,13 @@ def open_workshop(settings: Settings, repository: Repository, desk: Desk) -> Wor
     """What works on the tasks of `desk`, with the models of `repository`.
 
     Raises:
-        ConfigError: a place that pictures may be taken from is not understood.
+        ConfigError: a place that pictures may be taken from is not understood, or there is no
+            secret for callbacks.
     """
     from sightline.tasks.pictures import Pictures
     from sightline.tasks.places import Places
     from sightline.tasks.queue import TaskQueue
+    from sightline.tasks.retention import Cleaner
     from sightline.tasks.worker import Worker
     from sightline.tasks.workshop import Workshop
 
@@ -211,7 +214,35 @@ def open_workshop(settings: Settings, repository: Repository, desk: Desk) -> Wor
     pictures = Pictures(desk.blobs, open_fetcher(settings).fetch, places, seconds)
     queue = TaskQueue(desk.database, ttl=settings.result_ttl)
     queue.on_change.append(desk.changes.committed)
-    return Workshop(Worker(queue, repository, pictures, settings.tasks_dir))
+    cleaner = Cleaner(desk.database, desk.blobs, int(settings.max_results_mb * 2**20))
+    cleaner.on_change.append(desk.changes.committed)
+    deliveries = open_deliveries(settings, desk)
+    queue.on_change.append(deliveries.nudge)
+    cleaner.start()
+    deliveries.start()
+    return Workshop(Worker(queue, repository, pictures, settings.tasks_dir), cleaner, deliveries)
+
+
+def open_deliveries(settings: Settings, desk: Desk) -> Deliveries:
+    """What makes the callbacks of the tasks of `desk`; it is not started yet.
+
+    Raises:
+        ConfigError: the secret that they are signed with cannot be had.
+    """
+    from sightline.net.webhooks import Caller, open_secret
+    from sightline.tasks.deliveries import Deliveries
+    from sightline.tasks.outbox import Outbox
+
+    configured = settings.webhook_secret
+    memory = settings.tasks_dir is None
+    key = open_secret(
+        None if configured is None else configured.get_secret_value(),
+        None if memory else settings.data_dir.expanduser() / "webhook-secret",
+    )
+    caller = Caller(key, desk.addresses.guard, desk.addresses.names)
+    deliveries = Deliveries(Outbox(desk.database), caller.post)
+    desk.store.on_change.append(deliveries.nudge)
+    return deliveries
 
 
 def check_source(settings: Settings, source: str) -> None:

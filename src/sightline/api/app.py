@@ -15,12 +15,14 @@ from sightline import __version__
 from sightline.api import problems
 from sightline.api.bodies import Bodies
 from sightline.api.cors import Cors
+from sightline.api.drawing import Drawing
 from sightline.api.gate import Gate
 from sightline.api.headers import DEVICE_HEADER
 from sightline.api.keys import Keys
 from sightline.api.recording import Recording
-from sightline.api.routes import detect, docs, health, models
+from sightline.api.routes import detect, docs, health, models, predict, results
 from sightline.api.spool import DISK_BYTES, Room
+from sightline.api.tasks import Tasks
 from sightline.api.urls import Fetches
 from sightline.machine import budget
 
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """
 Post a picture to `/detect` and get its objects back, as JSON or (with `Accept: image/jpeg`) as
-an annotated picture. Every error is an
+an annotated picture. Post up to a hundred to `/predict`, and ask `/result/{task_id}` for what
+came of them. Every error is an
 [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem that says what to do.
 """
 
@@ -74,9 +77,8 @@ def create_app(
     )
     app.state.fetches = Fetches(fetch, settings.url_timeout)
     app.state.open_desk = open_desk
-    app.include_router(detect.router)
-    app.include_router(models.router)
-    app.include_router(health.router)
+    for topic in (detect, predict, results, models, health):
+        app.include_router(topic.router)
     docs.install(app)
     app.add_middleware(DeviceHeader, backend=backend)
     problems.install(app)
@@ -119,7 +121,10 @@ class Service(FastAPI):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    desk = app.state.desk = await anyio.to_thread.run_sync(app.state.open_desk)
+    desk: Desk = await anyio.to_thread.run_sync(app.state.open_desk)
+    settings: Settings = app.state.settings
+    app.state.tasks = Tasks(desk, app.state.backend, settings)
+    app.state.drawing = Drawing(desk.blobs, settings.max_pixels)
     try:
         async with app.state.backend:
             yield

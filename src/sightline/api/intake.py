@@ -68,27 +68,31 @@ class _Picture:
 
     def write(self) -> None:
         """Write what is held."""
+        self._write()
+
+    def _write(self) -> BlobWriter:
         if self._writer is None:
             self._writer = self._blobs.create(self.key)
-        block, self.held = self.held, bytearray()
+        block, self.held = bytes(self.held), bytearray()
         self._hash.update(block)
         self._writer.write(block)
+        return self._writer
 
     def finish(self, max_pixels: int) -> None:
         """Look at the header, and make the blob safe."""
         try:
             if self._writer is None:
                 check_header(bytes(self.held), max_pixels)
-                self.write()
+                writer = self._write()
             else:
-                self.write()
+                writer = self._write()
                 with _reading_back:
-                    check_header(self._writer.read(), max_pixels)
+                    check_header(writer.read(), max_pixels)
         except ImageError as error:
             self.fail(error)
             self.discard()
         else:
-            self._writer.finish()
+            writer.finish()
 
     def discard(self) -> None:
         """Nothing of it stays, unless it is finished."""

@@ -46,8 +46,9 @@ class Places:
         self._seen[task_id] = now, position
         if position < before and now > then:
             rate = (before - position) / (now - then)
-            recent = self._rate is not None and now - self._measured < _RECENT
-            self._rate = rate if not recent else self._rate + _NEWEST * (rate - self._rate)
+            if self._rate is None or now - self._measured > _RECENT:
+                self._rate = rate
+            self._rate += _NEWEST * (rate - self._rate)
             self._measured = now
         return position
 

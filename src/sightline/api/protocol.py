@@ -175,7 +175,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        cycle.scope[LEAVING] = self._leaving  # type: ignore[typeddict-unknown-key]
+        cycle.scope[LEAVING] = self._leaving  # type: ignore[literal-required]
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

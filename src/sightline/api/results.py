@@ -36,7 +36,7 @@ def head_of(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, Any
         "task_id": task.id,
         "status": task.status,
         "priority": task.priority,
-        "model": task.model,
+        "model": task.model or _model_that_answered(task),
         "digest": task.digest,
         "created_at": _time(task.created),
         "started_at": _time(task.started),
@@ -99,6 +99,11 @@ def retry_after(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str,
 def to_json(value: object) -> bytes:
     """Compact, as /detect answers."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _model_that_answered(task: Task) -> str | None:
+    """What the default model is called, once it has answered."""
+    return next((image.result["model"] for image in task.images if image.result), None)
 
 
 def _time(seconds: float | None) -> str | None:

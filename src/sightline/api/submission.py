@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart.multipart import parse_options_header
 
-from sightline.api.intake import Intake
 from sightline.api.multipart import MultipartReader
 from sightline.api.record import record_of
 from sightline.api.uploads import read_bytes

@@ -153,7 +153,7 @@ class TaskOut(BaseModel):
     task_id: str
     status: Status
     priority: Priority
-    model: str | None
+    model: str | None = Field(description="null where none was asked for, and none has answered")
     digest: str | None
     created_at: str
     started_at: str | None

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import anyio.to_thread
 
 from sightline.api.bodies import declared
 from sightline.api.fresh import Fresh
 from sightline.api.intake import Intake
-from sightline.api.record import record_of
 from sightline.api.places import Places
+from sightline.api.record import record_of
 from sightline.errors import (
     BadOption,
     DetectorClosed,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from sightline.api.backend import Backend, Status
-    from sightline.api.schemas import DetectQuery, ModelOut
+    from sightline.api.schemas import ModelOut
     from sightline.api.task_schemas import PredictQuery
     from sightline.settings import Settings
     from sightline.tasks.desk import Desk
@@ -68,10 +69,10 @@ class Tasks:
         self._writers = ThreadPoolExecutor(_BLOB_THREADS, "sightline-blobs")
         self._sql = ThreadPoolExecutor(_SQL_THREADS, "sightline-tasks")
         self._nudging: set[asyncio.Task[None]] = set()
-        self._glance: Fresh[Glance] = Fresh(partial(self._on_sql, desk.store.glance), _MOMENT)
+        self._glance: Fresh[Glance] = Fresh(lambda: self._on_sql(desk.store.glance), _MOMENT)
         self._status: Fresh[Status] = Fresh(backend.status, _MOMENT)
         self._models: list[ModelOut] = []
-        self._places = Places(partial(self._on_sql, desk.store.position))
+        self._places = Places(lambda task_id: self._on_sql(desk.store.position, task_id))
 
     # Submitting
 
@@ -101,7 +102,7 @@ class Tasks:
         """
         if query.callback_url is not None:
             check = self._desk.addresses.require_callback
-            await self._on_sql(check, query.callback_url)
+            await anyio.to_thread.run_sync(check, query.callback_url)
         model = await self._model(query.model)
         classes = query.class_names()
         if classes is not None and model.labels is not None:

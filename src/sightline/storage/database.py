@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, exc
 
 from sightline.errors import ConfigError
 from sightline.storage import postgres, schema, sqlite
-from sightline.storage.trouble import database_trouble, locked
+from sightline.storage.trouble import database_trouble, disk_trouble, locked
+
+_OPENING_SECONDS = 30
 
 
 class Database:
@@ -71,6 +73,11 @@ class Database:
             self._dialect.begin_write(connection)
             yield connection
 
+    def compact(self) -> None:
+        """Give back what deleted rows took. Raises StorageUnavailable."""
+        with self._turn(True), _translated(), self._engine.connect() as connection:
+            self._dialect.compact(connection)
+
     def close(self) -> None:
         """Close all connections that are not in use."""
         self._engine.dispose()
@@ -81,7 +88,7 @@ class Database:
                 return sqlite.memory_engine()
             case Path():
                 try:
-                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 except OSError as error:
                     raise ConfigError(
                         f"The folder for tasks, {place.parent}, cannot be made: {error.strerror}. "
@@ -94,9 +101,20 @@ class Database:
     @contextmanager
     def _opening(self) -> Iterator[None]:
         """Switching a new file to WAL waits for nobody: one process at a time opens it."""
-        lock = FileLock(f"{self._file}.lock") if self._file else nullcontext()
-        with lock:
+        if self._file is None:
             yield
+            return
+        lock = FileLock(f"{self._file}.lock", timeout=_OPENING_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise locked() from None
+        except OSError as error:
+            raise disk_trouble(error) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def _turn(self, one_at_a_time: bool) -> Iterator[None]:

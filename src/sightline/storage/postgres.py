@@ -53,6 +53,10 @@ def begin_write(connection: Connection) -> None:
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
+def compact(connection: Connection) -> None:
+    """PostgreSQL's autovacuum does it."""
+
+
 def _prepare(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("SET lock_timeout = '5s'")

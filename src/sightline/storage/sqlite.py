@@ -14,6 +14,7 @@ BUSY_SECONDS = 5.0
 """How long a transaction waits for another process's."""
 
 _CONNECTIONS = 8
+_PAGES = 1000
 
 
 def file_engine(path: Path) -> Engine:
@@ -47,6 +48,16 @@ def begin_read(connection: Connection) -> None:
 def begin_write(connection: Connection) -> None:
     """Wait for the lock now and not in the middle, where SQLite would not wait at all."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def compact(connection: Connection) -> None:
+    """Give pages that are free, and what the WAL takes, back to the disk (or to memory)."""
+    while connection.exec_driver_sql("PRAGMA freelist_count").scalar_one():
+        # Some at a time: others may write in between.
+        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({_PAGES})").all()
+    connection.exec_driver_sql("PRAGMA busy_timeout = 200")  # no writer waits for a long reader
+    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:

@@ -22,6 +22,10 @@ _READ_ONLY = "The service may not write to where tasks are kept. Make the folder
 _LOCKED = "The database of tasks is locked by another program."
 _AWAY = "The database of tasks does not answer. Check that it runs, and that it can be reached."
 _BROKEN = "The disk that tasks are kept on fails, or was taken away. Check it, and its file system."
+_DAMAGED = (
+    "The database of tasks is damaged. Stop the service, move tasks.db and its -wal and -shm away "
+    "from its data folder, and start again: a new one is made."
+)
 
 _BY_ERRNO = {
     errno.ENOSPC: _FULL,
@@ -35,7 +39,16 @@ _BY_ERRNO = {
 }
 
 # Result codes: https://www.sqlite.org/rescode.html; the low byte is the primary one.
-_BY_SQLITE = {5: _LOCKED, 6: _LOCKED, 8: _READ_ONLY, 10: _BROKEN, 13: _FULL, 14: _READ_ONLY}
+_BY_SQLITE = {
+    5: _LOCKED,
+    6: _LOCKED,
+    8: _READ_ONLY,
+    10: _BROKEN,
+    11: _DAMAGED,
+    13: _FULL,
+    14: _READ_ONLY,
+    26: _DAMAGED,
+}
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; by code, or by class.
 _BY_SQLSTATE = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED, "57014": _LOCKED}

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from sightline.errors import UrlRefused
 from sightline.net.url import MAX_LENGTH, parse
+from sightline.net.webhooks import check_callback
 
 if TYPE_CHECKING:
     from sightline.net.connect import Names
@@ -46,6 +47,14 @@ class Addresses:
         else:
             known = ", ".join((*_SCHEMES, *_STORES))
             raise UrlRefused(f"it must begin with one of {known}.")
+
+    def require_callback(self, text: str) -> None:
+        """Let the address of a callback pass. It looks up its host: not for the event loop.
+
+        Raises:
+            CallbackRefused, Overloaded: as `net.webhooks.check_callback`.
+        """
+        check_callback(text, self.guard, self.names)
 
     def _require_host(self, text: str) -> None:
         url = parse(text)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select
 
 from sightline.errors import Conflict, Overloaded
-from sightline.storage.schema import deliveries, images, tasks, tombstones, turns
+from sightline.storage.schema import images, tasks, tombstones, turns
 from sightline.tasks import rows
 from sightline.tasks.fairness import RANKS, order_key
 from sightline.tasks.task import Backlog, NewTask, Priority
@@ -71,7 +71,7 @@ def backlog(connection: Connection, statuses: Iterable[str]) -> tuple[int, int]:
 
 def add(connection: Connection, task: NewTask, now: float, ttl: float) -> None:
     """Write a new task; it ends at once if all its images have failed already."""
-    reached = reached_key(connection, task.priority)
+    arrival = rows.next_version(connection)
     connection.execute(
         insert(tasks).values(
             id=task.id,
@@ -84,13 +84,14 @@ def add(connection: Connection, task: NewTask, now: float, ttl: float) -> None:
             callback_url=task.callback_url,
             idempotency_key=task.idempotency_key and rows.text(task.idempotency_key),
             fingerprint=task.fingerprint,
-            version=0,
+            version=arrival,
             bytes=sum(image.size for image in task.images),
             created=now,
         )
     )
-    numbers = range(len(task.images))
-    connection.execute(insert(images), [_row(task, number, reached, now) for number in numbers])
+    reached = reached_key(connection, task.priority)
+    new = [_row(task, number, reached, arrival) for number in range(len(task.images))]
+    connection.execute(insert(images), new)
     rows.settle(connection, [task.id], now, ttl)
 
 
@@ -104,7 +105,6 @@ def bury(connection: Connection, task_ids: Sequence[str], now: float) -> None:
     """Remove the rows of tasks; a tombstone each stays for a day."""
     for table, column in (
         (images, images.c.task_id),
-        (deliveries, deliveries.c.task_id),
         (tasks, tasks.c.id),
     ):
         connection.execute(delete(table).where(column.in_(task_ids)))
@@ -114,7 +114,7 @@ def bury(connection: Connection, task_ids: Sequence[str], now: float) -> None:
     connection.execute(insert(tombstones), stones)
 
 
-def _row(task: NewTask, number: int, reached: int, now: float) -> dict[str, Any]:
+def _row(task: NewTask, number: int, reached: int, arrival: int) -> dict[str, Any]:
     image = task.images[number]
     failure = image.failure
     return {
@@ -127,7 +127,7 @@ def _row(task: NewTask, number: int, reached: int, now: float) -> dict[str, Any]
         "size": image.size,
         "rank": RANKS[task.priority],
         "order_key": order_key(reached, number),
-        "created": now,
+        "arrival": arrival,
         "error": failure and failure.error,
         "detail": failure and rows.text(failure.detail),
     }

@@ -5,33 +5,39 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, or_, select, true, update
 
 from sightline.storage.schema import images, state, tasks, turns
 from sightline.tasks.fairness import PRIORITIES, RANKS, Turns
 from sightline.tasks.rows import Row
-from sightline.tasks.task import Claim
+from sightline.tasks.task import Claim, Priority
 
 
-def choose(connection: Connection, now: float, most: int, *, idle: bool) -> tuple[list[Row], Turns]:
+def choose(
+    connection: Connection, now: float, most: int, *, idle: bool, addresses: bool
+) -> tuple[list[Row], Turns]:
     """Images whose turn it is, and the turns once they have had it."""
-    waiting = {name: _due(connection, RANKS[name], now, most) for name in PRIORITIES}
+    waiting = {name: _due(connection, name, now, most, addresses) for name in PRIORITIES}
     clock = connection.execute(select(state.c.turn)).scalar_one()
-    due = {row.priority: row.due for row in connection.execute(select(turns))}
-    taken = Turns(clock, due)
+    taken = Turns(clock, {row.priority: row.due for row in connection.execute(select(turns))})
+    if addresses:  # else a class may seem to be empty that is not
+        taken.leave([name for name in PRIORITIES if not waiting[name]])
     chosen: list[Row] = []
-    while len(chosen) < most and (left := {name for name in PRIORITIES if waiting[name]}):
-        before = Turns(taken.clock, taken.due)
-        row = waiting[taken.next(left)].pop(0)
-        if row.suspect and (chosen or not idle):
-            return chosen, before
-        chosen.append(row)
-        if row.suspect:
+    while len(chosen) < most and (left := [name for name in PRIORITIES if waiting[name]]):
+        name = taken.next(left)
+        image = waiting[name][0]
+        if image.suspect and (chosen or not idle):
+            break
+        taken.serve(name)
+        chosen.append(waiting[name].pop(0))
+        if image.suspect:
             break
     return chosen, taken
 
 
-def _due(connection: Connection, rank: int, now: float, most: int) -> list[Row]:
+def _due(
+    connection: Connection, name: Priority, now: float, most: int, addresses: bool
+) -> list[Row]:
     """The first images of a class, in the order of their keys."""
     found = (
         select(
@@ -39,20 +45,25 @@ def _due(connection: Connection, rank: int, now: float, most: int) -> list[Row]:
             images.c.position,
             images.c.rank,
             images.c.order_key,
+            images.c.blob,
+            images.c.url,
+            images.c.attempts,
             images.c.suspect,
         )
         .where(
             images.c.status == "queued",
-            images.c.rank == rank,
+            images.c.rank == RANKS[name],
             or_(images.c.not_before.is_(None), images.c.not_before <= now),
+            true() if addresses else images.c.url.is_(None),
         )
-        .order_by(images.c.order_key, images.c.created, images.c.task_id, images.c.position)
+        .order_by(images.c.order_key, images.c.arrival, images.c.position)
         .limit(most)
     )
     return list(connection.execute(found))
 
 
 def save(connection: Connection, taken: Turns, chosen: Sequence[Row]) -> None:
+    """Write where the turns stand once `chosen` have had theirs."""
     connection.execute(update(state).values(turn=taken.clock))
     for name in PRIORITIES:
         reached = max((row.order_key for row in chosen if row.rank == RANKS[name]), default=0)
@@ -62,38 +73,25 @@ def save(connection: Connection, taken: Turns, chosen: Sequence[Row]) -> None:
 
 
 def as_claims(connection: Connection, chosen: Sequence[Row], until: float) -> list[Claim]:
-    ids = {row.task_id for row in chosen}
-    found = connection.execute(
-        select(
-            images.c.task_id,
-            images.c.position,
-            images.c.blob,
-            images.c.url,
-            images.c.attempts,
-            images.c.suspect,
-            tasks.c.owner,
-            tasks.c.options,
-            tasks.c.model,
-            tasks.c.digest,
-        )
-        .join(tasks, tasks.c.id == images.c.task_id)
-        .where(images.c.task_id.in_(ids))
-    )
-    rows_by_key = {(row.task_id, row.position): row for row in found}
-    return [_claim(rows_by_key[row.task_id, row.position], until) for row in chosen]
+    """The images with what their tasks say of them."""
+    of_tasks = select(
+        tasks.c.id, tasks.c.owner, tasks.c.options, tasks.c.model, tasks.c.digest
+    ).where(tasks.c.id.in_({row.task_id for row in chosen}))
+    found = {row.id: row for row in connection.execute(of_tasks)}
+    return [_claim(row, found[row.task_id], until) for row in chosen]
 
 
-def _claim(row: Row, until: float) -> Claim:
+def _claim(image: Row, task: Row, until: float) -> Claim:
     return Claim(
-        task_id=row.task_id,
-        index=row.position,
-        owner=row.owner,
-        blob=row.blob,
-        url=row.url,
-        options=json.loads(row.options),
-        model=row.model,
-        digest=row.digest,
-        attempts=row.attempts,
+        task_id=task.id,
+        index=image.position,
+        owner=task.owner,
+        blob=image.blob,
+        url=image.url,
+        options=json.loads(task.options),
+        model=task.model,
+        digest=task.digest,
+        attempts=image.attempts,
         lease_until=until,
-        suspect=row.suspect,
+        suspect=image.suspect,
     )

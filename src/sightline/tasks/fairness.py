@@ -35,19 +35,21 @@ class Turns:
         self.clock = clock
         self.due: dict[Priority, int | None] = dict(due)
 
+    def leave(self, empty: Collection[Priority]) -> None:
+        """These classes have nothing that waits: they save up no turns."""
+        self.due |= dict.fromkeys(empty)
+
     def next(self, waiting: Collection[Priority]) -> Priority:
-        """The class that is served next; of those that are due at once the higher one."""
-        turns: dict[Priority, int] = {}
-        for name in PRIORITIES:
-            if name not in waiting:
-                self.due[name] = None
-                continue
-            due = self.due[name]
-            turns[name] = self.due[name] = self.clock + STRIDES[name] if due is None else due
-        chosen = min(turns, key=lambda name: (turns[name], RANKS[name]))
-        self.clock = turns[chosen]
-        self.due[chosen] = self.clock + STRIDES[chosen]
-        return chosen
+        """The class of those `waiting` that is due first; if several are, the highest of them."""
+        for name in waiting:
+            if self.due[name] is None:
+                self.due[name] = self.clock + STRIDES[name]
+        return min(waiting, key=lambda name: (self.due[name], RANKS[name]))
+
+    def serve(self, name: Priority) -> None:
+        """The class has had its turn."""
+        self.clock = max(self.clock, self.due[name] or 0)
+        self.due[name] = self.clock + STRIDES[name]
 
 
 def ahead(priority: Priority, before: int, waiting: Mapping[Priority, int]) -> int:

@@ -84,7 +84,7 @@ class TaskQueue:
             self._changed()
         return len(lost)
 
-    def claim(self, worker: str, most: int, *, idle: bool) -> list[Claim]:
+    def claim(self, worker: str, most: int, *, idle: bool, addresses: bool = True) -> list[Claim]:
         """Take up to `most` images that are due, in the order of their turns.
 
         A suspect comes alone, to a worker that is `idle`, and nothing else before it has ended; one
@@ -94,12 +94,13 @@ class TaskQueue:
             worker: name of who will work on them.
             most: images, at least 1.
             idle: the worker holds nothing.
+            addresses: whether images may be among them whose bytes are still to be fetched.
         """
         now = self._clock()
         with self._database.write() as connection:
             if self._guards_suspect(connection, worker):
                 return []
-            chosen, turns = claims.choose(connection, now, most, idle=idle)
+            chosen, turns = claims.choose(connection, now, most, idle=idle, addresses=addresses)
             if not chosen:
                 return []
             claims.save(connection, turns, chosen)

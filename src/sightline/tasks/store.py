@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, func, select, tuple_, union_all, update
 
-from sightline.errors import Conflict, Overloaded
+from sightline.errors import Conflict, Overloaded, StorageUnavailable
 from sightline.storage.blobs import Blobs
 from sightline.storage.database import Database
 from sightline.storage.schema import images, state, tasks, tombstones
@@ -21,7 +22,7 @@ RESULT_TTL = 300.0
 MOST_IDS = 1000
 """Most ids in a glance."""
 
-_TURN = (images.c.order_key, images.c.created, images.c.task_id, images.c.position)
+_TURN = (images.c.order_key, images.c.arrival, images.c.position)
 
 
 class TaskStore:
@@ -74,12 +75,12 @@ class TaskStore:
                     admission.add(connection, task, now, self._ttl)
                 kept = rows.load(connection, taken or task.id, now)
         except (Conflict, Overloaded):
-            self._blobs.delete(task.id)
+            self._remove(task.id)
             raise
         if taken is None:
             self._changed()
         else:
-            self._blobs.delete(task.id)
+            self._remove(task.id)
         return kept
 
     def get(self, task_id: str) -> Task:
@@ -128,7 +129,7 @@ class TaskStore:
             if task.status not in ENDED:
                 raise Conflict("The task has not ended: cancel it first.")
             admission.bury(connection, [task_id], now)
-        self._blobs.delete(task_id)
+        self._remove(task_id)
         self._changed()
 
     def retry(self, task_id: str) -> Task:
@@ -147,9 +148,7 @@ class TaskStore:
             admission.make_room(connection, self._limits, [image.size for image in again])
             _requeue(connection, task, again)
             status = task.status if task.status == "processing" else "queued"
-            rows.touch(
-                connection, [task_id], status=status, ended=None, expires=None, callback_due=None
-            )
+            rows.touch(connection, [task_id], status=status, ended=None, expires=None)
             task = rows.load(connection, task_id, now)
         self._changed()
         return task
@@ -207,6 +206,10 @@ class TaskStore:
             if sequence == since:
                 return Changes(since, ())
             return Changes(sequence, tuple(connection.execute(changed).scalars()))
+
+    def _remove(self, task_id: str) -> None:
+        with suppress(StorageUnavailable):  # it is logged, and the cleaner finds them
+            self._blobs.delete(task_id)
 
     def _changed(self) -> None:
         for call in self.on_change:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sightline.tasks.deliveries import Deliveries
+    from sightline.tasks.retention import Cleaner
     from sightline.tasks.worker import Worker
 
 _PATIENCE = 1.5  # seconds that images under way get at the end
@@ -16,10 +18,13 @@ class Workshop:
     """Open; it works by itself. Close it before the models."""
 
     worker: Worker
+    cleaner: Cleaner
+    deliveries: Deliveries
 
     def wake(self) -> None:
         """Tasks were submitted, cancelled or are to be tried again. It does not block."""
         self.worker.wake()
+        self.deliveries.nudge()
 
     def troubles(self) -> list[str]:
         """Why tasks are not worked on; empty if they are."""
@@ -27,3 +32,5 @@ class Workshop:
 
     def close(self) -> None:
         self.worker.close(_PATIENCE)
+        self.deliveries.stop(_PATIENCE)
+        self.cleaner.stop()

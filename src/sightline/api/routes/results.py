@@ -32,6 +32,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
     410: {"model": Problem, "description": "Its results have expired"},
     503: {"model": Problem, "description": "Tasks cannot be read now; see Retry-After"},
 }
+_STATE: dict[int | str, dict[str, Any]] = {200: {"model": TaskOut}}
 _UNCHANGED: dict[int | str, dict[str, Any]] = {
     304: {"description": "Nothing has changed since the ETag in If-None-Match"}
 }
@@ -54,7 +55,8 @@ _JPEG: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "The picture failed; the problem is its own"},
     504: {"model": Problem, "description": "The deadline passed"},
 }
-_GONE: dict[int | str, dict[str, Any]] = {
+_DELETED: dict[int | str, dict[str, Any]] = {
+    200: {"model": TaskOut, "description": "It is cancelled"},
     204: {"description": "It had ended, and is forgotten"},
 }
 
@@ -63,7 +65,7 @@ _GONE: dict[int | str, dict[str, Any]] = {
     "/result/{task_id}",
     summary="What came of a task",
     response_class=Response,
-    responses={200: {"model": TaskOut}} | _UNCHANGED | _REFUSED,
+    responses=_STATE | _UNCHANGED | _REFUSED,
 )
 async def result(
     request: Request,
@@ -89,7 +91,8 @@ async def result(
     tags = request.headers.get("if-none-match")
     if wait:
         waiting = tasks.wait(task, version_in(tags, task_id), wait)
-        task = await unless_gone(request, until_leaving(request.scope, waiting)) or task
+        later = await unless_gone(request, until_leaving(request.scope, waiting))
+        task = task if later is None else later
     queue = await tasks.place(task)
     tag = etag_of(task, queue)
     headers = {"ETag": tag, "Cache-Control": "no-cache"} | retry_after(task, queue)
@@ -141,7 +144,7 @@ async def image(request: Request, task_id: str, index: int) -> Response:
     "/result/{task_id}/retry",
     summary="Run the failed pictures of a task again",
     response_class=Response,
-    responses={200: {"model": TaskOut}} | _REFUSED,
+    responses=_STATE | _REFUSED,
 )
 async def retry(request: Request, task_id: str) -> Response:
     """Those that were no pictures stay as they are, and so does a task without failures."""
@@ -153,7 +156,7 @@ async def retry(request: Request, task_id: str) -> Response:
     "/result/{task_id}",
     summary="Cancel a task; forget one that has ended",
     response_class=Response,
-    responses={200: {"model": TaskOut, "description": "It is cancelled"}} | _GONE | _REFUSED,
+    responses=_DELETED | _REFUSED,
 )
 async def delete(request: Request, task_id: str) -> Response:
     """Of a task that is cancelled, pictures that were not begun are never run."""
