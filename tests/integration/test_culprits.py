@@ -41,7 +41,7 @@ def test_a_picture_that_kills_the_process_twice_alone_is_given_up(tmp_path: Path
     files = [picture(number) for number in range(30)]
     files[4] = GREEN
     task_id = submit(desk, files)
-    codes = []
+    codes: list[int] = []
     while desk.store.get(task_id).status not in ENDED:
         assert len(codes) < 5, codes
         codes.append(subprocess.call([sys.executable, "-c", WORKER, tmp_path, task_id], timeout=60))

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sqlalchemy import select
 
 from sightline.errors import Overloaded
@@ -18,7 +20,7 @@ from sightline.storage.schema import images
 from sightline.tasks.queue import TaskQueue
 from sightline.tasks.task import Claim
 from support.eventually import eventually
-from support.tasks import Place, picture, place, require_right
+from support.tasks import DARKEST, Place, picture, place, require_right
 
 
 @pytest.fixture
@@ -50,15 +52,18 @@ def test_memory_alone_will_do() -> None:
 
 
 class Slow:
-    """Makes each engine call take a while, and counts them."""
+    """Makes each engine call take a while, and notes the pictures' levels of grey."""
 
     def __init__(self, here: Place, seconds: float = 0.01) -> None:
         self.calls = 0
+        self.levels: list[int] = []
         self._seconds = seconds
         here.engine.before_infer = self
 
-    def __call__(self, _images: object) -> None:
+    def __call__(self, images: NDArray[np.uint8]) -> None:
         self.calls += 1
+        _, height, width, _ = images.shape
+        self.levels += images[:, height // 2, width // 2, 0].tolist()
         time.sleep(self._seconds)
 
 
@@ -77,13 +82,14 @@ def test_one_image_does_not_wait_for_somebodys_hundred(here: Place) -> None:
 
 
 def test_high_goes_first(here: Place) -> None:
-    Slow(here)
-    many = here.submit([picture(n) for n in range(100)])
-    eventually(lambda: done(here, many) >= 10, "it works")
-    before = done(here, many)
-    here.ended(here.submit([picture(n) for n in range(20)], "high"))
-    # At 8:4 turns it gets 10 while 20 go first, and what was claimed already besides.
-    assert done(here, many) - before <= 10 + 2 * here.detector.depth
+    engine = Slow(here)
+    here.submit([picture(n) for n in range(80)])
+    eventually(lambda: engine.calls >= 3, "it works")
+    here.ended(here.submit([picture(n) for n in range(80, 100)], "high"))
+    is_high = [level >= DARKEST + 80 for level in engine.levels]
+    first, last = is_high.index(True), len(is_high) - is_high[::-1].index(True)
+    # At 8:4 turns 10 go by while it gets 20; and what had been claimed goes first.
+    assert is_high[first:last].count(False) <= 10 + here.detector.depth
 
 
 def test_low_advances_under_constant_high(here: Place) -> None:
