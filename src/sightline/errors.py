@@ -15,9 +15,14 @@ The branch says who can put it right, the message says what was wrong and what t
     │   ├── HostUnknown          … a name that this service does not answer to
     │   ├── KeyWrong             … a key that is missing or not the right one
     │   ├── NotAllowed           … something that nobody, or not this client, may do
+    │   ├── UnknownTask          … a task that does not exist, or is another's
+    │   ├── ExpiredTask          … a task whose results were kept for long enough
+    │   ├── Conflict             … an Idempotency-Key that was used for something else
+    │   ├── NotYet               … a picture whose turn has not come
     │   ├── UrlError             … the address of a picture
     │   │   ├── UrlRefused           it may not be fetched
     │   │   └── UrlFailed            it may, and its host did not give the picture
+    │   ├── CallbackRefused      … an address that may not be called when a task ends
     │   └── ImageError           … the picture itself
     │       ├── EmptyImage           no bytes at all
     │       ├── UnsupportedImage     not a picture type that is read
@@ -25,11 +30,13 @@ The branch says who can put it right, the message says what was wrong and what t
     │       └── ImageTooLarge        more pixels than are allowed
     ├── TryLater                 nothing was lost: try again after `retry_after` seconds
     │   ├── Overloaded           … nobody's fault: too much waits
+    │   ├── StorageUnavailable   … the operator: disk full, database locked or away
     │   ├── RateLimited          … the client: more requests than it may send in a while
     │   └── TooManyAtOnce        … the client: more requests than it may have under way
     ├── DeadlineExceeded         nobody's fault: it took longer than the caller would wait
     ├── DetectorClosed           the program: used after close()
     │   └── WorkerDied           … or us: its worker died; a service opens it again by itself
+    ├── Culprit                  nobody knows: the process died each time it worked on this picture
     └── InferenceError           us: the engine failed, or answered nonsense
 
 No HTTP in here: `api/problems.py` holds the one table from errors to statuses.
@@ -98,15 +105,44 @@ class NotAllowed(RequestError):
     """Nobody may do this here, or not this client."""
 
 
+class UnknownTask(RequestError):
+    """There is no such task, or it belongs to somebody else."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"There is no task '{task_id[:80]}'. Look at the task_id that POST /predict answered."
+        )
+
+
+class ExpiredTask(RequestError):
+    """The task's results are gone: they were kept for as long as it was promised."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"The results of task '{task_id[:80]}' have expired and are deleted. Upload the "
+            "pictures again; SIGHTLINE_RESULT_TTL on the server says how long results are kept."
+        )
+
+
+class Conflict(RequestError):
+    """An Idempotency-Key came again with something else."""
+
+
+class NotYet(RequestError):
+    """What is asked of a picture is not there before its turn has come."""
+
+
 class UrlError(RequestError):
     """A picture cannot be had from its address.
 
     Attributes:
+        message: what is wrong with it, without the sentence that goes before.
         reason: what happened, for the log alone. The message follows from the address and from
             what a host that may be asked answered; the reason may name what lies inside.
     """
 
     def __init__(self, message: str, reason: str = "") -> None:
+        self.message = message
         self.reason = reason
         super().__init__(f"The address cannot be fetched: {message}")
 
@@ -117,6 +153,15 @@ class UrlRefused(UrlError):
 
 class UrlFailed(UrlError):
     """An address whose host did not give the whole of a file in time."""
+
+
+class CallbackRefused(RequestError):
+    """An address that may not be called when a task ends."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        """`reason` is for the log alone: it may name what lies inside."""
+        self.reason = reason
+        super().__init__(f"The callback_url cannot be used: {message}")
 
 
 class ImageError(RequestError):
@@ -171,6 +216,10 @@ class Overloaded(TryLater):
     """The queue is full, or the wait would be too long. Nothing was lost: try again."""
 
 
+class StorageUnavailable(TryLater):
+    """Tasks cannot be kept or read now: the disk is full, the database locked or away."""
+
+
 class RateLimited(TryLater):
     """This client has sent more requests than it may in a while."""
 
@@ -181,6 +230,10 @@ class TooManyAtOnce(TryLater):
 
 class DeadlineExceeded(SightlineError):
     """The caller's deadline passed before the answer was there."""
+
+
+class Culprit(SightlineError):
+    """The process died twice while it worked on this picture and nothing else."""
 
 
 class DetectorClosed(SightlineError):

@@ -7,7 +7,7 @@ Flags of `sightline serve` win over `SIGHTLINE_*` in the environment, which win 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -15,24 +15,15 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from sightline.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from sightline.sources import TomlFile, explain, split_names
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "fake"]
 
 
-def _split(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    return value
-
-
-Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
 """Comma-separated in the environment, a list in sightline.toml."""
 
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -199,6 +190,39 @@ class Settings(BaseSettings):
         description="Processes that speak HTTP, in front of one that holds the models; 0 does all "
         "in one process. Not for `sightline.asgi:app`.",
     )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="Where tasks are kept: postgresql+pg8000://user:password@host/database; a "
+        "SQLite file in the data folder if not set.",
+    )
+    result_ttl: Seconds = Field(
+        default=300, description="Seconds that a task's results are kept once it has ended."
+    )
+    max_backlog_images: int = Field(
+        default=10_000, gt=0, description="Most pictures of tasks that wait; beyond it 503."
+    )
+    max_backlog_mb: float = Field(
+        default=4096,
+        gt=0,
+        allow_inf_nan=False,
+        description="Most MB of pictures of tasks that wait; beyond it 503.",
+    )
+    max_results_mb: float = Field(
+        default=2048,
+        gt=0,
+        allow_inf_nan=False,
+        description="Most MB of pictures of tasks that have ended; the oldest are forgotten first.",
+    )
+    url_prefixes: Names = Field(
+        default=(),
+        description="Where tasks may take pictures from besides http(s), comma-separated: "
+        "`s3://bucket/folder/`, `gs://…`, `az://…`, `file:///folder/`. None if not set.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="What callbacks are signed with: `whsec_` and 24 to 64 bytes in Base64; made "
+        "at the first start, and kept in the data folder, if not set.",
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="Log lines; auto is text on a terminal, else json."
     )
@@ -220,6 +244,11 @@ class Settings(BaseSettings):
         """Where models from the network are kept."""
         return self.data_dir.expanduser() / "models"
 
+    @property
+    def tasks_dir(self) -> Path | None:
+        """Where tasks and their pictures are kept; None for memory."""
+        return None if str(self.data_dir) == ":memory:" else self.data_dir.expanduser() / "tasks"
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -229,22 +258,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _TomlFile(settings_cls)
-
-
-class _TomlFile(TomlConfigSettingsSource):
-    """sightline.toml, in which no key lies open."""
-
-    def __call__(self) -> dict[str, Any]:
-        values = super().__call__()
-        for name in ("api_keys", "admin_key"):
-            for entry in _split(str(values.get(name, ""))):
-                if "sha256:" not in entry:
-                    raise ConfigError(
-                        f"option '{name}' in sightline.toml holds a key in the open; put there "
-                        "what `sightline key` prints, or the key itself into the environment"
-                    )
-        return values
+        return init_settings, env_settings, TomlFile(settings_cls)
 
 
 def load_settings(**flags: object) -> Settings:
@@ -257,14 +271,6 @@ def load_settings(**flags: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic validates them
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from None
+        raise ConfigError("; ".join(explain(problem) for problem in error.errors())) from None
     except ValueError as error:
         raise ConfigError(f"sightline.toml cannot be read: {error}") from None
-
-
-def _explain(problem: ErrorDetails) -> str:
-    name = str(problem["loc"][0]).removeprefix("SIGHTLINE_").lower() if problem["loc"] else ""
-    if problem["type"] == "extra_forbidden":
-        return f"unknown option '{name}' in sightline.toml"
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"option '{name}': {message}, not {problem['input']!r}"

@@ -15,29 +15,33 @@ PACKAGE = Path(sightline.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What each part may import of ours, besides itself.
-EVERYONE = {"types", "errors", "settings", "machine", "sightline"}
+EVERYONE = {"types", "errors", "settings", "sources", "machine", "sightline"}
 ALLOWED = {
     "sightline": EVERYONE | {"serving"},  # the public names
     "__main__": {"cli"},
     "types": {"vision"},  # Detections.draw, when it is called: docs/decisions/0002
     "errors": set(),
-    "settings": {"errors"},
+    "settings": {"errors", "sources"},
+    "sources": {"errors"},
     "machine": set(),
     "vision": EVERYONE,
     "engines": EVERYONE,
     "net": EVERYONE,
     "models": EVERYONE | {"net", "vision"},
     "serving": EVERYONE | {"engines.base", "engines.cache", "models", "vision"},
+    "storage": EVERYONE,
+    "tasks": EVERYONE | {"storage", "serving", "net", "vision"},
     "telemetry": EVERYONE,
-    "api": EVERYONE | {"serving", "engines", "vision", "telemetry"},
+    "api": EVERYONE | {"serving", "tasks", "storage", "engines", "vision", "telemetry"},
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},
-    "wiring": EVERYONE | {"api", "serving", "engines", "models", "vision", "net", "demo"},
-    "workers": EVERYONE | {"api", "telemetry", "wiring"},
+    "wiring": EVERYONE
+    | {"api", "serving", "tasks", "storage", "engines", "models", "vision", "net", "demo"},
+    "workers": EVERYONE | {"api", "tasks", "storage", "telemetry", "wiring"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},
     "cli": EVERYONE
     | {"wiring", "workers", "api", "telemetry", "serving", "models", "net", "vision", "demo"}
-    | {"training", "bench"},
+    | {"training", "bench", "tasks"},
     "asgi": EVERYONE | {"api", "wiring"},
 }
 

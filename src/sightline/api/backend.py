@@ -117,6 +117,9 @@ class Backend(Protocol):
             TooManyAtOnce: it has as many under way as it may.
         """
 
+    async def nudge(self) -> None:
+        """Tasks were submitted or cancelled: whoever works on them looks at once."""
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *_: object) -> None: ...

@@ -138,6 +138,9 @@ class Hub:
             case "remove":
                 await self._backend.remove(asked["name"])
                 return {}, b""
+            case "nudge":
+                await self._backend.nudge()
+                return {}, b""
             case other:
                 raise ValueError(f"there is no call {other!r}")
 

@@ -120,6 +120,9 @@ class RemoteBackend:
         # The place is held until the call is given up.
         return partial(link.cancel, number) if place else nothing
 
+    async def nudge(self) -> None:
+        await _soon(self._call("nudge"))
+
     async def _call(self, call: str, picture: Picture | None = None, **header: Any) -> Frame:
         link = self._living_link()
         frame = await link.call(link.new_number(), call, picture, **header)

@@ -1,0 +1,248 @@
+"""Where the bytes of pictures lie until their task is forgotten.
+
+A key is `task/index`: the blobs of one task are one folder.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from sightline.errors import ExpiredTask
+from sightline.storage.trouble import disk_trouble
+
+_PART = ".part"
+
+
+class BlobFolder(NamedTuple):
+    """The blobs of one task: bytes in all, and when (Unix time) the last was written."""
+
+    name: str
+    bytes: int
+    written: float
+
+
+class BlobWriter(Protocol):
+    """A blob that is being written. Nobody sees it before it is finished."""
+
+    def write(self, data: bytes) -> None:
+        """Add `data`. Raises StorageUnavailable if there is no room for it; then it is aborted."""
+
+    def read(self) -> bytes:
+        """All that was written so far. Raises StorageUnavailable."""
+
+    def finish(self) -> None:
+        """All is there: its bytes are on disk and under its key.
+
+        That the key outlives a power cut, `Blobs.commit` sees to.
+        """
+
+    def abort(self) -> None:
+        """Leave nothing of it. Does nothing once it is finished or aborted."""
+
+
+class Blobs(Protocol):
+    """Bytes under keys. Safe for many threads; never for the event loop."""
+
+    def create(self, key: str) -> BlobWriter:
+        """Begin a blob. Raises StorageUnavailable."""
+
+    def commit(self, folder: str) -> None:
+        """Make what is finished in `folder` outlive a power cut. Raises StorageUnavailable."""
+
+    def read(self, key: str) -> bytes:
+        """All its bytes.
+
+        Raises:
+            ExpiredTask: it is not there (any more).
+            StorageUnavailable: it cannot be read now.
+        """
+
+    def delete(self, folder: str) -> None:
+        """Remove all of `folder`, if it is there. Raises StorageUnavailable."""
+
+    def folders(self) -> list[BlobFolder]:
+        """All there are. Raises StorageUnavailable."""
+
+
+class FolderBlobs:
+    """Blobs as files: `root/task/index`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, key: str) -> BlobWriter:
+        path = self._path(key)
+        with _translated():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return _FileWriter(path)
+
+    def commit(self, folder: str) -> None:
+        with _translated():
+            for path in (self._path(folder), self._root, self._root.parent):
+                _sync_folder(path)
+
+    def read(self, key: str) -> bytes:
+        with _translated():
+            try:
+                return self._path(key).read_bytes()
+            except FileNotFoundError:
+                raise ExpiredTask(key.partition("/")[0]) from None
+
+    def delete(self, folder: str) -> None:
+        with _translated(), suppress(FileNotFoundError):
+            shutil.rmtree(self._path(folder))
+
+    def folders(self) -> list[BlobFolder]:
+        with _translated():
+            if not self._root.is_dir():
+                return []
+            return [
+                found
+                for path in self._root.iterdir()
+                if path.is_dir() and (found := _measure(path)) is not None
+            ]
+
+    def _path(self, key: str) -> Path:
+        if not all(part.isalnum() for part in key.split("/")):
+            raise ValueError(f"{key!r} is not a key of a blob")
+        return self._root / key
+
+
+class _FileWriter:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f"{path.name}-{secrets.token_hex(4)}{_PART}")
+        self._file = self._part.open("x+b", buffering=0)
+        self._open = True
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        with self._or_abort():
+            while rest:
+                rest = rest[self._file.write(rest) :]
+
+    def read(self) -> bytes:
+        with self._or_abort():
+            self._file.seek(0)
+            return self._file.readall()
+
+    def finish(self) -> None:
+        with self._or_abort():
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.replace(self._path)
+            self._open = False
+
+    def abort(self) -> None:
+        if self._open:
+            self._open = False
+            self._file.close()
+            with suppress(OSError):  # an orphan, which the cleaner finds
+                self._part.unlink()
+
+    @contextmanager
+    def _or_abort(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.abort()
+            raise disk_trouble(error) from error
+
+
+class MemoryBlobs:
+    """Blobs in memory: gone with the process."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._folders: dict[str, dict[str, bytes]] = {}
+        self._written: dict[str, float] = {}
+
+    def create(self, key: str) -> BlobWriter:
+        return _MemoryWriter(self, key)
+
+    def commit(self, folder: str) -> None:
+        """Nothing in memory outlives a power cut."""
+
+    def read(self, key: str) -> bytes:
+        folder, _, name = key.partition("/")
+        with self._lock:
+            try:
+                return self._folders[folder][name]
+            except KeyError:
+                raise ExpiredTask(folder) from None
+
+    def delete(self, folder: str) -> None:
+        with self._lock:
+            self._folders.pop(folder, None)
+            self._written.pop(folder, None)
+
+    def folders(self) -> list[BlobFolder]:
+        with self._lock:
+            return [
+                BlobFolder(name, sum(map(len, blobs.values())), self._written[name])
+                for name, blobs in self._folders.items()
+            ]
+
+    def put(self, key: str, data: bytes) -> None:
+        folder, _, name = key.partition("/")
+        with self._lock:
+            self._folders.setdefault(folder, {})[name] = data
+            self._written[folder] = self._clock()
+
+
+class _MemoryWriter:
+    def __init__(self, blobs: MemoryBlobs, key: str) -> None:
+        self._blobs = blobs
+        self._key = key
+        self._data = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._data += data
+
+    def read(self) -> bytes:
+        return bytes(self._data)
+
+    def finish(self) -> None:
+        self._blobs.put(self._key, bytes(self._data))
+        self._data = bytearray()
+
+    def abort(self) -> None:
+        self._data = bytearray()
+
+
+def _sync_folder(path: Path) -> None:
+    """What was renamed in `path` survives a power cut. Windows has no such call, and no need."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _measure(path: Path) -> BlobFolder | None:
+    """What lies in the folder at `path`; None if it has just been removed."""
+    try:
+        stats = [entry.stat() for entry in path.iterdir()]
+        written = max([path.stat().st_mtime, *(stat.st_mtime for stat in stats)])
+    except FileNotFoundError:
+        return None
+    return BlobFolder(path.name, sum(stat.st_size for stat in stats), written)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise disk_trouble(error) from error

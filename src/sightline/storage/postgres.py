@@ -1,0 +1,71 @@
+"""PostgreSQL as the database of tasks, by pg8000."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from sightline.errors import ConfigError
+
+_WRITERS = 0x7369_6768_746C_696E
+"""The advisory lock that writers of tasks take: "sightlin"."""
+
+_CONNECTIONS = 8
+
+
+def engine(address: str) -> Engine:
+    """An engine on the database at `address`.
+
+    Raises:
+        ConfigError: the address is not one of PostgreSQL by pg8000, or pg8000 is not installed.
+    """
+    try:
+        url = make_url(address)
+    except ArgumentError:
+        raise ConfigError(_form("it is not an address")) from None
+    if url.drivername not in {"postgresql", "postgresql+pg8000"}:
+        raise ConfigError(_form(f"not {url.drivername}"))
+    try:
+        made = create_engine(
+            url.set(drivername="postgresql+pg8000"),
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=True,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "PostgreSQL needs a package that is not installed: pip install 'sightline[postgres]'"
+        ) from error
+    event.listen(made, "connect", _prepare)
+    return made
+
+
+def begin_read(connection: Connection) -> None:
+    """All that is read shows one moment."""
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+
+def begin_write(connection: Connection) -> None:
+    """One writer at a time, as on SQLite: claims and submissions never race, nothing deadlocks."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+
+
+def compact(connection: Connection) -> None:
+    """PostgreSQL's autovacuum does it."""
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SET lock_timeout = '5s'")
+    cursor.execute("SET idle_in_transaction_session_timeout = '60s'")  # of a process that hangs
+    connection.commit()
+
+
+def _form(problem: str) -> str:
+    return (
+        "option 'database_url': the form is postgresql+pg8000://user:password@host/database, and "
+        f"{problem}"
+    )

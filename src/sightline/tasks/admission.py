@@ -1,0 +1,133 @@
+"""What is taken into the store, and what makes room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from sightline.errors import Conflict, Overloaded
+from sightline.storage.schema import images, tasks, tombstones, turns
+from sightline.tasks import rows
+from sightline.tasks.fairness import RANKS, order_key
+from sightline.tasks.task import Backlog, NewTask, Priority
+
+TOMBSTONE_SECONDS = 86_400.0
+"""How long it is known that a task has expired."""
+
+BACKLOG_SECONDS = 10
+"""Told to clients when the backlog is full."""
+
+
+def known(connection: Connection, task: NewTask, now: float) -> str | None:
+    """Id of the task that came with the same idempotency key before.
+
+    Raises:
+        Conflict: it was another request.
+    """
+    if task.idempotency_key is None:
+        return None
+    found = connection.execute(
+        select(tasks.c.id, tasks.c.fingerprint, tasks.c.expires).where(
+            tasks.c.owner == task.owner,
+            tasks.c.idempotency_key == rows.text(task.idempotency_key),
+        )
+    ).one_or_none()
+    if found is None:
+        return None
+    if found.expires is not None and found.expires <= now:
+        bury(connection, [found.id], now)  # its blobs are orphans, which the cleaner finds
+        return None
+    if found.fingerprint != task.fingerprint:
+        raise Conflict(
+            "This Idempotency-Key came with another request before. Use a new key for a new "
+            "request, and the same key only to repeat the very same one."
+        )
+    return str(found.id)
+
+
+def make_room(connection: Connection, limits: Backlog, sizes: Sequence[int]) -> None:
+    """Refuse images with blobs of `sizes` bytes if more would wait than may.
+
+    Raises:
+        Overloaded: so it is.
+    """
+    waiting, held = backlog(connection, ("queued", "processing"))
+    if waiting + len(sizes) > limits.images or held + sum(sizes) > limits.bytes:
+        raise Overloaded(
+            f"Too much waits: {waiting} pictures of {held / 2**20:.0f} MB, and at most "
+            f"{limits.images} of {limits.bytes / 2**20:.0f} MB may.",
+            BACKLOG_SECONDS,
+        )
+
+
+def backlog(connection: Connection, statuses: Iterable[str]) -> tuple[int, int]:
+    """Images with one of `statuses`, and the bytes of their blobs."""
+    counted = select(func.count(), func.coalesce(func.sum(images.c.size), 0))
+    count, size = connection.execute(counted.where(images.c.status.in_(statuses))).one()
+    return int(count), int(size)
+
+
+def add(connection: Connection, task: NewTask, now: float, ttl: float) -> None:
+    """Write a new task; it ends at once if all its images have failed already."""
+    arrival = rows.next_version(connection)
+    connection.execute(
+        insert(tasks).values(
+            id=task.id,
+            owner=task.owner,
+            status="queued",
+            priority=task.priority,
+            options=rows.to_json(task.options),
+            model=task.model,
+            digest=task.digest,
+            callback_url=task.callback_url,
+            idempotency_key=task.idempotency_key and rows.text(task.idempotency_key),
+            fingerprint=task.fingerprint,
+            version=arrival,
+            bytes=sum(image.size for image in task.images),
+            created=now,
+        )
+    )
+    reached = reached_key(connection, task.priority)
+    new = [_row(task, number, reached, arrival) for number in range(len(task.images))]
+    connection.execute(insert(images), new)
+    rows.settle(connection, [task.id], now, ttl)
+
+
+def reached_key(connection: Connection, priority: Priority) -> int:
+    """The largest key of the class that was ever claimed."""
+    found = select(turns.c.order_key).where(turns.c.priority == priority)
+    return int(connection.execute(found).scalar_one())
+
+
+def bury(connection: Connection, task_ids: Sequence[str], now: float) -> None:
+    """Remove the rows of tasks; a tombstone each stays for a day."""
+    for table, column in (
+        (images, images.c.task_id),
+        (tasks, tasks.c.id),
+    ):
+        connection.execute(delete(table).where(column.in_(task_ids)))
+    version = rows.next_version(connection)
+    until = now + TOMBSTONE_SECONDS
+    stones = [{"id": task_id, "version": version, "until": until} for task_id in task_ids]
+    connection.execute(insert(tombstones), stones)
+
+
+def _row(task: NewTask, number: int, reached: int, arrival: int) -> dict[str, Any]:
+    image = task.images[number]
+    failure = image.failure
+    return {
+        "task_id": task.id,
+        "position": number,
+        "filename": rows.text(image.filename),
+        "status": "queued" if failure is None else "error",
+        "blob": image.blob,
+        "url": image.url,
+        "size": image.size,
+        "rank": RANKS[task.priority],
+        "order_key": order_key(reached, number),
+        "arrival": arrival,
+        "error": failure and failure.error,
+        "detail": failure and rows.text(failure.detail),
+    }

@@ -1,0 +1,202 @@
+"""Forgetting: tasks whose time is over, what is too much for the disk, files that nobody knows."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import uuid4
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from sightline.errors import StorageUnavailable
+from sightline.storage.blobs import BlobFolder, Blobs
+from sightline.storage.database import Database
+from sightline.storage.schema import leases, tasks, tombstones
+from sightline.tasks import admission, rows
+
+INTERVAL_SECONDS = 60.0
+
+ORPHAN_SECONDS = 3600.0
+"""No submission takes as long: blobs without a task that are older belong to nobody."""
+
+_LEASE_SECONDS = 120.0  # a cleaner that was killed keeps others away for no longer
+_BATCH = 100
+
+_Item = TypeVar("_Item")
+
+_log = logging.getLogger("sightline.tasks")
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What one round removed: expired tasks, tasks for which the disk had no room, orphans."""
+
+    expired: int
+    evicted: int
+    orphans: int
+
+
+class Cleaner:
+    """Removes what is over: every minute and at the start, one process at a time.
+
+    Attributes:
+        on_change: called after each round that forgot a task.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        max_bytes: int,
+        clock: Callable[[], float] = time.time,
+        interval: float = INTERVAL_SECONDS,
+    ) -> None:
+        """A cleaner that leaves `max_bytes` of blobs to tasks that have ended."""
+        self._database = database
+        self._blobs = blobs
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._interval = interval
+        self._name = uuid4().hex
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tasks-cleaner", daemon=True)
+        self.on_change: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        """Clean now, and every `interval` seconds from now on, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return once the thread has ended, at the latest after the batch that it is at."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def clean(self) -> Cleaned | None:
+        """One round; None if another cleaner is at it.
+
+        Raises:
+            StorageUnavailable: the database or the blobs cannot be used now.
+        """
+        if not self._take_lease():
+            return None
+        try:
+            # What has expired needs no room in the database to make room on the disk: it is first.
+            expired = self._expire()
+            evicted = self._evict()
+            orphans = self._remove_orphans()
+            self._forget_tombstones()
+            self._database.compact()
+        finally:
+            self._leave_lease()
+        if expired or evicted:
+            for call in self.on_change:
+                call()
+        return Cleaned(expired, evicted, orphans)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                cleaned = self.clean()
+                if cleaned is not None and (cleaned.evicted or cleaned.orphans):
+                    _log.info("cleaned: %s", cleaned)
+            except StorageUnavailable as error:
+                _log.warning("cleaning is put off: %s", error)
+            except Exception:  # noqa: BLE001  results must go in a minute, whatever failed now
+                _log.exception("cleaning failed; it is tried again in a minute")
+            self._stopping.wait(self._interval)
+
+    def _expire(self) -> int:
+        """Remove the tasks whose time is over.
+
+        Blobs go first: the task is gone for its readers already, and what a crash leaves is found
+        here the next time.
+        """
+        over = select(tasks.c.id).where(tasks.c.expires <= self._clock()).limit(_BATCH)
+        count = 0
+        while not self._stopping.is_set():
+            with self._database.read() as connection:
+                found = connection.execute(over).scalars().all()
+            if not found:
+                break
+            for task_id in found:
+                self._blobs.delete(task_id)
+            with self._database.write() as connection:
+                admission.bury(connection, found, self._clock())
+                self._prolong(connection)
+            count += len(found)
+        return count
+
+    def _evict(self) -> int:
+        """Let the oldest expire whose blobs are more than may lie there."""
+        held = {folder.name: folder.bytes for folder in self._blobs.folders()}
+        by_age = select(tasks.c.id).where(tasks.c.ended.is_not(None)).order_by(tasks.c.ended)
+        with self._database.read() as connection:
+            ended = connection.execute(by_age).scalars().all()
+        surplus = sum(held.get(task_id, 0) for task_id in ended) - self._max_bytes
+        evicted = []
+        for task_id in ended:
+            if surplus <= 0:
+                break
+            if task_id in held:
+                surplus -= held[task_id]
+                evicted.append(task_id)
+        for some in _batches(evicted):
+            with self._database.write() as connection:
+                rows.touch(connection, some, expires=self._clock())
+        return self._expire() if evicted else 0
+
+    def _remove_orphans(self) -> int:
+        """Remove blobs whose task is forgotten, or never came to be."""
+        count = 0
+        for folders in _batches(self._blobs.folders()):
+            for folder in self._orphans(folders):
+                self._blobs.delete(folder.name)
+                count += 1
+        return count
+
+    def _orphans(self, folders: Sequence[BlobFolder]) -> Iterator[BlobFolder]:
+        names = [folder.name for folder in folders]
+        with self._database.read() as connection:
+            known = set(
+                connection.execute(select(tasks.c.id).where(tasks.c.id.in_(names))).scalars()
+            )
+            dead = select(tombstones.c.id).where(tombstones.c.id.in_(names))
+            buried = set(connection.execute(dead).scalars())
+        old = self._clock() - ORPHAN_SECONDS
+        for folder in folders:
+            if folder.name in buried or (folder.name not in known and folder.written < old):
+                yield folder
+
+    def _forget_tombstones(self) -> None:
+        with self._database.write() as connection:
+            connection.execute(delete(tombstones).where(tombstones.c.until <= self._clock()))
+
+    def _take_lease(self) -> bool:
+        now = self._clock()
+        with self._database.write() as connection:
+            theirs = select(leases.c.holder).where(leases.c.name == "cleaner", leases.c.until > now)
+            if connection.execute(theirs).first() is not None:
+                return False
+            connection.execute(delete(leases).where(leases.c.name == "cleaner"))
+            connection.execute(
+                insert(leases).values(name="cleaner", holder=self._name, until=now + _LEASE_SECONDS)
+            )
+        return True
+
+    def _prolong(self, connection: Connection) -> None:
+        ours = update(leases).where(leases.c.name == "cleaner", leases.c.holder == self._name)
+        connection.execute(ours.values(until=self._clock() + _LEASE_SECONDS))
+
+    def _leave_lease(self) -> None:
+        with self._database.write() as connection:
+            connection.execute(delete(leases).where(leases.c.holder == self._name))
+
+
+def _batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]

@@ -1,0 +1,147 @@
+"""Tasks and images as rows of the database, and what every change of them has in common."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Row as SomeRow
+
+from sightline.errors import ExpiredTask, UnknownTask
+from sightline.storage.schema import images, state, tasks, tombstones
+from sightline.tasks.callbacks import Calls, announce, deliveries_of
+from sightline.tasks.task import ENDED, Failure, Image, Status, Task
+
+Row: TypeAlias = SomeRow[*tuple[Any, ...]]
+"""What a query found, whatever its columns."""
+
+RELEASED: dict[str, Any] = {"worker": None, "lease_until": None, "not_before": None}
+"""What an image has that nobody holds."""
+
+
+def next_version(connection: Connection) -> int:
+    """A number greater than every one before, by the order of commits."""
+    raised = update(state).values(sequence=state.c.sequence + 1).returning(state.c.sequence)
+    return int(connection.execute(raised).scalar_one())
+
+
+def touch(connection: Connection, task_ids: Collection[str], **values: Any) -> None:
+    """Give the tasks a new version, and `values` besides."""
+    if task_ids:
+        changed = update(tasks).where(tasks.c.id.in_(sorted(task_ids)))
+        connection.execute(changed.values(version=next_version(connection), **values))
+
+
+def settle(connection: Connection, task_ids: Collection[str], now: float, ttl: float) -> None:
+    """Give the tasks a new version, and end those whose images have all ended."""
+    counts: dict[str, dict[Status, int]] = defaultdict(dict)
+    counted = (
+        select(images.c.task_id, images.c.status, func.count())
+        .where(images.c.task_id.in_(sorted(task_ids)))
+        .group_by(images.c.task_id, images.c.status)
+    )
+    for task_id, status, count in connection.execute(counted):
+        counts[task_id][status] = count
+    touch(connection, task_ids)
+    for task_id, found in counts.items():
+        if found.keys() <= ENDED:
+            end(connection, task_id, ended_status(found), now, ttl)
+
+
+def end(connection: Connection, task_id: str, status: Status, now: float, ttl: float) -> None:
+    """The task has ended: its results live from now, and its callback is due."""
+    ended = (
+        update(tasks)
+        .where(tasks.c.id == task_id, tasks.c.ended.is_(None))
+        .values(status=status, ended=now, expires=now + ttl)
+        .returning(tasks.c.callback_url)
+    )
+    url = connection.execute(ended).scalar_one_or_none()
+    if url is not None:
+        of_it = images.c.task_id == task_id
+        failed = select(func.count()).where(of_it, images.c.status == "error")
+        total = select(func.count()).where(of_it)
+        announce(
+            connection,
+            task_id=task_id,
+            url=url,
+            status=status,
+            total=connection.execute(total).scalar_one(),
+            failed=connection.execute(failed).scalar_one(),
+            now=now,
+        )
+
+
+def ended_status(counts: Collection[Status]) -> Status:
+    """Of a task whose images have ended with these statuses."""
+    if "cancelled" in counts:
+        return "cancelled"
+    return "completed" if "completed" in counts else "error"
+
+
+def load(connection: Connection, task_id: str, now: float) -> Task:
+    """The task with its images.
+
+    Raises:
+        UnknownTask: it was never there, or long ago.
+        ExpiredTask: it was there, and its time is over.
+    """
+    row = connection.execute(select(tasks).where(tasks.c.id == task_id)).one_or_none()
+    if row is None:
+        gone = select(tombstones.c.until).where(tombstones.c.id == task_id)
+        until = connection.execute(gone).scalar_one_or_none()
+        raise UnknownTask(task_id) if until is None or until <= now else ExpiredTask(task_id)
+    if row.expires is not None and row.expires <= now:
+        raise ExpiredTask(task_id)
+    of_task = select(images).where(images.c.task_id == task_id).order_by(images.c.position)
+    called: Calls = (None, ())
+    if row.callback_url is not None:
+        called = deliveries_of(connection, task_id)
+    return _task(row, connection.execute(of_task).all(), called)
+
+
+def _task(row: Row, rows: Sequence[Row], called: Calls) -> Task:
+    return Task(
+        id=row.id,
+        owner=row.owner,
+        status=row.status,
+        priority=row.priority,
+        options=json.loads(row.options),
+        model=row.model,
+        digest=row.digest,
+        callback_url=row.callback_url,
+        version=row.version,
+        created=row.created,
+        started=row.started,
+        ended=row.ended,
+        expires=row.expires,
+        images=tuple(_image(image) for image in rows),
+        callback_state=called[0],
+        deliveries=called[1],
+    )
+
+
+def _image(row: Row) -> Image:
+    return Image(
+        index=row.position,
+        filename=row.filename,
+        status=row.status,
+        blob=row.blob,
+        url=row.url,
+        size=row.size,
+        attempts=row.attempts,
+        result=None if row.result is None else json.loads(row.result),
+        failure=None if row.error is None else Failure(row.error, row.detail or ""),
+    )
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def text(value: str) -> str:
+    """`value` without what a database's text cannot hold: NUL, and half a surrogate pair."""
+    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

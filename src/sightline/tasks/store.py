@@ -1,0 +1,233 @@
+"""Tasks as their clients see them: submitted, looked at, cancelled, forgotten, tried again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection, func, select, tuple_, union_all, update
+
+from sightline.errors import Conflict, Overloaded, StorageUnavailable
+from sightline.storage.blobs import Blobs
+from sightline.storage.database import Database
+from sightline.storage.schema import images, state, tasks, tombstones
+from sightline.tasks import admission, rows
+from sightline.tasks.fairness import PRIORITIES, ahead, order_key
+from sightline.tasks.task import ENDED, Backlog, Changes, Glance, Image, NewTask, Priority, Task
+
+RESULT_TTL = 300.0
+
+MOST_IDS = 1000
+"""Most ids in a glance."""
+
+_TURN = (images.c.order_key, images.c.arrival, images.c.position)
+
+
+class TaskStore:
+    """All tasks. Safe for many threads; never for the event loop.
+
+    Every method raises StorageUnavailable where the database or the blobs cannot be used now.
+
+    Attributes:
+        on_change: called after each commit that was made here, from the thread that made it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        limits: Backlog,
+        clock: Callable[[], float] = time.time,
+        *,
+        ttl: float = RESULT_TTL,
+    ) -> None:
+        """A store with `limits`, that keeps results for `ttl` seconds."""
+        self._database = database
+        self._blobs = blobs
+        self._limits = limits
+        self._clock = clock
+        self._ttl = ttl
+        self.on_change: list[Callable[[], None]] = []
+
+    def submit(self, task: NewTask) -> Task:
+        """Take a task whose blobs are written; it and they are on disk on return.
+
+        The blobs of a task that is not taken are removed.
+
+        Returns:
+            The task; the one that is there if the idempotency key came with the same before.
+
+        Raises:
+            Conflict: the key came with something else before.
+            Overloaded: more would wait than may.
+        """
+        now = self._clock()
+        if any(image.blob for image in task.images):
+            self._blobs.commit(task.id)
+        try:
+            with self._database.write() as connection:
+                taken = admission.known(connection, task, now)
+                if taken is None:
+                    sizes = [image.size for image in task.images if image.failure is None]
+                    admission.make_room(connection, self._limits, sizes)
+                    admission.add(connection, task, now, self._ttl)
+                kept = rows.load(connection, taken or task.id, now)
+        except (Conflict, Overloaded):
+            self._remove(task.id)
+            raise
+        if taken is None:
+            self._changed()
+        else:
+            self._remove(task.id)
+        return kept
+
+    def get(self, task_id: str) -> Task:
+        """The task with its images.
+
+        Raises:
+            UnknownTask: it was never there, or long ago.
+            ExpiredTask: it was there, and its time is over.
+        """
+        with self._database.read() as connection:
+            return rows.load(connection, task_id, self._clock())
+
+    def cancel(self, task_id: str) -> Task:
+        """End it now: what has not ended is cancelled. One that has ended is left alone.
+
+        Results of images that are under way come to nothing.
+
+        Raises:
+            UnknownTask, ExpiredTask: as `get`.
+        """
+        now = self._clock()
+        with self._database.write() as connection:
+            task = rows.load(connection, task_id, now)
+            if task.status in ENDED:
+                return task
+            ended = update(images).where(
+                images.c.task_id == task_id, images.c.status.in_(("queued", "processing"))
+            )
+            connection.execute(ended.values(status="cancelled", **rows.RELEASED))
+            rows.touch(connection, [task_id])
+            rows.end(connection, task_id, "cancelled", now, self._ttl)
+            task = rows.load(connection, task_id, now)
+        self._changed()
+        return task
+
+    def forget(self, task_id: str) -> None:
+        """Remove a task that has ended, and its blobs. That it was there is known for a day.
+
+        Raises:
+            UnknownTask, ExpiredTask: as `get`.
+            Conflict: it has not ended.
+        """
+        now = self._clock()
+        with self._database.write() as connection:
+            task = rows.load(connection, task_id, now)
+            if task.status not in ENDED:
+                raise Conflict("The task has not ended: cancel it first.")
+            admission.bury(connection, [task_id], now)
+        self._remove(task_id)
+        self._changed()
+
+    def retry(self, task_id: str) -> Task:
+        """Queue its failed images again, as far as there is something to run.
+
+        Raises:
+            UnknownTask, ExpiredTask: as `get`.
+            Overloaded: more would wait than may.
+        """
+        now = self._clock()
+        with self._database.write() as connection:
+            task = rows.load(connection, task_id, now)
+            again = [one for one in task.images if one.status == "error" and (one.blob or one.url)]
+            if not again:
+                return task
+            admission.make_room(connection, self._limits, [image.size for image in again])
+            _requeue(connection, task, again)
+            status = task.status if task.status == "processing" else "queued"
+            rows.touch(connection, [task_id], status=status, ended=None, expires=None)
+            task = rows.load(connection, task_id, now)
+        self._changed()
+        return task
+
+    def glance(self) -> Glance:
+        """Counts of all tasks, and the ids of the latest."""
+        counted = select(tasks.c.status, tasks.c.priority, func.count()).group_by(
+            tasks.c.status, tasks.c.priority
+        )
+        latest = select(tasks.c.id).order_by(tasks.c.version.desc()).limit(MOST_IDS)
+        statuses: dict[Any, int] = {}
+        priorities: dict[Any, int] = {}
+        with self._database.read() as connection:
+            for status, priority, count in connection.execute(counted):
+                statuses[status] = statuses.get(status, 0) + count
+                priorities[priority] = priorities.get(priority, 0) + count
+            waiting, size = admission.backlog(connection, ["queued"])
+            ids = tuple(connection.execute(latest).scalars())
+        return Glance(statuses, priorities, waiting, size, ids)
+
+    def position(self, task_id: str) -> int:
+        """About how many images are begun before the task's next one; 0 if none of it waits."""
+        with self._database.read() as connection:
+            first = connection.execute(
+                select(images.c.rank, *_TURN)
+                .where(images.c.task_id == task_id, images.c.status == "queued")
+                .order_by(*_TURN)
+                .limit(1)
+            ).one_or_none()
+            if first is None:
+                return 0
+            before = connection.execute(
+                select(func.count()).where(
+                    images.c.status == "queued",
+                    images.c.rank == first.rank,
+                    tuple_(*_TURN) < tuple_(*first[1:]),
+                )
+            ).scalar_one()
+            counted = connection.execute(
+                select(images.c.rank, func.count())
+                .where(images.c.status == "queued")
+                .group_by(images.c.rank)
+            )
+            waiting: dict[Priority, int] = {PRIORITIES[rank]: count for rank, count in counted}
+        return ahead(PRIORITIES[first.rank], before, waiting)
+
+    def changes(self, since: int) -> Changes:
+        """The tasks that changed, or were forgotten, after the sequence number `since`."""
+        changed = union_all(
+            select(tasks.c.id).where(tasks.c.version > since),
+            select(tombstones.c.id).where(tombstones.c.version > since),
+        )
+        with self._database.read() as connection:
+            sequence = connection.execute(select(state.c.sequence)).scalar_one()
+            if sequence == since:
+                return Changes(since, ())
+            return Changes(sequence, tuple(connection.execute(changed).scalars()))
+
+    def _remove(self, task_id: str) -> None:
+        with suppress(StorageUnavailable):  # it is logged, and the cleaner finds them
+            self._blobs.delete(task_id)
+
+    def _changed(self) -> None:
+        for call in self.on_change:
+            call()
+
+
+def _requeue(connection: Connection, task: Task, again: Sequence[Image]) -> None:
+    reached = admission.reached_key(connection, task.priority)
+    for number, image in enumerate(again):
+        queued = update(images).where(images.c.task_id == task.id, images.c.position == image.index)
+        connection.execute(
+            queued.values(
+                status="queued",
+                order_key=order_key(reached, number),
+                attempts=0,
+                kills=0,
+                suspect=False,
+                error=None,
+                detail=None,
+            )
+        )
