@@ -22,6 +22,7 @@ The branch says who can put it right, the message says what was wrong and what t
     │   ├── UrlError             … the address of a picture
     │   │   ├── UrlRefused           it may not be fetched
     │   │   └── UrlFailed            it may, and its host did not give the picture
+    │   ├── CallbackRefused      … an address that may not be called when a task ends
     │   └── ImageError           … the picture itself
     │       ├── EmptyImage           no bytes at all
     │       ├── UnsupportedImage     not a picture type that is read
@@ -135,11 +136,13 @@ class UrlError(RequestError):
     """A picture cannot be had from its address.
 
     Attributes:
+        message: what is wrong with it, without the sentence that goes before.
         reason: what happened, for the log alone. The message follows from the address and from
             what a host that may be asked answered; the reason may name what lies inside.
     """
 
     def __init__(self, message: str, reason: str = "") -> None:
+        self.message = message
         self.reason = reason
         super().__init__(f"The address cannot be fetched: {message}")
 
@@ -150,6 +153,15 @@ class UrlRefused(UrlError):
 
 class UrlFailed(UrlError):
     """An address whose host did not give the whole of a file in time."""
+
+
+class CallbackRefused(RequestError):
+    """An address that may not be called when a task ends."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        """`reason` is for the log alone: it may name what lies inside."""
+        self.reason = reason
+        super().__init__(f"The callback_url cannot be used: {message}")
 
 
 class ImageError(RequestError):

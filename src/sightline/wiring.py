@@ -13,7 +13,7 @@ import numpy as np
 
 from sightline.demo.scenes import make_scene
 from sightline.demo.toys import CLASSES
-from sightline.errors import NotAllowed
+from sightline.errors import ConfigError, NotAllowed
 from sightline.machine import DECODING_BYTES, budget, give_memory_back, memory_limit
 from sightline.models.digest import digest
 from sightline.models.pull import silent
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from sightline.net.connect import Resolve
     from sightline.net.download import Progress
     from sightline.settings import Settings
+    from sightline.tasks.deliveries import Deliveries
+    from sightline.tasks.desk import Desk
+    from sightline.tasks.workshop import Workshop
 
 
 _log = logging.getLogger("sightline")
@@ -127,8 +130,17 @@ def open_canary(settings: Settings, repository: Repository) -> Canary:
     return Canary(repository, encode_jpeg(scene.image), truths, settings.canary_interval)
 
 
-def local_backend(settings: Settings, open_repository: Callable[[], Repository]) -> LocalBackend:
+def local_backend(
+    settings: Settings,
+    open_repository: Callable[[], Repository],
+    open_desk: Callable[[], Desk] | None = None,
+) -> LocalBackend:
     """What the API stands on where all is in one process.
+
+    Args:
+        settings: limits.
+        open_repository: called when it is entered.
+        open_desk: has the tasks that are worked on here; None if none are.
 
     Raises:
         ConfigError: the limits cannot be understood.
@@ -142,7 +154,95 @@ def local_backend(settings: Settings, open_repository: Callable[[], Repository])
         partial(check_source, settings),
         Limits(settings),
         settings.max_wait,
+        None if open_desk is None else lambda models: open_workshop(settings, models, open_desk()),
     )
+
+
+def require_shared_tasks(settings: Settings) -> None:
+    """Raises ConfigError if tasks are kept where only one process sees them."""
+    if settings.tasks_dir is None:
+        raise ConfigError(
+            "option 'workers' needs a folder that its processes share: name another data_dir than "
+            "`:memory:`, or leave workers at 0"
+        )
+
+
+def open_desk(settings: Settings) -> Desk:
+    """Where tasks are handed in and asked after.
+
+    Raises:
+        ConfigError: their place cannot be used, or a newer program has made it.
+        StorageUnavailable: it cannot be reached now.
+    """
+    from sightline.storage.blobs import FolderBlobs, MemoryBlobs
+    from sightline.storage.database import Database
+    from sightline.tasks.addresses import Addresses
+    from sightline.tasks.changes import Changes
+    from sightline.tasks.desk import Desk
+    from sightline.tasks.store import TaskStore
+    from sightline.tasks.task import Backlog
+
+    folder, url = settings.tasks_dir, settings.database_url
+    file = None if folder is None else folder / "tasks.db"
+    database = Database(file if url is None else url.get_secret_value())
+    blobs = MemoryBlobs() if folder is None else FolderBlobs(folder / "blobs")
+    backlog = Backlog(settings.max_backlog_images, int(settings.max_backlog_mb * 2**20))
+    store = TaskStore(database, blobs, backlog, ttl=settings.result_ttl)
+    changes = Changes(store)
+    store.on_change.append(changes.committed)
+    guard = Guard(parse_allowed(settings.url_allow))
+    addresses = Addresses(guard, Names(socket.getaddrinfo), settings.url_prefixes)
+    return Desk(database, blobs, store, changes, addresses)
+
+
+def open_workshop(settings: Settings, repository: Repository, desk: Desk) -> Workshop:
+    """What works on the tasks of `desk`, with the models of `repository`.
+
+    Raises:
+        ConfigError: a place that pictures may be taken from is not understood, or there is no
+            secret for callbacks.
+    """
+    from sightline.tasks.pictures import Pictures
+    from sightline.tasks.places import Places
+    from sightline.tasks.queue import TaskQueue
+    from sightline.tasks.retention import Cleaner
+    from sightline.tasks.worker import Worker
+    from sightline.tasks.workshop import Workshop
+
+    seconds = settings.url_timeout
+    places = Places(desk.addresses, settings.max_upload_bytes, seconds)
+    pictures = Pictures(desk.blobs, open_fetcher(settings).fetch, places, seconds)
+    queue = TaskQueue(desk.database, ttl=settings.result_ttl)
+    queue.on_change.append(desk.changes.committed)
+    cleaner = Cleaner(desk.database, desk.blobs, int(settings.max_results_mb * 2**20))
+    cleaner.on_change.append(desk.changes.committed)
+    deliveries = open_deliveries(settings, desk)
+    queue.on_change.append(deliveries.nudge)
+    cleaner.start()
+    deliveries.start()
+    return Workshop(Worker(queue, repository, pictures, settings.tasks_dir), cleaner, deliveries)
+
+
+def open_deliveries(settings: Settings, desk: Desk) -> Deliveries:
+    """What makes the callbacks of the tasks of `desk`; it is not started yet.
+
+    Raises:
+        ConfigError: the secret that they are signed with cannot be had.
+    """
+    from sightline.net.webhooks import Caller, open_secret
+    from sightline.tasks.deliveries import Deliveries
+    from sightline.tasks.outbox import Outbox
+
+    configured = settings.webhook_secret
+    memory = settings.tasks_dir is None
+    key = open_secret(
+        None if configured is None else configured.get_secret_value(),
+        None if memory else settings.data_dir.expanduser() / "webhook-secret",
+    )
+    caller = Caller(key, desk.addresses.guard, desk.addresses.names)
+    deliveries = Deliveries(Outbox(desk.database), caller.post)
+    desk.store.on_change.append(deliveries.nudge)
+    return deliveries
 
 
 def check_source(settings: Settings, source: str) -> None:

@@ -30,6 +30,7 @@ from sightline.errors import (
 )
 from sightline.machine import budget
 from sightline.settings import load_settings
+from sightline.tasks.desk import Desk
 from sightline.workers import remote as remote_module
 from sightline.workers.engine import end_if_hung
 from sightline.workers.handover import from_json, to_json
@@ -383,10 +384,15 @@ def test_the_front_end_with_fewest_connections_goes_first(tmp_path: Path) -> Non
     assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [True, False, False]
 
 
+def no_desk() -> Desk:
+    raise AssertionError("nothing is entered")
+
+
 def test_front_ends_divide_the_room_for_uploads(tmp_path: Path) -> None:
     settings = load_settings(engine="fake", data_dir=tmp_path, workers=3)
     backend = RemoteBackend(tmp_path / "engine", settings)
-    rooms = [create_app(settings, backend, lambda *_: b"", share).state.room for share in (1, 4)]
+    apps = [create_app(settings, backend, lambda *_: b"", no_desk, share) for share in (1, 4)]
+    rooms = [app.state.room for app in apps]
     assert rooms[1].memory == rooms[0].memory // 4 == budget().uploads // 4
     assert rooms[1].disk == rooms[0].disk // 4
 

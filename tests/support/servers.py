@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,7 +24,13 @@ from sightline.api.server import make_config
 from sightline.net.connect import Resolve
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.wiring import find_model, local_backend, open_fetcher, open_repository
+from sightline.wiring import (
+    find_model,
+    local_backend,
+    open_desk,
+    open_fetcher,
+    open_repository,
+)
 from support.eventually import eventually
 
 
@@ -61,8 +68,9 @@ def live_resolving(resolve: Resolve, **options: object) -> Iterator[Live]:
 
 def _live(settings: Settings, resolve: Resolve) -> Iterator[Live]:
     repository = open_repository(*find_model(settings))
-    backend = local_backend(settings, lambda: repository)
-    app = create_app(settings, backend, open_fetcher(settings, resolve).fetch)
+    desk = cache(partial(open_desk, settings))
+    backend = local_backend(settings, lambda: repository, desk)
+    app = create_app(settings, backend, open_fetcher(settings, resolve).fetch, desk)
     config = make_config(app, settings)
     config.port = 0
     server = uvicorn.Server(config)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -14,38 +15,50 @@ from sightline import __version__
 from sightline.api import problems
 from sightline.api.bodies import Bodies
 from sightline.api.cors import Cors
+from sightline.api.drawing import Drawing
 from sightline.api.gate import Gate
 from sightline.api.headers import DEVICE_HEADER
 from sightline.api.keys import Keys
 from sightline.api.recording import Recording
-from sightline.api.routes import detect, docs, health, models
+from sightline.api.routes import detect, docs, health, models, predict, results
 from sightline.api.spool import DISK_BYTES, Room
+from sightline.api.tasks import Tasks
 from sightline.api.urls import Fetches
 from sightline.machine import budget
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sightline.api.backend import Backend
     from sightline.api.urls import Fetch
     from sightline.settings import Settings
+    from sightline.tasks.desk import Desk
 
 DESCRIPTION = """
 Post a picture to `/detect` and get its objects back, as JSON or (with `Accept: image/jpeg`) as
-an annotated picture. Every error is an
+an annotated picture. Post up to a hundred to `/predict`, and ask `/result/{task_id}` for what
+came of them. Every error is an
 [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem that says what to do.
 """
 
 
-def create_app(settings: Settings, backend: Backend, fetch: Fetch, share: int = 1) -> FastAPI:
+def create_app(
+    settings: Settings,
+    backend: Backend,
+    fetch: Fetch,
+    open_desk: Callable[[], Desk],
+    share: int = 1,
+) -> FastAPI:
     """The service's application.
 
     Args:
         settings: limits and defaults.
         backend: does the work; entered when the server starts, left when it stops.
         fetch: gets a picture that a client names by its address.
+        open_desk: called when the server starts, before the backend is entered; what it opens is
+            closed when the server has stopped.
         share: how many processes divide the memory and the disk for uploads among them.
 
     Raises:
@@ -63,9 +76,9 @@ def create_app(settings: Settings, backend: Backend, fetch: Fetch, share: int = 
         redoc_url=None,
     )
     app.state.fetches = Fetches(fetch, settings.url_timeout)
-    app.include_router(detect.router)
-    app.include_router(models.router)
-    app.include_router(health.router)
+    app.state.open_desk = open_desk
+    for topic in (detect, predict, results, models, health):
+        app.include_router(topic.router)
     docs.install(app)
     app.add_middleware(DeviceHeader, backend=backend)
     problems.install(app)
@@ -108,8 +121,15 @@ class Service(FastAPI):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with app.state.backend:
-        yield
+    desk: Desk = await anyio.to_thread.run_sync(app.state.open_desk)
+    settings: Settings = app.state.settings
+    app.state.tasks = Tasks(desk, app.state.backend, settings)
+    app.state.drawing = Drawing(desk.blobs, settings.max_pixels)
+    try:
+        async with app.state.backend:
+            yield
+    finally:
+        await anyio.to_thread.run_sync(desk.close)
 
 
 class DeviceHeader:

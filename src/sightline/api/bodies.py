@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sightline.api.record import record_of
 from sightline.errors import BodyStalled, BodyTooLarge
+from sightline.tasks.task import MAX_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 ENVELOPE_BYTES = 64 * 1024
 """Boundaries and part headers around a picture."""
+
+MANY = {"/predict": MAX_IMAGES}
+"""Paths that take more pictures than one."""
 
 
 class Bodies:
@@ -35,7 +39,10 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, self._settings, record_of(scope), declared(scope["headers"]))
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        pictures = MANY.get(path, 1)
+        length = declared(scope["headers"])
+        body = _Body(receive, self._settings, record_of(scope), length, pictures)
 
         async def send_and_tell(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.complete and body.expected:
@@ -50,17 +57,24 @@ class _Body:
     """One request's body."""
 
     def __init__(
-        self, receive: Receive, settings: Settings, record: Record, declared: int | None
+        self,
+        receive: Receive,
+        settings: Settings,
+        record: Record,
+        declared: int | None,
+        pictures: int,
     ) -> None:
+        """A body of up to so many pictures."""
         self.complete = False
         self.expected = declared != 0
         self._receive = receive
         self._record = record
         self._declared = declared or 0
         self._max_bytes = settings.max_upload_bytes
+        self._pictures = pictures
         self._idle = settings.idle_timeout
-        self._allowed = settings.body_timeout
-        self._deadline: float | None = None
+        self._patience = settings.body_timeout
+        self._started: float | None = None
 
     async def receive(self) -> Message:
         """The next part of the body.
@@ -81,10 +95,16 @@ class _Body:
             self.complete = True
         return message
 
+    @property
+    def _allowed(self) -> float:
+        """Seconds for all of it: as many again for each further picture's bytes that came."""
+        more = min(self._record.bytes_in // self._max_bytes, self._pictures - 1)
+        return self._patience * (1 + more)
+
     async def _in_time(self) -> Message:
         now = asyncio.get_running_loop().time()
-        self._deadline = self._deadline or now + self._allowed
-        left = self._deadline - now
+        self._started = self._started or now
+        left = self._started + self._allowed - now
         try:
             async with asyncio.timeout(min(self._idle, left)):
                 return await self._receive()
@@ -98,8 +118,8 @@ class _Body:
             ) from None
 
     def _require_small(self, size: int) -> None:
-        if size > self._max_bytes + ENVELOPE_BYTES:
-            raise BodyTooLarge(self._max_bytes)
+        if size > self._pictures * (self._max_bytes + ENVELOPE_BYTES):
+            raise BodyTooLarge(self._pictures * self._max_bytes)
 
 
 def declared(headers: Iterable[tuple[bytes, bytes]]) -> int | None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio.to_thread
 
@@ -20,6 +20,7 @@ from sightline.api.limits import nothing
 from sightline.api.schemas import ModelOut
 from sightline.engines.devices import gpu_available
 from sightline.errors import Overloaded
+from sightline.serving.answer import to_answer
 from sightline.vision.draw import draw_detections, encode_jpeg
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sightline.serving.entry import Entry
     from sightline.serving.job import Result
     from sightline.serving.repository import Repository
+    from sightline.tasks.workshop import Workshop
 
 _THREADS = 40
 
@@ -62,7 +64,7 @@ class LocalBackend:
         check_source: Callable[[str], None],
         limits: Limits,
         max_wait: float,
-        nudge: Callable[[], None] = nothing,
+        open_workshop: Callable[[Repository], Workshop] | None = None,
     ) -> None:
         """Nothing is opened yet.
 
@@ -72,14 +74,15 @@ class LocalBackend:
             check_source: raises if a source may not be loaded over HTTP.
             limits: on one client.
             max_wait: seconds; a picture whose predicted wait is longer is refused.
-            nudge: wakes who works on tasks; it does not block.
+            open_workshop: called last, and closed first; None if tasks are not worked on here.
         """
         self._open_repository = open_repository
         self._open_canary = open_canary
         self._check_source = check_source
         self._limits = limits
         self._max_wait = max_wait
-        self._nudge = nudge
+        self._open_workshop = open_workshop
+        self._workshop: Workshop | None = None
         self._brake = Brake(max_wait)
         self._repository: Repository
         self._canary: Canary
@@ -89,9 +92,13 @@ class LocalBackend:
         self._gpu_available = await anyio.to_thread.run_sync(gpu_available)
         self._repository = await anyio.to_thread.run_sync(self._open_repository)
         self._canary = await anyio.to_thread.run_sync(self._open_canary, self._repository)
+        if self._open_workshop is not None:
+            self._workshop = await anyio.to_thread.run_sync(self._open_workshop, self._repository)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._workshop is not None:
+            await anyio.to_thread.run_sync(self._workshop.close)
         await anyio.to_thread.run_sync(self._canary.close)
         await anyio.to_thread.run_sync(self._repository.close)
         self._threads.shutdown(wait=False)
@@ -130,9 +137,10 @@ class LocalBackend:
     async def status(self, *, wake: bool = False) -> Status:
         if wake:
             await anyio.to_thread.run_sync(self._wake)
+        workshop = self._workshop
         return Status(
             models=[describe(entry, self._repository) for entry in self._repository.entries()],
-            troubles=self._repository.troubles(),
+            troubles=self._repository.troubles() + (workshop.troubles() if workshop else []),
             notice=self._repository.notice,
             gpu_available=self._gpu_available,
         )
@@ -150,7 +158,8 @@ class LocalBackend:
         return self._limits.take(client) if place else nothing
 
     async def nudge(self) -> None:
-        self._nudge()
+        if self._workshop is not None:
+            self._workshop.wake()
 
     async def _begin(self, queue: Callable[[], _Turn]) -> _Turn:
         """What `queue` gives, on a thread; ended if nobody waits for it any more."""
@@ -211,22 +220,5 @@ def _annotate(result: Result) -> bytes:
 
 
 def _to_json(detector: Detector, result: Result) -> bytes:
-    found, timing = result.detections, result.timing
-    inference_ms = round(timing.inference_ms, 2)
-    answer: dict[str, Any] = {
-        "model": detector.spec.name,
-        "digest": detector.digest,
-        "image": {"width": found.width, "height": found.height},
-        "count": len(found),
-        "detections": found.to_dicts(),
-        "inference_time_ms": inference_ms,
-        "fps": round(1000 / max(inference_ms, 0.01), 1),
-        "timing": {
-            "queue_ms": round(timing.queue_ms, 2),
-            "decode_ms": round(timing.decode_ms, 2),
-            "inference_ms": inference_ms,
-            "postprocess_ms": round(timing.postprocess_ms, 2),
-            "total_ms": round(timing.total_ms, 2),
-        },
-    }
+    answer = to_answer(detector, result)
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()

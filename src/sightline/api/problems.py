@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Scope
 
+    from sightline.tasks.task import Failure
+
 MEDIA_TYPE = "application/problem+json"
 
 RESTART_SECONDS = 30
@@ -26,6 +28,8 @@ RESTART_SECONDS = 30
 
 _REVIVAL_SECONDS = 3
 """Told to clients of a model that is being opened again: about what that takes."""
+
+_HIDDEN = "The service failed on this request. Its log has the details."
 
 _log = logging.getLogger("sightline.request")
 
@@ -54,6 +58,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.NotYet: Kind(409, "not-yet", "The picture's turn has not come"),
     errors.UrlRefused: Kind(422, "url-refused", "The address may not be fetched"),
     errors.UrlFailed: Kind(422, "url-failed", "The address could not be fetched"),
+    errors.CallbackRefused: Kind(422, "callback-refused", "The callback may not be called"),
     errors.ConfigError: Kind(422, "model-unusable", "The model cannot be loaded"),
     errors.EmptyImage: Kind(422, "empty-image", "The picture is empty"),
     errors.UnsupportedImage: Kind(415, "unsupported-image", "Not a picture type that is read"),
@@ -113,13 +118,37 @@ def answer_to(error: Exception, scope: Scope) -> Response:
             return _problem(scope, kind, str(error), *_extras(error))
         case _:
             _log.error("request failed", exc_info=error)
-            detail = "The service failed on this request. Its log has the details."
-            return _problem(scope, INTERNAL, detail)
+            return _problem(scope, INTERNAL, _HIDDEN)
 
 
 def kind_of(error: Exception) -> Kind:
     """The kind of problem that `error` is."""
     return next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
+
+
+def failure_body(failure: Failure) -> dict[str, Any]:
+    """The problem that a picture of a task failed with. What is internal is the log's."""
+    kind = kind_of_name(failure.error)
+    return problem_body(kind, _HIDDEN if kind is INTERNAL else failure.detail)
+
+
+def answer_to_failure(failure: Failure, scope: Scope) -> Response:
+    """The answer where a picture is asked for that failed.
+
+    That it failed is no failure of this request: where the service was to blame then, it is a 422
+    now.
+    """
+    kind = kind_of_name(failure.error)
+    detail = _HIDDEN if kind is INTERNAL else failure.detail
+    if kind.status >= INTERNAL.status:
+        kind = kind._replace(status=HTTPStatus.UNPROCESSABLE_ENTITY.value)
+    return _problem(scope, kind, detail)
+
+
+def kind_of_name(name: str) -> Kind:
+    """The kind of problem that an error of this name in `errors` is."""
+    cls = getattr(errors, name, errors.SightlineError)
+    return next(KINDS[base] for base in cls.__mro__ if base in KINDS)
 
 
 def http_kind(status: int) -> Kind:

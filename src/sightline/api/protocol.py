@@ -6,6 +6,7 @@ read, and closes in a client's face while it still sends (docs/decisions/0010).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,11 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sightline.api.bodies import declared
+from sightline.api.leaving import LEAVING
 from sightline.api.refusals import CROWDED, HEAD_STALLED, HEAD_TOO_LARGE, MALFORMED, Refusal
 from sightline.api.timer import Reader, Timer
 
 if TYPE_CHECKING:
-    import asyncio
-
     from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -52,7 +52,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._refusal: Refusal | None = None
         self._lingering = False
-        self._leaving = False
+        self._leaving = asyncio.Event()
         self._timer = Timer(self.loop)  # for a head, a client to stop sending, or a farewell
         self._reader = Reader(transport, self.loop, self.idle_timeout, self.body_timeout)
         if len(self.connections) > self.max_connections:
@@ -94,7 +94,7 @@ class PatientProtocol(HttpToolsProtocol):
         if self.pipeline:
             self.flow.pause_reading()
         last: RequestResponseCycle | None = self.cycle
-        if self._leaving and last is not None and not self._unparsed:
+        if self._leaving.is_set() and last is not None and not self._unparsed:
             last.keep_alive = False
 
     def _feed(self, data: memoryview) -> None:
@@ -175,6 +175,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.scope[LEAVING] = self._leaving  # type: ignore[literal-required]
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -189,7 +190,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._refuse(self._refusal)
         elif self._running is None or not self._running.response_complete:
             return  # the next of several requests that came together
-        elif self._leaving:
+        elif self._leaving.is_set():
             self.hang_up(in_the_middle=False)
         elif self._in_head:
             self._unset_keepalive_if_required()
@@ -262,7 +263,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Answer what is under way, and what arrives in this moment; then hang up."""
-        self._leaving = True
+        self._leaving.set()
         self._parse()
         if self._is_between_requests() and not self._lingering:
             self._timer.start(_FAREWELL, self._close)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from sightline.api.bodies import ENVELOPE_BYTES
+from sightline.api.multipart import MultipartReader
 from sightline.api.spool import Upload
 from sightline.errors import BodyTooLarge, MalformedBody, WrongFileCount
 
@@ -41,9 +41,9 @@ async def read_picture(request: Request, max_bytes: int, room: Room) -> AsyncIte
     """
     content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
     upload = Upload(room)
-    reader: _RawReader | _MultipartReader
+    reader: _RawReader | _FormReader
     if content_type.startswith(b"multipart/"):
-        reader = _MultipartReader(content_type, parameters, upload)
+        reader = _FormReader(content_type, parameters, upload)
     else:
         reader = _RawReader(upload)
     received = 0
@@ -89,84 +89,41 @@ class _RawReader:
         self._upload.finish()
 
 
-class _MultipartReader:
-    """multipart/form-data (RFC 7578) with one part named `file`."""
+class _OneFile:
+    """The parts of a form that has one, named `file`."""
 
-    def __init__(self, content_type: bytes, parameters: dict[bytes, bytes], upload: Upload) -> None:
-        boundary = parameters.get(b"boundary")
-        if content_type != b"multipart/form-data" or not boundary:
-            raise MalformedBody(
-                "The Content-Type must be multipart/form-data with a boundary. "
-                "Let your HTTP client set it: curl -F file=@photo.jpg does."
-            )
+    def __init__(self, upload: Upload) -> None:
         self._upload = upload
-        self._found = False
-        self._header = [b"", b""]
-        self._disposition = b""
-        self._ended = False
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._on_part_begin,
-                    "on_header_field": self._on_header_field,
-                    "on_header_value": self._on_header_value,
-                    "on_header_end": self._on_header_end,
-                    "on_headers_finished": self._on_headers_finished,
-                    "on_part_data": self._on_part_data,
-                    "on_part_end": self._on_part_end,
-                    "on_end": self._on_end,
-                },
-            )
-        except FormParserError as error:
-            raise MalformedBody(f"The multipart boundary is not usable: {error}.") from error
+        self.found = False
 
-    def feed(self, chunk: bytes) -> None:
-        try:
-            self._parser.write(chunk)
-        except FormParserError as error:
-            raise MalformedBody(f"The multipart body is malformed: {error}.") from error
-
-    def finish(self) -> None:
-        if not self._ended:
-            raise MalformedBody("The multipart body ends before its closing boundary.")
-        if not self._found:
-            raise WrongFileCount("There is no file: send one as the field 'file'.")
-
-    def _on_part_begin(self) -> None:
-        self._disposition = b""
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header[0] += data[start:end]
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header[1] += data[start:end]
-
-    def _on_header_end(self) -> None:
-        if self._header[0].lower() == b"content-disposition":
-            self._disposition = self._header[1]
-        self._header = [b"", b""]
-
-    def _on_headers_finished(self) -> None:
-        _, parameters = parse_options_header(self._disposition.decode("latin-1"))
-        name = parameters.get(b"name", b"").decode("utf-8", "replace")
+    def begin(self, name: str, filename: str) -> None:  # noqa: ARG002  `Parts` has it
         if name != "file":
             raise WrongFileCount(
                 f"There is a field '{name[:80]}' that is not used: send one picture as the field "
                 "'file', and options in the query (?confidence=0.3)."
             )
-        if self._found:
+        if self.found:
             raise WrongFileCount("There is more than one file: send one picture a request.")
-        self._found = True
+        self.found = True
 
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if not self._found:
-            raise MalformedBody("The multipart body has a part without headers.")
-        self._upload.append(data[start:end])
+    def append(self, data: bytes) -> None:
+        self._upload.append(data)
 
-    def _on_part_end(self) -> None:
-        if self._found:
-            self._upload.finish()
+    def end(self) -> None:
+        self._upload.finish()
 
-    def _on_end(self) -> None:
-        self._ended = True
+
+class _FormReader:
+    """multipart/form-data with that one part."""
+
+    def __init__(self, content_type: bytes, parameters: dict[bytes, bytes], upload: Upload) -> None:
+        self._file = _OneFile(upload)
+        self._reader = MultipartReader(content_type, parameters, self._file)
+
+    def feed(self, chunk: bytes) -> None:
+        self._reader.feed(chunk)
+
+    def finish(self) -> None:
+        self._reader.finish()
+        if not self._file.found:
+            raise WrongFileCount("There is no file: send one as the field 'file'.")

@@ -86,7 +86,7 @@ async def picture_of(request: Request) -> AsyncIterator[Upload]:
         ClientDisconnect: the client hung up first.
     """
     state = request.app.state
-    if not _is_json(request.headers.get("content-type", "")):
+    if not is_json(request.headers.get("content-type", "")):
         async with read_picture(request, state.settings.max_upload_bytes, state.room) as upload:
             yield upload
         return
@@ -96,7 +96,8 @@ async def picture_of(request: Request) -> AsyncIterator[Upload]:
     yield upload
 
 
-def _is_json(content_type: str) -> bool:
+def is_json(content_type: str) -> bool:
+    """Whether `content_type` is JSON of some kind."""
     kind, _, subtype = content_type.partition(";")[0].strip().lower().partition("/")
     return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
 

@@ -42,8 +42,13 @@ def run(plan: Plan, tell: Tell | None = None) -> tuple[Record, dict[str, Any]]:
         ConfigError: nothing listens there, or the folder to save to cannot be made.
         OSError: an answer cannot be saved.
     """
+    return run_load(Load(plan, tell))
+
+
+def run_load(load: Load) -> tuple[Record, dict[str, Any]]:
+    """`run`, of a load of another kind."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_Load(plan, tell).run())
+        return runner.run(load.run())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -54,19 +59,23 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-class _Load:
-    """One load test."""
+class Load:
+    """One load test, of `POST /detect`.
+
+    Attributes:
+        plan: what it shall do.
+    """
 
     def __init__(self, plan: Plan, tell: Tell | None) -> None:
-        self._plan = plan
+        self.plan = plan
         self._tell = tell
-        self._requests = [plan.encode(picture) for picture in plan.pictures]
+        self._requests = [] if plan.batch else [plan.encode(one) for one in plan.pictures]
         self._saver = Saver(plan.save, plan.pictures)
         self._stopped = asyncio.Event()
         self._idle: list[Connection] = []
 
     async def run(self) -> tuple[Record, dict[str, Any]]:
-        plan = self._plan
+        plan = self.plan
         self._address = await reach(plan.target, plan.timeout)
         about = await self._health()
         record = Record()
@@ -88,9 +97,9 @@ class _Load:
         import json
 
         try:
-            async with asyncio.timeout(self._plan.timeout):
-                connection = await connect(self._plan.target, self._address)
-                answer = await connection.ask(self._plan.ask_health(), keep=True)
+            async with asyncio.timeout(self.plan.timeout):
+                connection = await connect(self.plan.target, self._address)
+                answer = await connection.ask(self.plan.ask_health(), keep=True)
             connection.close()
             about = json.loads(answer.body)
         except (OSError, httptools.HttpParserError, ValueError):
@@ -99,11 +108,10 @@ class _Load:
 
     async def _phase(self, seconds: float | None, most: int | None, tell: Tell | None) -> Record:
         """Clients at work, until all of them are through."""
-        phase = Phase(self._plan.rate, seconds, most)
+        self.begin()
+        phase = Phase(self.plan.rate, seconds, most)
         cpu = time.process_time()
-        clients = [
-            asyncio.ensure_future(self._client(phase)) for _ in range(self._plan.concurrency)
-        ]
+        clients = [asyncio.ensure_future(self._client(phase)) for _ in range(self.plan.concurrency)]
         ticker = asyncio.ensure_future(_tick(phase, tell)) if tell else None
         stopper = asyncio.ensure_future(self._stopped.wait())
         finished = asyncio.gather(*clients)
@@ -120,49 +128,51 @@ class _Load:
         record.cpu = time.process_time() - cpu
         return record
 
+    def begin(self) -> None:
+        """A phase begins: nothing of an earlier one counts."""
+
     async def _client(self, phase: Phase) -> None:
         connection = self._idle.pop() if self._idle else None
         try:
             while (turn := await phase.next()) is not None:
-                connection = await self._request(phase, connection, *turn)
+                connection = await self.request(phase, connection, *turn)
         finally:
             if connection is not None:
                 self._idle.append(connection)
 
-    async def _request(
+    async def request(
         self, phase: Phase, connection: Connection | None, index: int, due: float
     ) -> Connection | None:
         """One request, and the wait that follows from its answer; returns what can be kept."""
-        closed_loop = not self._plan.rate
+        closed_loop = not self.plan.rate
         phase.record.sent += 1
+        request = self._requests[index % len(self._requests)]
+        keep = self._saver.wants(index)
         try:
-            connection, answer = await self._ask(connection, index, phase.record)
+            connection, answer = await self.ask(connection, request, phase.record, keep=keep)
         except asyncio.CancelledError:
             phase.record.unfinished += 1
             raise
         except (OSError, httptools.HttpParserError) as error:
             phase.note(due, Outcome(0, kind_of(error)))
-            self._consider(phase, kind_of(error))
-            if closed_loop:
-                await phase.pause(_BACK_OFF)
+            await self.failed(phase, error)
             return None
         phase.answered(due, answer)
         if answer.status == 200:
             self._saver.save(index, answer)
-        elif closed_loop and self._plan.wait:
+        elif closed_loop and self.plan.wait:
             await phase.heed(answer)
         return connection
 
-    async def _ask(
-        self, connection: Connection | None, index: int, record: Record
+    async def ask(
+        self, connection: Connection | None, request: bytes, record: Record, *, keep: bool
     ) -> tuple[Connection, Answer]:
-        request = self._requests[index % len(self._requests)]
-        keep = self._saver.wants(index)
+        """The answer to `request`, on `connection` if it is open, else on a new one."""
         before = 0
         try:
-            async with asyncio.timeout(self._plan.timeout):
+            async with asyncio.timeout(self.plan.timeout):
                 if connection is None or not connection.open:
-                    connection = await connect(self._plan.target, self._address)
+                    connection = await connect(self.plan.target, self._address)
                 before = connection.received
                 record.bytes_sent += len(request)
                 answer = await connection.ask(request, keep)
@@ -173,11 +183,14 @@ class _Load:
         record.bytes_received += connection.received - before
         return connection, answer
 
-    def _consider(self, phase: Phase, kind: str) -> None:
-        """Give up if nothing has been answered for too long."""
-        slow = 2 * self._plan.timeout if kind == "timed out" else 0.0
-        if phase.silence() >= max(self._plan.patience, slow):
+    async def failed(self, phase: Phase, error: Exception) -> None:
+        """Give up if nothing has been answered for too long; else a pause (in a closed loop)."""
+        kind = kind_of(error)
+        slow = 2 * self.plan.timeout if kind == "timed out" else 0.0
+        if phase.silence() >= max(self.plan.patience, slow):
             phase.give_up(f"no answer for {phase.silence():.0f} s, the last try: {kind}")
+        if not self.plan.rate:
+            await phase.pause(_BACK_OFF)
 
 
 async def _tick(phase: Phase, tell: Tell) -> None:

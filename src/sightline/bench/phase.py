@@ -51,9 +51,13 @@ class Phase:
         return index, due
 
     def answered(self, due: float, answer: Answer) -> None:
-        self._contact = time.perf_counter()
+        self.heard()
         kind = "" if answer.status == 200 else problem_type(answer)
         self.note(due, Outcome(answer.status, kind))
+
+    def heard(self) -> None:
+        """The service has answered something."""
+        self._contact = time.perf_counter()
 
     def note(self, due: float, outcome: Outcome) -> None:
         ended = self._now()

@@ -64,6 +64,8 @@ class Plan:
         key: sent as `Authorization: Bearer`.
         wait: heed Retry-After (in a closed loop).
         save: folder for annotated answers, the first of each picture; asks for `image/jpeg`.
+        batch: pictures in each task that is submitted; None detects one at a time. `requests`
+            and `rate` are tasks then, and `concurrency` those under way.
     """
 
     target: Target
@@ -78,22 +80,37 @@ class Plan:
     key: str | None = None
     wait: bool = True
     save: Path | None = None
+    batch: int | None = None
 
     def encode(self, picture: Picture) -> bytes:
         """The whole request that posts `picture` as multipart/form-data (RFC 7578)."""
+        return self._post([("file", picture.name, picture.data)])
+
+    def encode_task(self, files: list[tuple[str, bytes]]) -> bytes:
+        """The whole request that submits `files`, names and bytes, as one task."""
+        return self._post([("files", name, data) for name, data in files])
+
+    def _post(self, files: list[tuple[str, str, bytes]]) -> bytes:
         boundary = secrets.token_hex(16)
-        name = quote(picture.name, safe=" ()+,;=@[]{}~!'#&")  # no quote, no line end, ASCII
-        form = (
-            f"--{boundary}\r\n"
-            f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        ).encode()
-        body = form + picture.data + f"\r\n--{boundary}--\r\n".encode()
+        parts = []
+        for field, name, data in files:
+            shown = quote(name, safe=" ()+,;=@[]{}~!'#&")  # no quote, no line end, ASCII
+            form = (
+                f"--{boundary}\r\n"
+                f'Content-Disposition: form-data; name="{field}"; filename="{shown}"\r\n'
+                "Content-Type: application/octet-stream\r\n\r\n"
+            )
+            parts += [form.encode(), data, b"\r\n"]
+        body = b"".join((*parts, f"--{boundary}--\r\n".encode()))
         head = self.head("POST", self.target.path) + (
             f"Content-Type: multipart/form-data; boundary={boundary}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
+
+    def ask_result(self, path: str) -> bytes:
+        """The whole request that asks how a task is."""
+        return f"{self.head('GET', path)}\r\n".encode()
 
     def ask_health(self) -> bytes:
         """The whole request that asks what serves."""
@@ -127,8 +144,8 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def parse_target(url: str) -> Target:
-    """The service at `url`; without a path, its `/detect`.
+def parse_target(url: str, default: str = "/detect") -> Target:
+    """The service at `url`; without a path, what it has at `default`.
 
     Raises:
         ConfigError: it is no http:// or https:// address.
@@ -144,7 +161,7 @@ def parse_target(url: str) -> Target:
     if parts.username is not None:
         raise ConfigError("a name or key in the address is not sent: give it with --key")
     tls = parts.scheme == "https"
-    path = quote(parts.path, safe="/%:@!$&'()*+,;=~") if parts.path.strip("/") else "/detect"
+    path = quote(parts.path, safe="/%:@!$&'()*+,;=~") if parts.path.strip("/") else default
     query = f"?{quote(parts.query, safe='/%:@!$&()*+,;=~?[]')}" if parts.query else ""
     try:
         authority = parts.netloc.encode("idna").decode()

@@ -18,6 +18,7 @@ from sightline.cli.models import models
 from sightline.cli.pull import pull
 from sightline.cli.quantize import quantize
 from sightline.cli.serve import serve
+from sightline.cli.tasks import tasks
 from sightline.errors import SightlineError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command()(models)
 app.command()(key)
 app.command()(bench)
 app.command()(quantize)
+app.add_typer(tasks, name="tasks")
 app.add_typer(demo, name="demo")
 
 

@@ -94,11 +94,12 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     from sightline.api.app import create_app
     from sightline.api.local import describe
     from sightline.api.server import make_config
-    from sightline.wiring import local_backend, open_fetcher, open_repository
+    from sightline.wiring import local_backend, open_desk, open_fetcher, open_repository
 
     opened: list[Repository] = []
-    backend = local_backend(settings, lambda: opened[0])
-    app = create_app(settings, backend, open_fetcher(settings).fetch)
+    desk = open_desk(settings)  # before the model: what is wrong with it shows at once
+    backend = local_backend(settings, lambda: opened[0], lambda: desk)
+    app = create_app(settings, backend, open_fetcher(settings).fetch, lambda: desk)
     signal.signal(signal.SIGTERM, _stop)
     opened.append(open_repository(settings, notice))
     default = describe(opened[0].entries()[0], opened[0])
@@ -113,11 +114,12 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
 def _supervise(settings: Settings, listener: socket.socket) -> None:
     from sightline.api.keys import Keys
     from sightline.api.limits import Limits
-    from sightline.wiring import open_fetcher
+    from sightline.wiring import open_fetcher, require_shared_tasks
     from sightline.workers.supervisor import require_unix_sockets, supervise
 
     # What is wrong with the settings is told here, once, and not by each process.
     require_unix_sockets()
+    require_shared_tasks(settings)
     keys = Keys(settings)
     Limits(settings)
     open_fetcher(settings)

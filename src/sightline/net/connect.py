@@ -5,19 +5,21 @@ from __future__ import annotations
 import ipaddress
 import queue
 import socket
+import ssl
 import threading
 import time
+from contextlib import closing, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import httpcore
 import httpx
 
+from sightline import __version__
 from sightline.errors import Overloaded, UrlRefused
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from sightline.net.guard import Guard
     from sightline.net.url import Address, Url
@@ -238,6 +240,38 @@ class Stream(httpcore.NetworkStream):
 
     def close(self) -> None:
         self._connection.close()
+
+
+@contextmanager
+def exchange(
+    method: str, url: Url, headers: dict[str, str], backend: Backend, content: bytes = b""
+) -> Iterator[httpcore.Response]:
+    """One request on a connection of its own; its answer, of which the head has been read.
+
+    Raises:
+        OSError, httpcore.ProtocolError, UrlRefused, Overloaded: as `backend` and what it connects
+            to have it.
+    """
+    target = httpcore.URL(
+        scheme=url.scheme, host=url.host, port=url.port, target=url.path + url.query
+    )
+    common = {
+        "Host": url.authority,
+        "User-Agent": f"sightline/{__version__}",
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+    }
+    connection = httpcore.HTTPConnection(
+        target.origin, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), network_backend=backend
+    )
+    with (
+        closing(connection),
+        connection.stream(
+            method, target, headers=list((common | headers).items()), content=content or None
+        ) as response,
+    ):
+        yield response
 
 
 @cache

@@ -10,15 +10,14 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
 import httpcore
 
-from sightline import __version__
 from sightline.errors import BodyTooLarge, UrlError, UrlFailed, UrlRefused
-from sightline.net.connect import HEAD_BYTES, Backend, Deadline, Names, tls_context
+from sightline.net.connect import HEAD_BYTES, Backend, Deadline, Names, exchange, tls_context
 from sightline.net.guard import Guard
 from sightline.net.url import Url, parse
 
@@ -106,24 +105,7 @@ class Fetcher:
     def _ask(self, url: Url, deadline: Deadline) -> bytes | str:
         """The file at `url`, or the Location it redirects to."""
         backend = Backend(url, self.guard, self.names, deadline, self.tls)
-        target = httpcore.URL(
-            scheme=url.scheme, host=url.host, port=url.port, target=url.path + url.query
-        )
-        headers = [
-            ("Host", url.authority),
-            ("User-Agent", f"sightline/{__version__}"),
-            ("Accept", "*/*"),
-            ("Accept-Encoding", "identity"),
-            ("Connection", "close"),
-        ]
-        connection = httpcore.HTTPConnection(
-            target.origin, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), network_backend=backend
-        )
-        with (
-            _named_errors(deadline),
-            closing(connection),
-            connection.stream("GET", target, headers=headers) as response,
-        ):
+        with _named_errors(deadline), exchange("GET", url, {}, backend) as response:
             if response.status in _REDIRECTS:
                 return _location(response)
             length = _checked_length(response, self.max_bytes)

@@ -117,6 +117,11 @@ class Detector:
         return self._pipeline.alive
 
     @property
+    def depth(self) -> int:
+        """How many pictures of a background lane, queued at once, leave it no pause."""
+        return self._pipeline.depth
+
+    @property
     def call_seconds(self) -> float:
         """How long the engine call under way has taken; 0 if there is none."""
         return self._pipeline.call_seconds

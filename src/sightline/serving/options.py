@@ -9,7 +9,7 @@ from sightline.errors import BadOption
 from sightline.types import DetectOptions, ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 MAX_DETECTIONS = 1000
 
@@ -33,7 +33,7 @@ def make_options(
         raise BadOption(f"max_detections must lie in 1..{MAX_DETECTIONS}, not {max_detections}.")
     if isinstance(classes, str):
         classes = [classes]
-    ids = None if classes is None else frozenset(_class_id(spec, wanted) for wanted in classes)
+    ids = None if classes is None else class_ids(spec.name, spec.labels, classes)
     return DetectOptions(confidence, iou, ids, max_detections)
 
 
@@ -42,18 +42,27 @@ def _require_fraction(name: str, value: float) -> None:
         raise BadOption(f"{name} must lie in 0..1, not {value}.")
 
 
-def _class_id(spec: ModelSpec, wanted: int | str) -> int:
-    if isinstance(wanted, str) and wanted in spec.labels:
-        return spec.labels.index(wanted)
+def class_ids(model: str, labels: Sequence[str], classes: Iterable[int | str]) -> frozenset[int]:
+    """The ids of `classes`, which are labels of the model or ids already.
+
+    Raises:
+        BadOption: one is neither.
+    """
+    return frozenset(_class_id(model, labels, wanted) for wanted in classes)
+
+
+def _class_id(model: str, labels: Sequence[str], wanted: int | str) -> int:
+    if isinstance(wanted, str) and wanted in labels:
+        return labels.index(wanted)
     text = str(wanted)
     if not text:
         raise BadOption("classes names an empty class; leave it out to get all of them.")
-    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) < len(spec.labels):
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) < len(labels):
         return int(text)
-    close = get_close_matches(text, spec.labels, n=1)
+    close = get_close_matches(text, labels, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    example = ", ".join(spec.labels[:5]) + (", …" if len(spec.labels) > 5 else "")
+    example = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
     raise BadOption(
-        f"{spec.name} knows no class '{text[:80]}'.{hint} It knows {len(spec.labels)}: {example} "
-        f"(or ids 0..{len(spec.labels) - 1})."
+        f"{model} knows no class '{text[:80]}'.{hint} It knows {len(labels)}: {example} "
+        f"(or ids 0..{len(labels) - 1})."
     )

@@ -40,7 +40,11 @@ _DRAWN = 2  # times its size is what a picture takes that will be drawn on: draw
 
 
 class Pipeline:
-    """Lanes, a decode pool and a batcher around one engine. Safe from many threads."""
+    """Lanes, a decode pool and a batcher around one engine. Safe from many threads.
+
+    Attributes:
+        depth: pictures of a background lane that leave the engine no pause, if so many are queued.
+    """
 
     def __init__(
         self, engine: Engine, spec: ModelSpec, max_batch: int, max_pixels: int, max_queue: int
@@ -64,6 +68,8 @@ class Pipeline:
         # interactive pictures, those wait for nothing but a decoder and the call under way.
         self._background = max(workers, max_batch)  # room for pictures of other lanes
         self._capacity = self._room = self._background + max_batch
+        # Those, what the engine works on, and one call's worth whose answers are on their way.
+        self.depth = self._background + (engine.streams + 1) * max_batch
         self._closed = False
         self.death: Future[None] = Future()  # ends when the worker has died, and else never
         self._batcher = Batcher(

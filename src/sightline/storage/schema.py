@@ -42,7 +42,6 @@ tasks = Table(
     Column("model", String),
     Column("digest", String),
     Column("callback_url", Text),
-    Column("callback_due", Double),  # when the callback is to be called (again)
     Column("idempotency_key", Text),
     Column("fingerprint", String, nullable=False),
     Column("version", BigInteger, nullable=False),
@@ -56,7 +55,6 @@ tasks = Table(
     Index("tasks_by_status", "status", "priority"),
     Index("tasks_by_end", "ended", "bytes"),
     Index("tasks_by_expiry", "expires"),
-    Index("tasks_by_callback", "callback_due"),
 )
 
 images = Table(
@@ -86,14 +84,20 @@ images = Table(
     Index("images_postponed", "not_before"),
 )
 
-deliveries = Table(
-    "deliveries",
+webhooks = Table(  # they outlive their tasks
+    "webhooks",
     metadata,
-    Column("task_id", String, primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("at", Double, nullable=False),
-    Column("status", Integer),
-    Column("error", Text),
+    Column("id", String, primary_key=True),
+    Column("task_id", String, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("body", Text, nullable=False),  # JSON, as it is sent
+    Column("state", String, nullable=False),  # due, delivered, failed
+    Column("due", Double, nullable=False),  # when the next attempt may begin, or the last ended
+    Column("created", Double, nullable=False),
+    Column("attempts", Text, nullable=False),  # JSON: [[at, status, error], …]
+    Index("webhooks_by_due", "state", "due"),
+    Index("webhooks_by_task", "task_id", "created"),
 )
 
 tombstones = Table(

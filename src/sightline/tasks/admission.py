@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select
 
 from sightline.errors import Conflict, Overloaded
-from sightline.storage.schema import deliveries, images, tasks, tombstones, turns
+from sightline.storage.schema import images, tasks, tombstones, turns
 from sightline.tasks import rows
 from sightline.tasks.fairness import RANKS, order_key
 from sightline.tasks.task import Backlog, NewTask, Priority
@@ -105,7 +105,6 @@ def bury(connection: Connection, task_ids: Sequence[str], now: float) -> None:
     """Remove the rows of tasks; a tombstone each stays for a day."""
     for table, column in (
         (images, images.c.task_id),
-        (deliveries, deliveries.c.task_id),
         (tasks, tasks.c.id),
     ):
         connection.execute(delete(table).where(column.in_(task_ids)))

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy import Row as SomeRow
 
 from sightline.errors import ExpiredTask, UnknownTask
-from sightline.storage.schema import deliveries, images, state, tasks, tombstones
-from sightline.tasks.task import ENDED, Delivery, Failure, Image, Status, Task
+from sightline.storage.schema import images, state, tasks, tombstones
+from sightline.tasks.callbacks import Calls, announce, deliveries_of
+from sightline.tasks.task import ENDED, Failure, Image, Status, Task
 
 Row: TypeAlias = SomeRow[*tuple[Any, ...]]
 """What a query found, whatever its columns."""
@@ -52,10 +53,26 @@ def settle(connection: Connection, task_ids: Collection[str], now: float, ttl: f
 
 def end(connection: Connection, task_id: str, status: Status, now: float, ttl: float) -> None:
     """The task has ended: its results live from now, and its callback is due."""
-    ended = update(tasks).where(tasks.c.id == task_id, tasks.c.ended.is_(None))
-    connection.execute(ended.values(status=status, ended=now, expires=now + ttl))
-    due = update(tasks).where(tasks.c.id == task_id, tasks.c.callback_url.is_not(None))
-    connection.execute(due.values(callback_due=now))
+    ended = (
+        update(tasks)
+        .where(tasks.c.id == task_id, tasks.c.ended.is_(None))
+        .values(status=status, ended=now, expires=now + ttl)
+        .returning(tasks.c.callback_url)
+    )
+    url = connection.execute(ended).scalar_one_or_none()
+    if url is not None:
+        of_it = images.c.task_id == task_id
+        failed = select(func.count()).where(of_it, images.c.status == "error")
+        total = select(func.count()).where(of_it)
+        announce(
+            connection,
+            task_id=task_id,
+            url=url,
+            status=status,
+            total=connection.execute(total).scalar_one(),
+            failed=connection.execute(failed).scalar_one(),
+            now=now,
+        )
 
 
 def ended_status(counts: Collection[Status]) -> Status:
@@ -80,14 +97,13 @@ def load(connection: Connection, task_id: str, now: float) -> Task:
     if row.expires is not None and row.expires <= now:
         raise ExpiredTask(task_id)
     of_task = select(images).where(images.c.task_id == task_id).order_by(images.c.position)
-    called: Sequence[Row] = ()
+    called: Calls = (None, ())
     if row.callback_url is not None:
-        of_it = select(deliveries).where(deliveries.c.task_id == task_id)
-        called = connection.execute(of_it.order_by(deliveries.c.number)).all()
+        called = deliveries_of(connection, task_id)
     return _task(row, connection.execute(of_task).all(), called)
 
 
-def _task(row: Row, rows: Sequence[Row], called: Sequence[Row]) -> Task:
+def _task(row: Row, rows: Sequence[Row], called: Calls) -> Task:
     return Task(
         id=row.id,
         owner=row.owner,
@@ -103,7 +119,8 @@ def _task(row: Row, rows: Sequence[Row], called: Sequence[Row]) -> Task:
         ended=row.ended,
         expires=row.expires,
         images=tuple(_image(image) for image in rows),
-        deliveries=tuple(Delivery(one.at, one.status, one.error) for one in called),
+        callback_state=called[0],
+        deliveries=called[1],
     )
 
 

@@ -148,9 +148,7 @@ class TaskStore:
             admission.make_room(connection, self._limits, [image.size for image in again])
             _requeue(connection, task, again)
             status = task.status if task.status == "processing" else "queued"
-            rows.touch(
-                connection, [task_id], status=status, ended=None, expires=None, callback_due=None
-            )
+            rows.touch(connection, [task_id], status=status, ended=None, expires=None)
             task = rows.load(connection, task_id, now)
         self._changed()
         return task

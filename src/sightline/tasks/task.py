@@ -16,6 +16,9 @@ Status: TypeAlias = Literal["queued", "processing", "completed", "error", "cance
 
 Priority: TypeAlias = Literal["high", "normal", "low"]
 
+CallbackState: TypeAlias = Literal["due", "delivered", "failed"]
+"""Of the call that tells of a task's end; `failed` is the end of all attempts."""
+
 ENDED: frozenset[Status] = frozenset({"completed", "error", "cancelled"})
 MAX_IMAGES = 100
 
@@ -111,6 +114,7 @@ class Task:
     Attributes:
         version: grows with every change of this task.
         expires: when its results will be forgotten; None before it has ended.
+        callback_state: None before the task has ended, or without a callback.
         deliveries: attempts to call the callback, oldest first.
     """
 
@@ -128,6 +132,7 @@ class Task:
     ended: float | None
     expires: float | None
     images: tuple[Image, ...]
+    callback_state: CallbackState | None = None
     deliveries: tuple[Delivery, ...] = ()
 
     @property

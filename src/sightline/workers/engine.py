@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import uvloop
 
 from sightline.machine import budget
-from sightline.wiring import local_backend, open_repository
+from sightline.wiring import local_backend, open_desk, open_repository
 from sightline.workers.hub import Hub
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ def run(orders: Orders) -> None:
     Raises:
         ConfigError: a model cannot be loaded, or a setting not understood.
     """
-    repository = open_repository(orders.settings, orders.notice)
-    uvloop.run(_serve(orders, local_backend(orders.settings, lambda: repository)))
+    settings = orders.settings
+    with closing(open_desk(settings)) as desk:
+        repository = open_repository(settings, orders.notice)
+        uvloop.run(_serve(orders, local_backend(settings, lambda: repository, lambda: desk)))
 
 
 async def _serve(orders: Orders, backend: Backend) -> None:

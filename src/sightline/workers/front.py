@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sightline.api.app import create_app
 from sightline.api.server import make_config
 from sightline.machine import give_memory_back
-from sightline.wiring import open_fetcher
+from sightline.wiring import open_desk, open_fetcher
 from sightline.workers.remote import RemoteBackend
 from sightline.workers.turns import SharingServer, Tally
 
@@ -27,7 +28,13 @@ def run(orders: Orders) -> None:
     settings = orders.settings
     backend = RemoteBackend(orders.socket, settings)
     # The engine process has its share of what uploads may take too.
-    app = create_app(settings, backend, open_fetcher(settings).fetch, share=settings.workers + 1)
+    app = create_app(
+        settings,
+        backend,
+        open_fetcher(settings).fetch,
+        partial(open_desk, settings),
+        share=settings.workers + 1,
+    )
     server = SharingServer(make_config(app, settings), Tally(orders.tally), orders.seat)
     with socket.socket(fileno=orders.listener) as listener:
         server.run(sockets=[listener])

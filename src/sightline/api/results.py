@@ -1,0 +1,124 @@
+"""A task as JSON."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sightline.api.problems import failure_body
+from sightline.tasks.task import ENDED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sightline.tasks.task import Image, Task
+
+_SLOWEST_POLL = 10  # seconds
+
+
+def accepted(task: Task) -> dict[str, Any]:
+    """What a submission is answered with, the first time and every time it comes again."""
+    refused = sum(image.status == "error" and image.attempts == 0 for image in task.images)
+    return {
+        "task_id": task.id,
+        "status": "queued",
+        "priority": task.priority,
+        "total": len(task.images),
+        "failed": refused,
+        "created_at": _time(task.created),
+    }
+
+
+def head_of(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All of a task but its results."""
+    head: dict[str, Any] = {
+        "task_id": task.id,
+        "status": task.status,
+        "priority": task.priority,
+        "model": task.model or _model_that_answered(task),
+        "digest": task.digest,
+        "created_at": _time(task.created),
+        "started_at": _time(task.started),
+        "completed_at": _time(task.ended),
+        "expires_at": _time(task.expires),
+        "progress": progress_of(task),
+    }
+    if queue is not None:
+        head["queue"] = queue
+    if task.callback_url is not None:
+        head["webhook"] = _webhook(task)
+    return head
+
+
+def progress_of(task: Task) -> dict[str, int]:
+    """How many images have ended, how many there are, and how many of them failed."""
+    return {"done": task.done, "total": len(task.images), "failed": task.failed}
+
+
+def result_of(image: Image) -> dict[str, Any]:
+    """An image's entry: what `POST /detect` would have answered, or a problem."""
+    entry = {"index": image.index, "filename": image.filename, "status": image.status}
+    if image.failure is not None:
+        return entry | {"error": failure_body(image.failure)}
+    return entry | (image.result or {})
+
+
+def state_of(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All of a task."""
+    return head_of(task, queue) | {"results": [result_of(image) for image in task.images]}
+
+
+def etag_of(task: Task, queue: Mapping[str, Any] | None = None) -> str:
+    """Names this state of the task; its place in the queue moves without the task."""
+    place = "" if queue is None else f"-{queue['position']}"
+    return f'"{task.id[:8]}-{task.version}{place}"'
+
+
+def version_in(tags: str | None, task_id: str) -> int | None:
+    """The version that an If-None-Match, or a Last-Event-ID, knows of a task; None if it does not.
+
+    Takes what `etag_of` makes, weak or not, and a version alone.
+    """
+    for tag in (tags or "").split(","):
+        text = tag.strip().removeprefix("W/").strip('"').removeprefix(f"{task_id[:8]}-")
+        number = text.partition("-")[0]
+        if number.isascii() and number.isdigit() and len(number) < 19:  # of 64 bits
+            return int(number)
+    return None
+
+
+def retry_after(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """When to ask again: a header, unless there is no need."""
+    if task.status in ENDED:
+        return {}
+    wait = (queue or {}).get("estimated_wait_s") or 1
+    return {"Retry-After": str(max(1, min(_SLOWEST_POLL, round(wait))))}
+
+
+def to_json(value: object) -> bytes:
+    """Compact, as /detect answers."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _model_that_answered(task: Task) -> str | None:
+    """What the default model is called, once it has answered."""
+    return next((image.result["model"] for image in task.images if image.result), None)
+
+
+def _time(seconds: float | None) -> str | None:
+    """Unix time in ISO 8601, UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _webhook(task: Task) -> dict[str, Any]:
+    return {
+        "url": task.callback_url,
+        "state": task.callback_state or "waiting",
+        "attempts": [
+            {"at": _time(one.at), "status": one.status, "error": one.error}
+            for one in task.deliveries
+        ],
+    }

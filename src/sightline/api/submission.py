@@ -1,0 +1,142 @@
+"""The body of `POST /predict`: up to a hundred files, or addresses, as a new task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from python_multipart.multipart import parse_options_header
+
+from sightline.api.multipart import MultipartReader
+from sightline.api.record import record_of
+from sightline.api.uploads import read_bytes
+from sightline.api.urls import is_json
+from sightline.errors import BadOption, MalformedBody, WrongFileCount
+from sightline.tasks.task import MAX_IMAGES, NewImage, NewTask
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from sightline.api.task_schemas import PredictQuery
+    from sightline.api.tasks import Tasks
+    from sightline.tasks.task import Task
+
+KEY_HEADER = "Idempotency-Key"
+
+_MAX_KEY = 255
+_MAX_ADDRESS = 4096
+_MAX_JSON = 1024 * 1024
+_MAX_NAME = 255
+_EXAMPLE = ["https://example.com/one.jpg", "https://example.com/two.jpg"]
+
+
+class UrlsBody(BaseModel):
+    """Pictures by their addresses."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    urls: list[Annotated[str, Field(max_length=_MAX_ADDRESS)]] = Field(
+        description="http(s) addresses on the public internet, port 80 or 443; s3://, gs://, az:// "
+        "and file:// where the service is set up to read there.",
+        examples=[_EXAMPLE],
+    )
+
+
+async def submit(request: Request, query: PredictQuery, tasks: Tasks) -> tuple[Task, bool]:
+    """The task that `request` asks for, kept safely, and whether it was there already.
+
+    Raises:
+        RequestError: the class and the message say what is wrong.
+        Conflict: the idempotency key was used for something else.
+        Overloaded: too much waits.
+        StorageUnavailable: tasks cannot be kept now.
+        ClientDisconnect: the client hung up in the middle; nothing stays.
+    """
+    new = _blank(request, query)
+    await tasks.require_room(request)
+    new = replace(new, digest=await tasks.require_options(query))
+    if is_json(request.headers.get("content-type", "")):
+        return await _submit_addresses(request, new, tasks)
+    return await _submit_files(request, new, tasks, strict=query.strict)
+
+
+def _blank(request: Request, query: PredictQuery) -> NewTask:
+    """The task without its pictures."""
+    options: dict[str, Any] = query.model_dump(
+        include={"confidence", "iou", "max_detections"}, exclude_unset=True, exclude_none=True
+    )
+    if (classes := query.class_names()) is not None:
+        options["classes"] = classes
+    caller = record_of(request.scope).caller
+    return NewTask(
+        id=uuid.uuid4().hex,
+        owner=caller.name if caller else "",
+        images=(),
+        options=options,
+        priority=query.priority,
+        model=query.model,
+        callback_url=query.callback_url,
+        idempotency_key=_idempotency_key(request),
+    )
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get(KEY_HEADER)
+    if key is not None and not (1 <= len(key) <= _MAX_KEY and key.isprintable()):
+        raise BadOption(f"{KEY_HEADER} must have 1 to {_MAX_KEY} printable characters.")
+    return key
+
+
+async def _submit_addresses(request: Request, new: NewTask, tasks: Tasks) -> tuple[Task, bool]:
+    urls = _read_urls(await read_bytes(request, _MAX_JSON))
+    await tasks.require_addresses(urls)
+    images = tuple(NewImage(_name_in(url), url=url) for url in urls)
+    return await tasks.submit(replace(new, images=images, fingerprint=_fingerprint(new, urls)))
+
+
+async def _submit_files(
+    request: Request, new: NewTask, tasks: Tasks, *, strict: bool
+) -> tuple[Task, bool]:
+    content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
+    intake = tasks.new_intake(new.id, strict=strict)
+    try:
+        reader = MultipartReader(content_type, parameters, intake)
+        async for chunk in request.stream():
+            reader.feed(chunk)
+            await intake.settle()
+        reader.finish()
+        images = await intake.finish()
+        fingerprint = _fingerprint(new, intake.fingerprints())
+        return await tasks.submit(replace(new, images=images, fingerprint=fingerprint), intake)
+    except BaseException:
+        intake.abandon()
+        raise
+
+
+def _read_urls(body: bytes) -> list[str]:
+    how = 'Send {"urls": ["https://…"]}, and options in the query (?confidence=0.3).'
+    try:
+        urls = UrlsBody.model_validate_json(body).urls
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        if wrong["type"] == "json_invalid":
+            raise MalformedBody(f"The body is not JSON. {how}") from error
+        where = "".join(f"'{str(part)[:80]}': " for part in wrong["loc"])
+        raise BadOption(f"The JSON body is not acceptable: {where}{wrong['msg']}. {how}") from error
+    if not 1 <= len(urls) <= MAX_IMAGES:
+        raise WrongFileCount(f"There are {len(urls)} addresses: 1 to {MAX_IMAGES} make a task.")
+    return urls
+
+
+def _name_in(url: str) -> str:
+    """What a picture is called by its address."""
+    return url.partition("?")[0].rpartition("/")[2][:_MAX_NAME]
+
+
+def _fingerprint(new: NewTask, pictures: list[Any]) -> str:
+    asked = [new.options, new.priority, new.model, new.callback_url, pictures]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,247 @@
+"""What the routes of tasks share: the desk, threads to reach it by, and who may see what."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import anyio.to_thread
+
+from sightline.api.bodies import declared
+from sightline.api.fresh import Fresh
+from sightline.api.intake import Intake
+from sightline.api.places import Places
+from sightline.api.record import record_of
+from sightline.errors import (
+    BadOption,
+    DetectorClosed,
+    Overloaded,
+    UnknownTask,
+    UrlError,
+)
+from sightline.serving.options import class_ids
+from sightline.tasks.task import ENDED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+
+    from sightline.api.backend import Backend, Status
+    from sightline.api.schemas import ModelOut
+    from sightline.api.task_schemas import PredictQuery
+    from sightline.settings import Settings
+    from sightline.tasks.desk import Desk
+    from sightline.tasks.task import Glance, NewTask, Task
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BLOB_THREADS = 8
+_SQL_THREADS = 4
+_MOMENT = 1.0  # seconds for which a glance at the queue, or at the models, is good
+_RETRY_AFTER = 10  # seconds, told where the backlog is full before it was counted exactly
+_ID = re.compile(r"[0-9a-f]{32}")
+
+_log = logging.getLogger("sightline")
+
+
+class Tasks:
+    """Tasks as the routes see them. Used from one event loop; nothing here blocks it."""
+
+    def __init__(self, desk: Desk, backend: Backend, settings: Settings) -> None:
+        """For a desk that is open.
+
+        Args:
+            desk: where tasks are.
+            backend: knows the models, and wakes who works.
+            settings: limits.
+        """
+        self.changes = desk.changes
+        self.blobs = desk.blobs
+        self._desk = desk
+        self._backend = backend
+        self._settings = settings
+        self._writers = ThreadPoolExecutor(_BLOB_THREADS, "sightline-blobs")
+        self._sql = ThreadPoolExecutor(_SQL_THREADS, "sightline-tasks")
+        self._nudging: set[asyncio.Task[None]] = set()
+        self._glance: Fresh[Glance] = Fresh(lambda: self._on_sql(desk.store.glance), _MOMENT)
+        self._status: Fresh[Status] = Fresh(backend.status, _MOMENT)
+        self._models: list[ModelOut] = []
+        self._places = Places(lambda task_id: self._on_sql(desk.store.position, task_id))
+
+    # Submitting
+
+    async def require_room(self, request: Request) -> None:
+        """Let a submission go on if there is room for it, as far as its head tells.
+
+        Raises:
+            Overloaded: too much waits.
+            StorageUnavailable: tasks cannot be kept now.
+        """
+        waiting = await self._glance.get()
+        most = int(self._settings.max_backlog_mb * 2**20)
+        coming = declared(request.scope["headers"]) or 0
+        if waiting.images_waiting >= self._settings.max_backlog_images:
+            raise Overloaded(f"{waiting.images_waiting} pictures wait already.", _RETRY_AFTER)
+        if waiting.bytes_waiting and waiting.bytes_waiting + coming > most:
+            raise Overloaded(
+                f"{waiting.bytes_waiting // 2**20} MB of pictures wait already.", _RETRY_AFTER
+            )
+
+    async def require_options(self, query: PredictQuery) -> str | None:
+        """The digest of the model that is asked for, if it is known.
+
+        Raises:
+            BadOption: there is no such model, or it knows no such class.
+            CallbackRefused: the callback may not be called.
+        """
+        if query.callback_url is not None:
+            check = self._desk.addresses.require_callback
+            await anyio.to_thread.run_sync(check, query.callback_url)
+        model = await self._model(query.model)
+        classes = query.class_names()
+        if classes is not None and model.labels is not None:
+            class_ids(model.name, model.labels, classes)
+        return model.digest
+
+    async def require_addresses(self, urls: list[str]) -> None:
+        """Raises UrlRefused if one of them may not be fetched, as far as that is known."""
+        for number, url in enumerate(urls, start=1):
+            try:
+                self._desk.addresses.require(url)
+            except UrlError as error:
+                error.args = (f"Address {number}: {error}",)
+                raise
+
+    def new_intake(self, task_id: str, *, strict: bool) -> Intake:
+        """Takes the files of a new task."""
+        limits = self._settings.max_upload_bytes, self._settings.max_pixels
+        return Intake(task_id, self.blobs, self._writers, limits, strict=strict)
+
+    async def submit(self, new: NewTask, intake: Intake | None = None) -> tuple[Task, bool]:
+        """Keep a task, whose blobs are safe already.
+
+        Once this was called, the task is kept even if nobody waits for the answer.
+
+        Returns:
+            The task, and whether it was there already under the same idempotency key.
+
+        Raises:
+            Conflict, Overloaded, StorageUnavailable: as `TaskStore.submit`.
+        """
+        if intake is not None:
+            intake.keep()
+        task = await asyncio.shield(self._on_sql(self._desk.store.submit, new))
+        self._nudge()
+        return task, task.id != new.id
+
+    # Reading
+
+    async def get(self, request: Request, task_id: str) -> Task:
+        """The task as it is now.
+
+        Raises:
+            UnknownTask: there is none, or it is another's.
+            ExpiredTask: it is forgotten.
+            StorageUnavailable: it cannot be read now.
+        """
+        if not _ID.fullmatch(task_id):
+            raise UnknownTask(task_id)
+        return _require_owner(request, await self.changes.get(task_id))
+
+    async def wait(self, task: Task, known: int | None, seconds: float) -> Task:
+        """`task` once it is another than version `known` of it, or has ended; but no longer.
+
+        Raises:
+            ExpiredTask, StorageUnavailable: as `get`.
+        """
+        end = monotonic() + seconds
+        while task.status not in ENDED and known in {None, task.version} and monotonic() < end:
+            task = await self.changes.wait(task.id, task.version, end - monotonic())
+        return task
+
+    async def place(self, task: Task) -> dict[str, Any] | None:
+        """Where it is in the queue; None if it waits no more."""
+        return await self._places.of(task.id) if task.status == "queued" else None
+
+    async def overview(self, request: Request) -> dict[str, Any]:
+        """The queue as a whole, as it was a moment ago; ids are the admin's alone."""
+        seen = await self._glance.get()
+        shown = {
+            "statuses": seen.statuses,
+            "priorities": seen.priorities,
+            "images_waiting": seen.images_waiting,
+            "bytes_waiting": seen.bytes_waiting,
+        }
+        caller = record_of(request.scope).caller
+        return shown | {"ids": seen.ids} if caller and caller.admin else shown
+
+    # Changing
+
+    async def cancel(self, task: Task) -> Task:
+        """Images that wait are not run; a task that has ended meanwhile is left alone."""
+        cancelled = await self._on_sql(self._desk.store.cancel, task.id)
+        self._nudge()
+        return cancelled
+
+    async def forget(self, task: Task) -> None:
+        """Remove what is left of a task that has ended."""
+        await self._on_sql(self._desk.store.forget, task.id)
+
+    async def retry(self, task: Task) -> Task:
+        """Run its failed images again."""
+        queued = await self._on_sql(self._desk.store.retry, task.id)
+        self._nudge()
+        return queued
+
+    async def _on_sql(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._sql.submit(work, *args, **kwargs))
+
+    async def _model(self, name: str | None) -> ModelOut:
+        models = await self._known_models()
+        if name is None:
+            return models[0]
+        for model in [*models, *await self._new_models(name, models)]:
+            if model.name == name:
+                return model
+        known = ", ".join(model.name for model in models)
+        raise BadOption(f"There is no model '{name[:80]}' here; there is: {known}.")
+
+    async def _new_models(self, name: str, models: list[ModelOut]) -> list[ModelOut]:
+        """The models once more, if `name` is not among those that were known."""
+        if any(model.name == name for model in models):
+            return []
+        self._status.forget()
+        return await self._known_models()
+
+    async def _known_models(self) -> list[ModelOut]:
+        try:
+            self._models = (await self._status.get()).models
+        except DetectorClosed:
+            if not self._models:
+                raise
+        return self._models  # a task may be handed in while whoever works on it is started anew
+
+    def _nudge(self) -> None:
+        nudging = asyncio.create_task(self._wake_workers())
+        self._nudging.add(nudging)
+        nudging.add_done_callback(self._nudging.discard)
+
+    async def _wake_workers(self) -> None:
+        try:
+            await self._backend.nudge()
+        except DetectorClosed as error:
+            _log.info("nobody works on tasks now: %s", error)  # whoever starts looks by himself
+
+
+def _require_owner(request: Request, task: Task) -> Task:
+    caller = record_of(request.scope).caller
+    name = caller.name if caller else ""
+    if task.owner != name and not (caller and caller.admin):
+        raise UnknownTask(task.id)
+    return task

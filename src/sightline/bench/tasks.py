@@ -1,0 +1,156 @@
+"""Load by tasks: submit so many pictures at once, ask until they are done, check what came.
+
+Each picture counts as one: from when its task was (to be) submitted to when the task was seen to
+have ended. Every client has one task at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from array import array
+from typing import Any
+from urllib.parse import urlsplit
+
+import httptools
+
+from sightline.bench.answers import problem_type
+from sightline.bench.client import Answer, Connection, kind_of
+from sightline.bench.load import Load, Tell
+from sightline.bench.phase import Phase, retry_after
+from sightline.bench.plan import Plan
+from sightline.bench.record import Outcome
+
+DONE = Outcome(200)
+LOST = Outcome(0, "lost")
+WRONG = Outcome(0, "another picture's")
+STUCK = Outcome(0, "stuck")
+
+_ENDED = frozenset({"completed", "error", "cancelled"})
+_POLL = 1.0  # seconds, where the service does not say
+_NEAR = 0.05  # of a box' sides and of confidence: how far two answers to one picture may differ
+_ALONE = 0.1  # of all boxes: one that is just sure enough to be told may come and go
+
+
+class TaskLoad(Load):
+    """A load test of `POST /predict`.
+
+    Attributes:
+        submits: seconds that each accepted submission took, from its first byte to its answer.
+    """
+
+    def __init__(self, plan: Plan, tell: Tell | None) -> None:
+        super().__init__(plan, tell)
+        self.submits: array[float] = array("d")
+        self._batch = plan.batch or 1
+        self._seen: dict[int, list[Any]] = {}
+        self._progressed = time.perf_counter()
+
+    def begin(self) -> None:
+        self.submits = array("d")
+
+    async def request(
+        self, phase: Phase, connection: Connection | None, index: int, due: float
+    ) -> Connection | None:
+        phase.record.sent += self._batch
+        try:
+            connection, outcomes, refusal = await self._task(phase, connection, index)
+        except asyncio.CancelledError:
+            phase.record.unfinished += self._batch
+            raise
+        except (OSError, httptools.HttpParserError) as error:
+            for _ in range(self._batch):
+                phase.note(due, Outcome(0, kind_of(error)))
+            await self.failed(phase, error)
+            return None
+        for outcome in outcomes:
+            phase.note(due, outcome)
+        if refusal is not None and not self.plan.rate and self.plan.wait:
+            await phase.heed(refusal)
+        return connection
+
+    async def _task(
+        self, phase: Phase, connection: Connection | None, index: int
+    ) -> tuple[Connection, list[Outcome], Answer | None]:
+        """One task from its submission to its end: what became of each picture."""
+        wanted = [index * self._batch + number for number in range(self._batch)]
+        files = [(str(number), self._picture(number)) for number in wanted]
+        started = time.perf_counter()
+        connection, answer = await self.ask(
+            connection, self.plan.encode_task(files), phase.record, keep=True
+        )
+        phase.heard()
+        if answer.status != 201:
+            return connection, [Outcome(answer.status, problem_type(answer))] * self._batch, answer
+        self.submits.append(time.perf_counter() - started)
+        where = urlsplit(answer.headers.get("location", "")).path
+        connection, task = await self._poll(phase, connection, where)
+        if isinstance(task, Outcome):
+            return connection, [task] * self._batch, None
+        return connection, self._judge(task, wanted), None
+
+    async def _poll(
+        self, phase: Phase, connection: Connection, where: str
+    ) -> tuple[Connection, dict[str, Any] | Outcome]:
+        """The task as it is once it has ended; or why it cannot be had."""
+        request = self.plan.ask_result(where)
+        done = -1
+        self._progressed = time.perf_counter()
+        while True:
+            connection, answer = await self.ask(connection, request, phase.record, keep=True)
+            phase.heard()
+            if answer.status == 200:
+                task = json.loads(answer.body)
+                if task["status"] in _ENDED:
+                    return connection, task
+                if task["progress"]["done"] != done:
+                    done = task["progress"]["done"]
+                    self._progressed = time.perf_counter()
+            elif answer.status not in {429, 503}:
+                return connection, Outcome(answer.status, problem_type(answer))
+            if time.perf_counter() - self._progressed > self.plan.timeout:
+                return connection, STUCK
+            await asyncio.sleep(retry_after(answer) or _POLL)
+
+    def _judge(self, task: dict[str, Any], wanted: list[int]) -> list[Outcome]:
+        """What became of each picture that was sent: each has to be there, once, as its own."""
+        results = task.get("results") or []
+        return [
+            self._outcome([one for one in results if one["index"] == place], number)
+            for place, number in enumerate(wanted)
+        ]
+
+    def _outcome(self, results: list[dict[str, Any]], number: int) -> Outcome:
+        if len(results) != 1:
+            return LOST
+        (result,) = results
+        if result["filename"] != str(number):
+            return WRONG
+        if result["status"] != "completed":
+            problem = result.get("error") or {}
+            kind = str(problem.get("type") or result["status"])[:200]
+            return Outcome(int(problem.get("status") or 0), kind)
+        first = self._seen.setdefault(number % len(self.plan.pictures), result["detections"])
+        return DONE if alike(first, result["detections"]) else WRONG
+
+    def _picture(self, number: int) -> bytes:
+        return self.plan.pictures[number % len(self.plan.pictures)].data
+
+
+def alike(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
+    """Whether two answers can be of one picture: all but a tenth of what is found is in both."""
+    alone = sum(
+        not any(_same(found, twin) for twin in there)
+        for here, there in ((one, other), (other, one))
+        for found in here
+    )
+    return alone <= _ALONE * (len(one) + len(other))
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    if one["label"] != other["label"] or abs(one["confidence"] - other["confidence"]) > _NEAR:
+        return False
+    box, twin = one["bbox"], other["bbox"]
+    far = 4 + _NEAR * max(box["x2"] - box["x1"], box["y2"] - box["y1"])
+    return all(abs(box[side] - twin[side]) <= far for side in box)

@@ -1,0 +1,241 @@
+"""`sightline tasks`: the queue of a running service, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from sightline.errors import SightlineError
+
+tasks = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The tasks of a running service: list, show, watch, cancel, retry.",
+)
+
+_WAIT = 20  # seconds that the service may hold an answer back until there is something new
+_TIMEOUT = 30.0
+_ENDED = frozenset({"completed", "error", "cancelled"})
+_COLUMNS = ("", "picture", "status", "found")
+
+TaskId = Annotated[str, typer.Argument(help="The task_id that POST /predict answered.")]
+Url = Annotated[str, typer.Option(help="The service.", envvar="SIGHTLINE_URL", show_envvar=False)]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        help="Sent as Authorization: Bearer; also SIGHTLINE_KEY. The admin key sees everybody's.",
+        envvar=["SIGHTLINE_KEY", "SIGHTLINE_API_KEY"],
+        show_envvar=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines instead of words.")]
+_HERE = "http://127.0.0.1:8000"
+
+
+@tasks.command("list")
+def list_tasks(url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
+    """The queue at a glance: tasks by status and priority, and with the admin key their ids."""
+    with _service(url, key) as ask:
+        glance = ask("GET", "/tasks")[0]
+    if as_json:
+        typer.echo(json.dumps(glance))
+        return
+    for name, value in glance.items():
+        if isinstance(value, dict):
+            told = ", ".join(f"{count:,} {what}" for what, count in value.items()) or "none"
+        elif isinstance(value, list):
+            told = "".join(f"\n  {one}" for one in value) or "none"
+        else:
+            told = f"{value:,}" if isinstance(value, int) else str(value)
+        typer.echo(f"{name.replace('_', ' ')}: {told}")
+
+
+@tasks.command()
+def show(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
+    """One task: how far it is, and what was found in each picture."""
+    with _service(url, key) as ask:
+        _show(ask("GET", f"/result/{task_id}")[0], as_json)
+
+
+@tasks.command()
+def watch(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
+    """Follow a task until it ends; the exit code is 0 if every picture was done, else 1."""
+    with _service(url, key) as ask:
+        task = _follow(ask, task_id, as_json)
+    if not as_json:
+        _show(task, as_json=False)
+    if task["status"] != "completed" or task["progress"]["failed"]:
+        raise typer.Exit(1)
+
+
+@tasks.command()
+def cancel(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
+    """Cancel a task that has not ended: what has not begun is never run. Forget one that has."""
+    with _service(url, key) as ask:
+        answer, _ = ask("DELETE", f"/result/{task_id}")
+    _told(answer, f"{task_id} is {answer.get('status', 'forgotten')}", as_json)
+
+
+@tasks.command()
+def retry(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
+    """Run the pictures of a task that failed once more."""
+    with _service(url, key) as ask:
+        answer, _ = ask("POST", f"/result/{task_id}/retry")
+    _told(answer, f"{task_id} is {answer.get('status', 'queued')}", as_json)
+
+
+def _told(answer: dict[str, Any], words: str, as_json: bool) -> None:
+    typer.echo(json.dumps(answer) if as_json else words)
+
+
+def _follow(ask: _Ask, task_id: str, as_json: bool) -> dict[str, Any]:
+    """Tell of each change until the task has ended; the task as it is then."""
+    seen: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    while True:
+        began = time.monotonic()
+        task, answered = ask("GET", f"/result/{task_id}", headers, wait=str(_WAIT))
+        if "etag" in answered:
+            headers["If-None-Match"] = answered["etag"]
+        if task and task != seen:
+            seen = task
+            typer.echo(json.dumps(task) if as_json else _line(task), err=not as_json)
+            if task["status"] in _ENDED:
+                return task
+        if time.monotonic() - began < 1:  # it did not hold its answer back
+            time.sleep(min(float(answered.get("retry-after", 1)), _WAIT))
+
+
+def _line(task: dict[str, Any]) -> str:
+    progress = task["progress"]
+    failed = f", {progress['failed']:,} failed" if progress["failed"] else ""
+    place = f", {task['position']:,} before it" if task.get("position") else ""
+    return f"{task['status']}: {progress['done']:,} of {progress['total']:,}{failed}{place}"
+
+
+def _show(task: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(task))
+        return
+    typer.echo(f"{task['task_id']}  {_line(task)}")
+    for name in ("created", "started", "ended", "expires"):
+        if task.get(name) is not None:
+            typer.echo(f"{name:8} {_moment(task[name])}")
+    rows = [_row(result) for result in task.get("results") or ()]
+    if rows and sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        for row in rows:
+            typer.echo("  ".join(row))
+    if webhook := task.get("webhook"):
+        typer.echo(f"callback {webhook['state']}: {webhook['url']}")
+        for attempt in webhook.get("attempts") or ():
+            what = attempt.get("error") or f"answered {attempt.get('status')}"
+            typer.echo(f"  {_moment(attempt['at'])}  {what}")
+
+
+def _moment(value: object) -> str:
+    """A time as people here read it: of Unix time, or what the service wrote."""
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value).astimezone().isoformat(" ", timespec="seconds")
+    return str(value)
+
+
+def _row(result: dict[str, Any]) -> tuple[str, ...]:
+    if error := result.get("error"):
+        found = str(error.get("detail") or error.get("title"))
+    else:
+        labels = [one["label"] for one in result.get("detections") or ()]
+        counts = {label: labels.count(label) for label in labels}
+        found = ", ".join(f"{count} {label}" for label, count in counts.items())
+    cells = (str(result["index"]), result.get("filename") or "", result["status"], found)
+    return tuple(_printable(cell) for cell in cells)
+
+
+def _printable(text: str) -> str:
+    """Names come from whoever submitted the task: none of them moves the cursor."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+class _Ask:
+    """Asks the service; what fails is one line that says what to do."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        import httpx
+
+        if not url.startswith(("http://", "https://")):
+            raise SightlineError(f"'{url}' is no address of a service: write http://host:port")
+        self._url = url.rstrip("/")
+        headers = {"Accept": "application/json"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        # Proxies of the environment are for the internet, and a service is mostly near.
+        self.client = httpx.Client(
+            headers=headers,
+            timeout=_TIMEOUT,
+            trust_env=False,
+            verify=httpx.create_ssl_context(),
+        )
+
+    def __call__(
+        self, method: str, path: str, headers: dict[str, str] | None = None, **query: str
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The answer's JSON ({} of none, and of 304) and its headers, names in lower case.
+
+        Raises:
+            SightlineError: there is none, or it is a problem.
+        """
+        import httpx
+
+        try:
+            answer = self.client.request(
+                method, f"{self._url}{path}", headers=headers, params=query or None
+            )
+        except httpx.TimeoutException:
+            raise SightlineError(f"{self._url} did not answer within {_TIMEOUT:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise SightlineError(
+                f"nothing answers at {self._url} ({error}). Is the service up, and is this its "
+                "port? --url names another"
+            ) from None
+        try:
+            body = answer.json() if answer.content else {}
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or not (answer.is_success or answer.status_code == 304):
+            raise SightlineError(self._trouble(answer.status_code, body))
+        return body, dict(answer.headers)
+
+    def _trouble(self, status: int, body: object) -> str:
+        if not isinstance(body, dict) or "detail" not in body:
+            return f"{self._url} answered {status}, and not as Sightline does. Is it this service?"
+        if status == 401:
+            return f"{body['detail']} Give one with --key or SIGHTLINE_KEY."
+        return str(body["detail"])
+
+
+@contextmanager
+def _service(url: str, key: str | None) -> Iterator[_Ask]:
+    ask = _Ask(url, key)
+    with ask.client:
+        yield ask

@@ -1,0 +1,257 @@
+"""Call those who asked to be called: signed as Standard Webhooks has it, and guarded.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: the
+headers `webhook-id`, `webhook-timestamp` and `webhook-signature`, the latter `v1,` and the Base64
+of HMAC-SHA256 over `id.timestamp.body`; secrets are `whsec_` and 24 to 64 bytes in Base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpcore
+
+from sightline.errors import CallbackRefused, ConfigError, UrlRefused
+from sightline.net.connect import Backend, Deadline, Names, exchange, tls_context
+from sightline.net.guard import Guard
+from sightline.net.url import Url, parse
+
+SECONDS = 15.0
+"""Of a whole call, from the name look-up to the end of the answer."""
+
+_PREFIX = "whsec_"
+_KEY_BYTES = range(24, 65)
+_ANSWER_BYTES = 4096  # read so that a receiver sees it taken; nothing is made of them
+_GONE = 410
+
+_log = logging.getLogger("sightline")
+
+
+class CallFailed(Exception):
+    """Nobody answered a call, or it may not be made; `str()` is fit for whoever named the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a receiver answered.
+
+    Attributes:
+        status: of HTTP.
+        retry_after: seconds that it asks to be left alone, None if it does not say.
+    """
+
+    status: int
+    retry_after: float | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def gone(self) -> bool:
+        """The receiver wants no more calls."""
+        return self.status == _GONE
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Makes calls; safe from many threads.
+
+    Attributes:
+        key: what they are signed with, the bytes that `read_secret` gives.
+        guard: says which hosts may be called.
+        names: looks them up.
+        seconds: for all of a call.
+        tls: the certificates that are trusted.
+        clock: Unix time.
+    """
+
+    key: bytes = field(repr=False)
+    guard: Guard
+    names: Names = field(default_factory=Names)
+    seconds: float = SECONDS
+    tls: ssl.SSLContext = field(default_factory=tls_context)
+    clock: Callable[[], float] = time.time
+
+    def post(self, url: str, message_id: str, body: bytes) -> Reply:
+        """Post `body`, JSON in UTF-8; redirects are answers like others, and not followed.
+
+        Args:
+            url: as it was named by whoever wants the call.
+            message_id: the same for each attempt to deliver the same thing; without a dot.
+            body: what is signed is what is sent.
+
+        Raises:
+            CallFailed: nobody answered in time, or the address may not be called.
+            Overloaded: too many names are being looked up.
+        """
+        deadline = Deadline(self.seconds, threading.Event())
+        timestamp = int(self.clock())
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(self.key, message_id, timestamp, body),
+        }
+        with _named_errors(deadline):
+            at = parse(url)
+            backend = Backend(at, self.guard, self.names, deadline, self.tls)
+            with exchange("POST", at, headers, backend, body) as response:
+                if backend.stream is None:
+                    raise AssertionError  # something answered
+                backend.stream.allowance = _ANSWER_BYTES
+                with suppress(OSError, httpcore.ProtocolError):  # the status is what counts
+                    for _ in response.iter_stream():
+                        pass
+                return Reply(response.status, _retry_after(response, self.clock()))
+
+
+def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
+    """The value of `webhook-signature`; `timestamp` is Unix time in whole seconds."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+
+
+def check_callback(url: str, guard: Guard, names: Names, seconds: float = 3.0) -> None:
+    """Whether `url` may be called, as far as it can be told before it is.
+
+    Raises:
+        CallbackRefused: its form, its port, or where its host is; one answer for all that is not
+            public, so that nobody learns what is inside.
+        Overloaded: too many names are being looked up.
+    """
+    try:
+        at = parse(url)
+        inside = _inside(at, guard, names, Deadline(seconds, threading.Event()))
+    except UrlRefused as error:
+        raise CallbackRefused(error.message) from error
+    if inside:
+        _log.info("callback refused: %s: %s", at, inside)
+        raise CallbackRefused(
+            "its host is not one on the public internet, at port 80 or 443, that can be called "
+            "from here. Leave it out and poll instead, or have whoever runs the service list the "
+            "host in SIGHTLINE_URL_ALLOW.",
+            inside,
+        )
+
+
+def _inside(url: Url, guard: Guard, names: Names, deadline: Deadline) -> str:
+    """Why no connection may be made to the host of `url`, for the log; "" if one may."""
+    try:
+        addresses = names.look_up(url, deadline)
+    except (OSError, UnicodeError) as error:  # a look-up that takes too long is an OSError too
+        return f"it has no address: {error}"
+    refused = [str(at) for at in addresses if not guard.permits(url.host, at, url.port)]
+    if refused:
+        return f"refused at port {url.port}: {', '.join(refused)}"
+    return "" if addresses else "it has no address"
+
+
+def read_secret(text: str) -> bytes:
+    """The key in `whsec_…`.
+
+    Raises:
+        ConfigError: it is none; the message says what one looks like, and not what was given.
+    """
+    try:
+        key = base64.b64decode(text.strip().removeprefix(_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not text.strip().startswith(_PREFIX) or len(key) not in _KEY_BYTES:
+        raise ConfigError(
+            "option 'webhook_secret': it has to be whsec_ and 24 to 64 bytes in Base64. Make one: "
+            'echo "whsec_$(openssl rand -base64 32)"'
+        )
+    return key
+
+
+def open_secret(configured: str | None, path: Path | None) -> bytes:
+    """The key that calls are signed with.
+
+    Args:
+        configured: `whsec_…`; wins.
+        path: the file that keeps one otherwise, for its owner alone; made if it is not there,
+            once however many processes try. None: one that ends with the process.
+
+    Raises:
+        ConfigError: what is configured or kept is no secret, or the file cannot be had.
+    """
+    if configured is not None:
+        return read_secret(configured)
+    made = _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+    if path is None:
+        return read_secret(made)
+    try:
+        if not path.exists():
+            _keep(path, made)
+        return read_secret(path.read_text("ascii"))
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"the secret for webhooks cannot be kept in {path}: {error}. Set "
+            "SIGHTLINE_WEBHOOK_SECRET, or name another folder with --data-dir"
+        ) from error
+    except ConfigError as error:
+        raise ConfigError(f"{path} holds no secret for webhooks: remove it, and one is made") from (
+            error
+        )
+
+
+def _keep(path: Path, secret: str) -> None:
+    """Write it whole or not at all; whoever is first wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)  # its mode is 0600
+    try:
+        with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123  a handle, not a path
+            file.write(f"{secret}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
+
+
+def _retry_after(response: httpcore.Response, now: float) -> float | None:
+    """Seconds, of a number of them or a date (RFC 9110, 10.2.3)."""
+    values = (value for name, value in response.headers if name.lower() == b"retry-after")
+    text = next(values, b"").decode("latin-1").strip()
+    if text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+@contextmanager
+def _named_errors(deadline: Deadline) -> Iterator[None]:
+    """Turns what went wrong into words that tell whoever named the URL no more than is due."""
+    try:
+        yield
+    except UrlRefused as error:
+        _log.info("not called: %s (%s)", error, error.reason)
+        raise CallFailed("its host is not one that can be called from here") from error
+    except TimeoutError as error:
+        raise CallFailed(f"no answer within {deadline.seconds:g} s") from error
+    except ssl.SSLCertVerificationError as error:
+        raise CallFailed("its certificate is not valid for it") from error
+    except OSError as error:
+        _log.info("not called: %s", error)
+        raise CallFailed("no connection, or it broke") from error
+    except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
+        raise CallFailed("what it answered is not proper HTTP") from error

@@ -1,0 +1,31 @@
+"""What a client gets for a picture, as a dict: at once from `POST /detect`, later from a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sightline.serving.detector import Detector
+    from sightline.serving.job import Result
+
+
+def to_answer(detector: Detector, result: Result) -> dict[str, Any]:
+    """The answer for a picture that `detector` has worked on, ready for JSON."""
+    found, timing = result.detections, result.timing
+    inference_ms = round(timing.inference_ms, 2)
+    return {
+        "model": detector.spec.name,
+        "digest": detector.digest,
+        "image": {"width": found.width, "height": found.height},
+        "count": len(found),
+        "detections": found.to_dicts(),
+        "inference_time_ms": inference_ms,
+        "fps": round(1000 / max(inference_ms, 0.01), 1),
+        "timing": {
+            "queue_ms": round(timing.queue_ms, 2),
+            "decode_ms": round(timing.decode_ms, 2),
+            "inference_ms": inference_ms,
+            "postprocess_ms": round(timing.postprocess_ms, 2),
+            "total_ms": round(timing.total_ms, 2),
+        },
+    }

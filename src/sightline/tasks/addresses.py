@@ -1,0 +1,76 @@
+"""Which addresses a task may name, as far as that can be judged without asking the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from sightline.errors import UrlRefused
+from sightline.net.url import MAX_LENGTH, parse
+from sightline.net.webhooks import check_callback
+
+if TYPE_CHECKING:
+    from sightline.net.connect import Names
+    from sightline.net.guard import Guard
+
+_SCHEMES = ("http://", "https://")
+_STORES = ("s3://", "gs://", "az://", "file://")
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Judges addresses when a task is submitted, and again before they are used.
+
+    Attributes:
+        guard: says which hosts may be asked.
+        names: looks hosts up.
+        prefixes: of addresses in object stores and folders that are open.
+    """
+
+    guard: Guard
+    names: Names
+    prefixes: tuple[str, ...] = ()
+
+    def require(self, text: str) -> None:
+        """Let an address of a picture pass.
+
+        A name is not looked up here: `net.fetch` does that, and judges what it stands for.
+
+        Raises:
+            UrlRefused: it may not be used.
+        """
+        if text.lower().startswith(_SCHEMES):
+            self._require_host(text)
+        elif text.startswith(_STORES):
+            self._require_prefix(text)
+        else:
+            known = ", ".join((*_SCHEMES, *_STORES))
+            raise UrlRefused(f"it must begin with one of {known}.")
+
+    def require_callback(self, text: str) -> None:
+        """Let the address of a callback pass. It looks up its host: not for the event loop.
+
+        Raises:
+            CallbackRefused, Overloaded: as `net.webhooks.check_callback`.
+        """
+        check_callback(text, self.guard, self.names)
+
+    def _require_host(self, text: str) -> None:
+        url = parse(text)
+        if url.literal is not None and not self.guard.permits(url.host, url.literal, url.port):
+            raise UrlRefused("its host may not be asked for pictures.")
+
+    def _require_prefix(self, text: str) -> None:
+        if len(text) > MAX_LENGTH:
+            raise UrlRefused(f"it has {len(text)} characters, and {MAX_LENGTH} are the most.")
+        path = unquote(text)
+        if not (text.isprintable() and path.isprintable()) or set(path) & set("\\?#"):
+            raise UrlRefused("it holds characters that no such address may hold.")
+        if {".", ".."} & set(path.split("/")):
+            raise UrlRefused("it leads up through '..'. Write it without.")
+        if not any(text.startswith(f"{prefix.rstrip('/')}/") for prefix in self.prefixes):
+            raise UrlRefused(
+                "it is not under a prefix that this service may read. SIGHTLINE_URL_PREFIXES on "
+                "the server lists them."
+            )

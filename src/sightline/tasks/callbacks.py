@@ -1,0 +1,80 @@
+"""Callbacks as rows of the database: one for each time that a task with a `callback_url` ended.
+
+It is written in the transaction in which the task ends: one cannot be without the other. It holds
+all that the call says, so that the task may expire before somebody takes the call.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sqlalchemy import insert, select
+
+from sightline.storage.schema import webhooks
+from sightline.tasks.task import CallbackState, Delivery, Status
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+Calls: TypeAlias = tuple[CallbackState | None, tuple[Delivery, ...]]
+"""How it stands with a callback, and its attempts, oldest first."""
+
+
+def announce(
+    connection: Connection,
+    *,
+    task_id: str,
+    url: str,
+    status: Status,
+    total: int,
+    failed: int,
+    now: float,
+) -> None:
+    """Make it due to tell `url` that the task has ended; part of the caller's transaction."""
+    body = {
+        "type": f"task.{status}",
+        "timestamp": datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z"),
+        "data": {
+            "task_id": task_id,
+            "status": status,
+            "progress": {"done": total, "total": total, "failed": failed},
+            "result": f"/result/{task_id}",
+        },
+    }
+    connection.execute(
+        insert(webhooks).values(
+            id=f"msg_{uuid.uuid4().hex}",
+            task_id=task_id,
+            url=url,
+            host="".join(url.split("/")[2:3]).lower()[:255],
+            body=json.dumps(body, separators=(",", ":")),
+            state="due",
+            due=now,
+            created=now,
+            attempts="[]",
+        )
+    )
+
+
+def deliveries_of(connection: Connection, task_id: str) -> Calls:
+    """How it stands with the last call about a task, and its attempts, oldest first.
+
+    Returns:
+        `due`, `delivered` or `failed`; None and () where no call has become due yet.
+    """
+    row = connection.execute(
+        select(webhooks.c.state, webhooks.c.attempts)
+        .where(webhooks.c.task_id == task_id)
+        .order_by(webhooks.c.created.desc())
+        .limit(1)
+    ).first()
+    return (None, ()) if row is None else (row.state, read_attempts(row.attempts))
+
+
+def read_attempts(attempts: str) -> tuple[Delivery, ...]:
+    """What a row says of the attempts so far."""
+    found: list[Any] = json.loads(attempts)
+    return tuple(Delivery(at, status, error) for at, status, error in found)

@@ -1,0 +1,223 @@
+"""Works on tasks: claims images, has them detected, writes what came."""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from sightline.errors import StorageUnavailable
+from sightline.tasks.detecting import Detecting
+from sightline.tasks.identity import Identity
+from sightline.tasks.pictures import FETCHING
+from sightline.tasks.wakeups import Bell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sightline.serving.repository import Repository
+    from sightline.tasks.pictures import Pictures
+    from sightline.tasks.queue import TaskQueue
+    from sightline.tasks.task import Outcome
+
+_LOOK_EVERY = 3.0  # seconds; whoever submits wakes it besides
+_SHORTEST_LOOK = 0.1  # seconds
+_BEAT_EVERY = 8.0  # seconds; several times in a lease
+_RECOVER_EVERY = 15.0  # seconds; others, on other machines, may have died
+_STORAGE_PAUSE = 1.0  # seconds between attempts while nothing can be written
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after it died
+_SOUND_AFTER = 60.0  # seconds of work after which a death is not one in a row
+_DYING = "the thread that works on tasks died, and is started again"
+
+_log = logging.getLogger("sightline")
+
+
+class Worker:
+    """One thread that claims and writes; it holds as many images as keep the engine busy.
+
+    What is more urgent waits for no more than those. All that came while it wrote is written in
+    one transaction. While nothing can be written it holds what it has, takes no more, and tries
+    again until it can.
+
+    Attributes:
+        on_outcome: called with each outcome that was written, on the worker's thread; quick.
+    """
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        repository: Repository,
+        pictures: Pictures,
+        folder: Path | None,
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            queue: holds the work.
+            repository: holds the models.
+            pictures: gets the images' bytes; closed with this.
+            folder: where tasks are kept; None if in memory.
+        """
+        self.on_outcome: list[Callable[[Outcome], None]] = []
+        self._queue = queue
+        self._folder = folder
+        self._bell = Bell()
+        self._detecting = Detecting(repository, pictures, self._bell.ring)
+        self._unwritten: list[Outcome] = []
+        self._identity: Identity | None = None
+        self._at_risk = True  # images may be held in this worker's name that it knows nothing of
+        self._away = False
+        self._death = ""
+        self._beat_at = self._recover_at = 0.0
+        self._end_by: float | None = None
+        self._thread = Thread(target=self._run, name="sightline-tasks", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tasks were submitted: look at once."""
+        self._bell.ring()
+
+    def troubles(self) -> list[str]:
+        """Why no task is worked on; empty if all is well."""
+        return [self._death] if self._death else []
+
+    def close(self, patience: float) -> None:
+        """Claim no more; what is not done within so many seconds is given back."""
+        self._end_by = monotonic() + patience
+        self._bell.ring()
+        self._thread.join()
+
+    def _run(self) -> None:
+        deaths = 0
+        while True:
+            began = monotonic()
+            try:
+                self._work()
+                self._leave()
+            except BaseException as error:  # noqa: BLE001  no death may be silent
+                deaths = 1 if monotonic() - began > _SOUND_AFTER else deaths + 1
+                self._at_risk = True
+                self._death = _DYING
+                _log.critical("%s", _DYING, exc_info=error)
+                if self._end_by is not None:
+                    return
+                self._bell.wait(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(deaths - 1, 10)))
+            else:
+                return
+
+    def _work(self) -> None:
+        while not self._is_over():
+            try:
+                pause = self._round()
+                self._note_back()
+            except StorageUnavailable as error:
+                self._note_away(error)
+                pause = _STORAGE_PAUSE
+            if not self._is_over():
+                self._bell.wait(pause)
+
+    def _is_over(self) -> bool:
+        if self._end_by is None:
+            return False
+        left = self._detecting.claims or self._unwritten
+        return not left or monotonic() > self._end_by
+
+    def _round(self) -> float:
+        """Write what came and claim more.
+
+        Returns:
+            Seconds until the next round, unless the bell rings.
+
+        Raises:
+            StorageUnavailable: what came is kept, and written in another round.
+        """
+        identity = self._identify()
+        self._write(identity.name)
+        self._keep_leases(identity)
+        self._death = ""
+        if self._end_by is not None:
+            return max(0.0, min(_LOOK_EVERY, self._end_by - monotonic()))
+        if self._at_risk or not self._claim(identity.name):
+            return _LOOK_EVERY
+        due = self._queue.next_due()
+        pause = _LOOK_EVERY if due is None else due - time.time()
+        return min(_LOOK_EVERY, max(_SHORTEST_LOOK, pause))
+
+    def _identify(self) -> Identity:
+        if self._identity is None:
+            try:
+                self._identity = Identity(self._folder)
+            except OSError as error:
+                reason = f"{self._folder} cannot be written: {error.strerror or error}."
+                raise StorageUnavailable(reason, 5) from error
+        return self._identity
+
+    def _write(self, name: str) -> None:
+        self._unwritten += self._detecting.collect()
+        if self._unwritten:
+            written = self._unwritten
+            self._queue.finish(name, written)
+            self._unwritten = []
+            for tell in self.on_outcome:
+                for outcome in written:
+                    tell(outcome)
+
+    def _keep_leases(self, identity: Identity) -> None:
+        """Prolong this worker's, before those that ran out are looked for."""
+        now = monotonic()
+        holding = bool(self._detecting.claims)
+        if holding and now >= self._beat_at:
+            self._queue.beat(identity.name)
+            self._beat_at = now + _BEAT_EVERY
+        if self._at_risk and not holding:
+            for name in identity.dead:
+                self._queue.recover(name)
+            del identity.dead[1:]  # another may have taken a name since
+            self._at_risk = False
+        if now >= self._recover_at:
+            self._queue.recover(None)
+            self._recover_at = now + _RECOVER_EVERY
+
+    def _claim(self, name: str) -> bool:
+        """Begin what there is room for.
+
+        Returns:
+            Whether there was more room than work.
+        """
+        held, room = self._detecting.claims, self._detecting.room
+        if room <= 0:
+            return False
+        if not held:
+            self._beat_at = monotonic() + _BEAT_EVERY
+        self._at_risk = True  # until all that may have been claimed is begun
+        can_fetch = self._detecting.fetching < FETCHING
+        claims = self._queue.claim(name, room, idle=not held, addresses=can_fetch)
+        for claim in claims:
+            self._detecting.begin(claim)
+        self._at_risk = False
+        return len(claims) < room
+
+    def _leave(self) -> None:
+        left = self._detecting.close()
+        if self._identity is None:
+            return
+        try:
+            if left:
+                self._queue.give_back(self._identity.name, left)
+        except StorageUnavailable as error:
+            _log.error("images could not be given back; the next start does it: %s", error)
+        finally:
+            self._identity.close()
+
+    def _note_away(self, error: StorageUnavailable) -> None:
+        if not self._away:
+            _log.error("tasks wait, and go on by themselves: %s", error.reason)
+        self._away = True
+
+    def _note_back(self) -> None:
+        if self._away:
+            _log.warning("tasks go on")
+        self._away = False
