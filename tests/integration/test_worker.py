@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from sqlalchemy import select
 
-from support.tasks import Place, picture, place, require_right
+from sightline.errors import Overloaded
+from sightline.serving.job import Job, LaneName
+from sightline.storage.schema import images
+from sightline.tasks.queue import TaskQueue
+from sightline.tasks.task import Claim
+from support.eventually import eventually
+from support.tasks import DARKEST, Place, picture, place, require_right
 
 
 @pytest.fixture
@@ -36,3 +49,170 @@ def test_memory_alone_will_do() -> None:
     with place(":memory:") as here:
         require_right(here.ended(here.submit([picture(n) for n in range(10)])))
     assert not Path(":memory:").exists()
+
+
+class Slow:
+    """Makes each engine call take a while, and notes the pictures' levels of grey."""
+
+    def __init__(self, here: Place, seconds: float = 0.01) -> None:
+        self.calls = 0
+        self.levels: list[int] = []
+        self._seconds = seconds
+        here.engine.before_infer = self
+
+    def __call__(self, images: NDArray[np.uint8]) -> None:
+        self.calls += 1
+        _, height, width, _ = images.shape
+        self.levels += images[:, height // 2, width // 2, 0].tolist()
+        time.sleep(self._seconds)
+
+
+def done(here: Place, task_id: str) -> int:
+    return here.desk.store.get(task_id).done
+
+
+def test_one_image_does_not_wait_for_somebodys_hundred(here: Place) -> None:
+    engine = Slow(here)
+    many = here.submit([picture(n) for n in range(100)])
+    eventually(lambda: done(here, many) >= 10, "it works")
+    before = engine.calls
+    require_right(here.ended(here.submit([picture(0, 7)])), 7)
+    assert engine.calls - before <= 10
+    assert here.desk.store.get(many).status == "processing"
+
+
+def test_high_goes_first(here: Place) -> None:
+    engine = Slow(here)
+    here.submit([picture(n) for n in range(80)])
+    eventually(lambda: engine.calls >= 3, "it works")
+    here.ended(here.submit([picture(n) for n in range(80, 100)], "high"))
+    is_high = [level >= DARKEST + 80 for level in engine.levels]
+    first, last = is_high.index(True), len(is_high) - is_high[::-1].index(True)
+    # At 8:4 turns 10 go by while it gets 20; and what had been claimed goes first.
+    assert is_high[first:last].count(False) <= 10 + here.detector.depth
+
+
+def test_low_advances_under_constant_high(here: Place) -> None:
+    Slow(here, 0.002)
+    low = here.submit([picture(n) for n in range(4)], "low")
+    high = [here.submit([picture(n) for n in range(40)], "high") for _ in range(3)]
+    require_right(here.ended(low))
+    assert here.desk.store.get(high[-1]).status != "completed"
+
+
+def test_tasks_do_not_hold_up_pictures_that_somebody_waits_for(here: Place) -> None:
+    engine = Slow(here, 0.02)
+    many = here.submit([picture(n) for n in range(100)])
+    eventually(lambda: done(here, many) >= 10, "it works")
+    for _ in range(5):
+        before = engine.calls
+        here.detector.detect(picture(0))
+        assert engine.calls - before <= 3  # the one under way, its own, and one for good measure
+
+
+def test_what_may_pass_is_tried_again(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.tasks.verdict._FIRST_PAUSE", 0.05)
+    failing = ["once", "twice"]
+
+    def fail(_images: object) -> None:
+        if failing:
+            raise RuntimeError(failing.pop())
+
+    here.engine.before_infer = fail
+    task = here.ended(here.submit([picture(0)]))
+    require_right(task)
+    assert task.images[0].attempts == 3
+
+
+def test_what_does_not_pass_ends_after_five_attempts(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.tasks.verdict._FIRST_PAUSE", 0.01)
+
+    def fail(_images: object) -> None:
+        raise RuntimeError("out of order")
+
+    here.engine.before_infer = fail
+    task = here.ended(here.submit([picture(0)]))
+    assert task.status == "error"
+    assert task.images[0].attempts == 5
+    failure = task.images[0].failure
+    assert failure is not None
+    assert failure.error == "InferenceError"
+    assert "out of order" in failure.detail
+
+    here.engine.before_infer = lambda _: None
+    here.desk.store.retry(task.id)
+    here.workshop.wake()
+    require_right(here.ended(task.id))
+
+
+def test_a_full_queue_is_nobodys_fault(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.tasks.verdict._SHORT_PAUSE", 0.02)
+    refusals = iter(range(8))
+    put = here.detector._pipeline.put
+
+    def refuse(job: Job, lane: LaneName) -> None:
+        if next(refusals, None) is not None:
+            raise Overloaded("The queue is full.", 1)
+        put(job, lane)
+
+    monkeypatch.setattr(here.detector._pipeline, "put", refuse)
+    task = here.ended(here.submit([picture(0)]))
+    require_right(task)
+    assert task.images[0].attempts == 1
+
+
+def test_a_worker_that_dies_says_so_and_comes_back(
+    here: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = threading.Event()
+    claim = TaskQueue.claim
+
+    def die(*args: Any, **options: Any) -> list[Claim]:
+        taken = claim(*args, **options)
+        if taken and not dead.is_set():
+            dead.set()
+            raise RuntimeError("a bug, after the claim")
+        return taken
+
+    monkeypatch.setattr(TaskQueue, "claim", die)
+    task_id = here.submit([picture(n) for n in range(20)])
+    eventually(lambda: here.workshop.troubles() or not dead.wait(10), "it says so")
+    assert any("a bug, after the claim" in str(record.exc_info) for record in caplog.records)
+    require_right(here.ended(task_id))
+    eventually(lambda: not here.workshop.troubles(), "and that it is well again")
+
+
+def test_a_cancelled_task_is_run_no_further(here: Place) -> None:
+    engine = Slow(here, 0.02)
+    task_id = here.submit([picture(n) for n in range(100)])
+    eventually(lambda: done(here, task_id) >= 4, "it works")
+    cancelled = here.desk.store.cancel(task_id)
+    calls = engine.calls
+    require_right(here.ended(here.submit([picture(0)])))
+    assert engine.calls - calls <= here.detector.depth + 2
+    assert [image.status for image in here.desk.store.get(task_id).images] == [
+        image.status for image in cancelled.images
+    ]
+
+
+def test_what_is_not_done_at_the_end_is_given_back(tmp_path: Path) -> None:
+    release = threading.Event()
+    with place(tmp_path) as here:
+        here.engine.before_infer = lambda _: release.wait(20)
+        task_id = here.submit([picture(n) for n in range(100)])
+        eventually(lambda: counts(here, task_id)["processing"] > 4, "it works")
+        here.workshop.close()
+        release.set()
+        assert counts(here, task_id) == {"queued": 100}
+        with here.desk.database.read() as connection:
+            assert not connection.execute(select(images).where(images.c.suspect)).all()
+    with place(tmp_path) as here:
+        task = here.ended(task_id)
+        require_right(task)
+        assert {image.attempts for image in task.images} == {1}
+
+
+def counts(here: Place, task_id: str) -> Counter[str]:
+    return Counter(image.status for image in here.desk.store.get(task_id).images)

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from sightline import Detector
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
 from sightline.tasks.desk import Desk
@@ -95,10 +96,14 @@ class Place:
     workshop: Workshop
 
     @property
-    def engine(self) -> Any:
+    def detector(self) -> Detector:
         served = self.repository.entries()[0].served
         assert served is not None
-        return served.detector._engine
+        return served.detector
+
+    @property
+    def engine(self) -> Any:
+        return self.detector._engine
 
     def submit(self, files: Sequence[bytes], priority: Priority = "normal", **options: Any) -> str:
         task_id = submit(self.desk, files, priority, options)

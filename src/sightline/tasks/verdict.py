@@ -17,7 +17,7 @@ from sightline.tasks.task import Claim, Failure, Outcome
 
 ATTEMPTS = 5
 
-_LONGEST_PAUSE = 60.0  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _SHORT_PAUSE = 1.0  # seconds, where nothing is wrong with the image
 _log = logging.getLogger("sightline")
 
@@ -37,7 +37,8 @@ def judge(claim: Claim, error: BaseException) -> Outcome:
         return Outcome(claim, failure=failure, retry_in=_SHORT_PAUSE, counts=False)
     if claim.attempts + 1 >= ATTEMPTS:
         return Outcome(claim, failure=failure)
-    return Outcome(claim, failure=failure, retry_in=min(_LONGEST_PAUSE, 2.0**claim.attempts))
+    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**claim.attempts)
+    return Outcome(claim, failure=failure, retry_in=pause)
 
 
 def _explain(claim: Claim, error: BaseException) -> Failure:

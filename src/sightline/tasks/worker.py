@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sightline.errors import StorageUnavailable
 from sightline.tasks.detecting import Detecting
 from sightline.tasks.identity import Identity
+from sightline.tasks.pictures import FETCHING
 from sightline.tasks.wakeups import Bell
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ class Worker:
             except StorageUnavailable as error:
                 self._note_away(error)
                 pause = _STORAGE_PAUSE
-            self._bell.wait(pause)
+            if not self._is_over():
+                self._bell.wait(pause)
 
     def _is_over(self) -> bool:
         if self._end_by is None:
@@ -191,7 +193,8 @@ class Worker:
         if not held:
             self._beat_at = monotonic() + _BEAT_EVERY
         self._at_risk = True  # until all that may have been claimed is begun
-        claims = self._queue.claim(name, room, idle=not held)
+        can_fetch = self._detecting.fetching < FETCHING
+        claims = self._queue.claim(name, room, idle=not held, addresses=can_fetch)
         for claim in claims:
             self._detecting.begin(claim)
         self._at_risk = False

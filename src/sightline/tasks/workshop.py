@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from sightline.tasks.retention import Cleaner
     from sightline.tasks.worker import Worker
 
-_PATIENCE = 1.5  # seconds that images under way get at the end
+# Seconds that what is under way gets at the end; the engine process has four, in all.
+_PATIENCE = 2.0
+_CALLS_PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +34,5 @@ class Workshop:
 
     def close(self) -> None:
         self.worker.close(_PATIENCE)
-        self.deliveries.stop(_PATIENCE)
+        self.deliveries.stop(_CALLS_PATIENCE)
         self.cleaner.stop()

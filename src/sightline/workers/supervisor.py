@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from sightline.workers.child import Role
 
 _BACKLOG = 1024
-_FRONT_PATIENCE = 22.0  # seconds: they drain for 20
-_ENGINE_PATIENCE = 2.5
+_FRONT_PATIENCE = 21.0  # seconds: they drain for 20
+_ENGINE_PATIENCE = 4.0  # what is under way for tasks is finished, or given back
 
 _log = logging.getLogger("sightline")
 

@@ -1,0 +1,206 @@
+"""One reader a process tells everybody who waits for a task."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sightline.errors import ExpiredTask, StorageUnavailable, UnknownTask
+from sightline.settings import load_settings
+from sightline.tasks.changes import Changes
+from sightline.tasks.desk import Desk
+from sightline.tasks.store import TaskStore
+from sightline.wiring import open_desk
+from support.tasks import picture, submit
+
+LONG = 20.0  # seconds; nothing here takes nearly as long
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    opened = open_desk(load_settings(engine="fake", data_dir=tmp_path))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the database is asked what."""
+    counted = Counter[str]()
+    for name in ("get", "changes"):
+        original = getattr(TaskStore, name)
+
+        def count(self: TaskStore, *args: Any, name: str = name, original: Any = original) -> Any:
+            counted[name] += 1
+            return original(self, *args)
+
+        monkeypatch.setattr(TaskStore, name, count)
+    return counted
+
+
+def test_a_change_of_this_process_is_told_at_once(desk: Desk) -> None:
+    async def run() -> None:
+        task = await desk.changes.get(submit(desk, [picture(0)]))
+        waiting = asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        await asyncio.to_thread(desk.store.cancel, task.id)
+        assert (await waiting).status == "cancelled"
+        assert (await desk.changes.get(task.id)).status == "cancelled"
+
+    asyncio.run(run())
+
+
+def test_a_change_of_another_process_is_told_too(desk: Desk, tmp_path: Path) -> None:
+    other = open_desk(load_settings(engine="fake", data_dir=tmp_path))
+
+    async def run() -> None:
+        task = await desk.changes.get(submit(desk, [picture(0)]))
+        waiting = asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(other.store.cancel, task.id)
+        # Nobody is told less than another was told before.
+        assert (await desk.changes.get(task.id)).status == "cancelled"
+        assert (await waiting).status == "cancelled"
+
+    asyncio.run(run())
+    other.close()
+
+
+def test_who_waits_too_long_gets_the_task_as_it_is(desk: Desk) -> None:
+    async def run() -> None:
+        task = await desk.changes.get(submit(desk, [picture(0)]))
+        assert await desk.changes.wait(task.id, task.version, 0.05) == task
+        assert await desk.changes.wait(task.id, task.version - 1, LONG) == task
+
+    asyncio.run(run())
+    assert not desk.changes._waiting
+
+
+def test_the_database_does_not_feel_how_many_wait(desk: Desk, asked: Counter[str]) -> None:
+    async def run(readers: int) -> Counter[str]:
+        task = await desk.changes.get(submit(desk, [picture(n) for n in range(20)]))
+        waiting = [
+            asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
+            for _ in range(readers)
+        ]
+        await asyncio.sleep(0.1)
+        asked.clear()
+        for _ in range(3):
+            assert {one.version for one in await asyncio.gather(*map(ask, [task.id] * readers))}
+        await asyncio.to_thread(desk.store.cancel, task.id)
+        assert {one.status for one in await asyncio.gather(*waiting)} == {"cancelled"}
+        return asked.copy()
+
+    async def ask(task_id: str) -> Any:
+        return await desk.changes.get(task_id)
+
+    few, many = asyncio.run(run(2)), asyncio.run(run(400))
+    assert many["get"] == few["get"] == 1  # of what it has become
+    assert many["changes"] <= few["changes"] + 5  # it may have taken longer
+
+
+def test_nobody_asks_the_database_while_nobody_waits(desk: Desk, asked: Counter[str]) -> None:
+    async def run() -> None:
+        task = await desk.changes.get(submit(desk, [picture(0)]))
+        waiting = asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        before = asked.copy()
+        await asyncio.sleep(0.7)
+        assert asked["changes"] <= before["changes"] + 1  # that which was under way
+
+    asyncio.run(run())
+    assert not desk.changes._waiting
+
+
+def test_tasks_that_are_not_there(desk: Desk) -> None:
+    async def run() -> None:
+        with pytest.raises(UnknownTask):
+            await desk.changes.get(uuid.uuid4().hex)
+        task = await desk.changes.get(submit(desk, [picture(0)]))
+        waiting = asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
+        await asyncio.to_thread(desk.store.cancel, task.id)
+        version = (await waiting).version
+        waiting = asyncio.create_task(desk.changes.wait(task.id, version, LONG))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(desk.store.forget, task.id)
+        with pytest.raises(ExpiredTask):
+            await waiting
+        with pytest.raises(ExpiredTask):
+            await desk.changes.get(task.id)
+
+    asyncio.run(run())
+
+
+def test_what_has_expired_is_told_no_more(tmp_path: Path) -> None:
+    desk = open_desk(load_settings(engine="fake", data_dir=tmp_path, result_ttl=0.3))
+
+    async def run() -> None:
+        task = await desk.changes.get(submit(desk, [picture(0)]))
+        await asyncio.to_thread(desk.store.cancel, task.id)
+        assert (await desk.changes.get(task.id)).status == "cancelled"
+        await asyncio.sleep(0.4)
+        with pytest.raises(ExpiredTask):
+            await desk.changes.get(task.id)
+
+    asyncio.run(run())
+    desk.close()
+
+
+def test_little_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.tasks.changes._KEPT", 5)
+
+    async def run() -> None:
+        for _ in range(4):
+            await desk.changes.get(submit(desk, [picture(n) for n in range(3)]))
+
+    asyncio.run(run())
+    assert len(desk.changes._tasks) == 1
+    assert desk.changes._kept == 3
+
+
+def test_a_database_that_is_away_is_told_and_comes_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = [StorageUnavailable("It is away.", 5), RuntimeError("a bug")]
+    changes = TaskStore.changes
+
+    def fail(self: TaskStore, since: int) -> Any:
+        if failing:
+            raise failing.pop()
+        return changes(self, since)
+
+    async def run() -> None:
+        task_id = submit(desk, [picture(0)])
+        monkeypatch.setattr(TaskStore, "changes", fail)
+        with pytest.raises(StorageUnavailable, match="cannot be read now"):
+            await desk.changes.get(task_id)
+        with pytest.raises(StorageUnavailable, match="It is away"):
+            await desk.changes.get(task_id)
+        assert (await desk.changes.get(task_id)).id == task_id
+
+    asyncio.run(run())
+
+
+def test_whoever_waits_at_the_end_is_told(desk: Desk) -> None:
+    changes = Changes(desk.store)
+
+    async def run() -> None:
+        task = await changes.get(submit(desk, [picture(0)]))
+        waiting = asyncio.create_task(changes.wait(task.id, task.version, LONG))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(changes.close)
+        with pytest.raises(StorageUnavailable, match="stopping"):
+            await waiting
+        with pytest.raises(StorageUnavailable, match="stopping"):
+            await changes.get(task.id)
+
+    asyncio.run(run())
