@@ -69,10 +69,13 @@ def state_of(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, An
     return head_of(task, queue) | {"results": [result_of(image) for image in task.images]}
 
 
-def etag_of(task: Task, queue: Mapping[str, Any] | None = None) -> str:
-    """Names this state of the task; its place in the queue moves without the task."""
+def etag_of(
+    task: Task, queue: Mapping[str, Any] | None = None, annotated: str | None = None
+) -> str:
+    """Names this state of the task, and its form; its place in the queue moves without it."""
     place = "" if queue is None else f"-{queue['position']}"
-    return f'"{task.id[:8]}-{task.version}{place}"'
+    form = f"-{annotated}" if annotated else ""
+    return f'"{task.id[:8]}-{task.version}{place}{form}"'
 
 
 def version_in(tags: str | None, task_id: str) -> int | None:

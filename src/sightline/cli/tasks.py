@@ -116,7 +116,10 @@ def _follow(ask: _Ask, task_id: str, as_json: bool) -> dict[str, Any]:
 def _line(task: dict[str, Any]) -> str:
     progress = task["progress"]
     failed = f", {progress['failed']:,} failed" if progress["failed"] else ""
-    place = f", {task['position']:,} before it" if task.get("position") else ""
+    queue = task.get("queue") or {}
+    place = f", {queue['position']:,} before it" if queue.get("position") else ""
+    if queue.get("estimated_wait_s"):
+        place += f", about {queue['estimated_wait_s']:.0f} s"
     return f"{task['status']}: {progress['done']:,} of {progress['total']:,}{failed}{place}"
 
 
@@ -125,9 +128,9 @@ def _show(task: dict[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(task))
         return
     typer.echo(f"{task['task_id']}  {_line(task)}")
-    for name in ("created", "started", "ended", "expires"):
-        if task.get(name) is not None:
-            typer.echo(f"{name:8} {_moment(task[name])}")
+    for name in ("created", "started", "completed", "expires"):
+        if moment := task.get(f"{name}_at"):
+            typer.echo(f"{name:10}{_local(moment)}")
     rows = [_row(result) for result in task.get("results") or ()]
     if rows and sys.stdout.isatty():
         _print_table(rows)
@@ -138,14 +141,12 @@ def _show(task: dict[str, Any], as_json: bool) -> None:
         typer.echo(f"callback {webhook['state']}: {webhook['url']}")
         for attempt in webhook.get("attempts") or ():
             what = attempt.get("error") or f"answered {attempt.get('status')}"
-            typer.echo(f"  {_moment(attempt['at'])}  {what}")
+            typer.echo(f"  {_local(attempt['at'])}  {what}")
 
 
-def _moment(value: object) -> str:
-    """A time as people here read it: of Unix time, or what the service wrote."""
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value).astimezone().isoformat(" ", timespec="seconds")
-    return str(value)
+def _local(moment: str) -> str:
+    """An ISO 8601 time, as the clock on the wall here has it."""
+    return datetime.fromisoformat(moment).astimezone().isoformat(" ", timespec="seconds")
 
 
 def _row(result: dict[str, Any]) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class TaskQueue:
                     images.c.worker,
                     images.c.kills,
                     images.c.lease_until,
-                ).where(images.c.worker.is_not(None))
+                ).where(images.c.status == "processing")
             ).all()
             company = Counter(row.worker for row in held)
             lost = [row for row in held if row.worker == worker or row.lease_until <= now]
