@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
-from support.servers import Live
+    from support.servers import Live
 
 
 def files(*data: bytes, field: str = "files") -> list[tuple[str, tuple[str, bytes, str]]]:
