@@ -17,6 +17,7 @@ from sightline.api.fresh import Fresh
 from sightline.api.intake import Intake
 from sightline.api.places import Places
 from sightline.api.record import record_of
+from sightline.api.results import States
 from sightline.errors import (
     BadOption,
     DetectorClosed,
@@ -64,6 +65,7 @@ class Tasks:
         """
         self.changes = desk.changes
         self.blobs = desk.blobs
+        self.states = States()
         self._desk = desk
         self._backend = backend
         self._settings = settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _DURATION = "10s"
 _ENGINE_DURATION = "3s"
 _ROUNDS = 3
+_ONE = "detect"  # a picture a request
 
 Where = Annotated[
     list[str] | None,
@@ -142,29 +143,31 @@ def bench(
     every request was answered with 200 (every picture of a task done), 1 if not, 2 if it could not
     start.
     """
-    tasks = mode == "tasks"
-    url, more = _split(where or [], engine, bool(html or save or rate or requests or tasks))
-    if tasks and save:
-        raise ConfigError("--save goes with --mode detect: examples/stress_predict.py saves")
+    url, more = _split(where or [], engine, bool(html or save or rate or requests or mode != _ONE))
     pictures = _pictures([*(image or []), *more])
     if engine is not None:
         _measure_engine(engine, pictures, duration or _ENGINE_DURATION, json_file)
         return
-    plan = Plan(
-        parse_target(url, "/predict" if tasks else "/detect"),
-        pictures,
-        concurrency,
-        duration=_lasting(duration, requests),
-        requests=requests,
-        rate=rate,
-        warm_up=parse_duration(warm_up),
-        timeout=_seconds(timeout),
-        key=check_key(key),
-        wait=wait,
-        save=save,
-        batch=batch if tasks else None,
-    )
+    plan = _plan(url, pictures, mode, batch, save)
+    plan = replace(plan, duration=_lasting(duration, requests), requests=requests, rate=rate)
+    plan = replace(plan, warm_up=parse_duration(warm_up), timeout=_seconds(timeout))
+    plan = replace(plan, concurrency=concurrency, key=check_key(key), wait=wait)
     _measure_service(plan, json_file, html)
+
+
+def _plan(
+    url: str, pictures: tuple[Picture, ...], mode: str, batch: int, save: Path | None
+) -> Plan:
+    """What is sent where.
+
+    Raises:
+        ConfigError: the address is none, or what is asked for does not go with tasks.
+    """
+    if mode == _ONE:
+        return Plan(parse_target(url), pictures, save=save)
+    if save:
+        raise ConfigError("--save goes with --mode detect: examples/stress_predict.py saves")
+    return Plan(parse_target(url, "/predict"), pictures, batch=batch)
 
 
 def _split(where: list[str], engine: str | None, loads: bool) -> tuple[str, list[str]]:

@@ -13,7 +13,7 @@ from sightline.api.disconnect import unless_gone
 from sightline.api.events import event_stream
 from sightline.api.leaving import until_leaving
 from sightline.api.problems import answer_to_failure
-from sightline.api.results import etag_of, retry_after, state_of, to_json, version_in
+from sightline.api.results import etag_of, retry_after, to_json, version_in
 from sightline.api.schemas import Problem
 from sightline.api.task_schemas import ResultQuery, TaskOut, TasksOut
 from sightline.tasks.task import ENDED
@@ -106,7 +106,7 @@ async def result(
     if query.annotated:
         drawing: Drawing = request.app.state.drawing
         return StreamingResponse(drawing.state(task, queue), 200, headers, _JSON)
-    return Response(to_json(state_of(task, queue)), 200, headers, _JSON)
+    return Response(tasks.states.of(task, queue), 200, headers, _JSON)
 
 
 @router.get(
@@ -188,4 +188,4 @@ async def glance(request: Request) -> Response:
 async def _state(tasks: Tasks, task: Task) -> Response:
     queue = await tasks.place(task)
     headers = {"ETag": etag_of(task, queue)} | retry_after(task, queue)
-    return Response(to_json(state_of(task, queue)), 200, headers, _JSON)
+    return Response(tasks.states.of(task, queue), 200, headers, _JSON)
