@@ -8,7 +8,8 @@ import threading
 from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
-from sightline.errors import BodyTooLarge, ImageError, RequestError, WrongFileCount
+from sightline.api.bodies import ENVELOPE_BYTES
+from sightline.errors import BodyTooLarge, ImageError, MalformedBody, RequestError, WrongFileCount
 from sightline.tasks.task import MAX_IMAGES, Failure, NewImage
 from sightline.vision.decode import check_header
 from sightline.vision.formats import SNIFF_BYTES, sniff
@@ -150,9 +151,10 @@ class Intake:
         self._strict = strict
         self._pictures: list[_Picture] = []
         self._unsettled: list[_Picture] = []
-        self._finishing: set[asyncio.Future[None]] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
         self._jobs: set[Future[None]] = set()
         self._kept = False
+        self._bytes = 0
 
     def begin(self, name: str, filename: str) -> None:
         """Raises WrongFileCount if the field is another, or there are too many."""
@@ -172,6 +174,7 @@ class Intake:
 
     def append(self, data: bytes) -> None:
         """Raises what is wrong with the picture, if it is to."""
+        self._bytes += len(data)
         self._pictures[-1].take(data)
         self._require_good(self._pictures[-1])
 
@@ -179,6 +182,11 @@ class Intake:
         """Raises what is wrong with the picture, if it is to."""
         self._pictures[-1].end()
         self._require_good(self._pictures[-1])
+
+    def require_pictures(self, received: int) -> None:
+        """Raises MalformedBody if far more bytes were received than there are of files."""
+        if received - self._bytes > ENVELOPE_BYTES * (1 + len(self._pictures)):
+            raise MalformedBody("There is more around the pictures than any form needs.")
 
     async def settle(self) -> None:
         """Have what has arrived written.
@@ -193,7 +201,9 @@ class Intake:
                 await self._run(picture.discard)
             elif picture.ended:
                 await self._settle_until(_FINISHING - 1)
-                self._finishing.add(asyncio.ensure_future(self._finish(picture)))
+                finishing = asyncio.create_task(self._finish(picture))
+                finishing.add_done_callback(_note)
+                self._finishing.add(finishing)
             elif len(picture.held) >= _BLOCK:
                 await self._run(picture.write)
             if not (picture.ended or picture.error):
@@ -225,7 +235,6 @@ class Intake:
             return
         for one in self._finishing:
             one.cancel()
-            one.add_done_callback(_drop)
         for job in list(self._jobs):
             job.cancel()
         if self._pictures:
@@ -263,7 +272,7 @@ class Intake:
             raise picture.error
 
 
-def _drop(finished: asyncio.Future[None]) -> None:
-    """Take note of how it ended: another failure is the answer already."""
+def _note(finished: asyncio.Task[None]) -> None:
+    """Take note of how it ended: where several fail, the first is the answer."""
     if not finished.cancelled():
         finished.exception()
