@@ -17,6 +17,7 @@ from sightline.cli import main
 from support import pictures
 from support.eventually import eventually
 from support.odd import answer, odd_server, read_request
+from support.predict import stuck
 from support.servers import Live, live
 
 KEY = "open-sesame-open-sesame"
@@ -99,11 +100,22 @@ def test_trying_again_and_forgetting(server: Live, run: Run) -> None:
     run("watch", task_id, "--url", server.url, "--key", KEY)
     again = run("retry", task_id, "--url", server.url, "--key", KEY)
     assert again.stdout == f"{task_id} is completed\n"
-    gone = run("cancel", task_id, "--url", server.url, "--key", KEY)
+    kept = run("cancel", task_id, "--url", server.url, "--key", KEY)
+    assert kept.returncode == 2
+    assert "nothing to cancel: it is completed" in kept.stderr
+    gone = run("cancel", task_id, "--forget", "--url", server.url, "--key", KEY)
     assert gone.stdout == f"{task_id} is forgotten\n"
     late = run("show", task_id, "--url", server.url, "--key", KEY)
     assert late.returncode == 2
     assert "expired" in late.stderr
+
+
+def test_cancelling(server: Live, run: Run) -> None:
+    with stuck(server):
+        task_id = submit(server, *(f"{number}.jpg" for number in range(20)))
+        done = run("cancel", task_id, "--url", server.url, "--key", KEY)
+    assert done.stdout == f"{task_id} is cancelled\n"
+    assert run("watch", task_id, "--url", server.url, "--key", KEY).returncode == 1
 
 
 def test_a_table_on_a_terminal(server: Live, run: Run) -> None:

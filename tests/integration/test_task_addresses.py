@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,15 +17,21 @@ from sightline.wiring import open_desk, open_workshop
 from support.hosts import Answer, Host, host, ok
 from support.tasks import Place, is_of, picture, place, require_right
 
+MODIFIED = "Last-Modified: Sat, 21 Nov 2026 12:00:00 GMT"
+
 
 def serve(answer: Answer, path: str) -> None:
-    name = path.strip("/")
+    name = path.rpartition("/")[2]
     if name == "silence":
         answer.silence()
     elif name == "broken":
         answer.send(b"HTTP/1.1 500 Broken\r\n\r\n")
+    elif name == "none":
+        answer.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+    elif name == "large":
+        answer.send(ok(bytes(2**20), 'ETag: "1"', MODIFIED))
     else:
-        answer.send(ok(picture(int(name))))
+        answer.send(ok(picture(int(name)), 'ETag: "1"', MODIFIED))
 
 
 @pytest.fixture
@@ -122,3 +129,30 @@ def test_a_prefix_that_is_not_understood_is_said_at_start(tmp_path: Path, prefix
     with pytest.raises(ConfigError, match="url_prefixes"):
         open_workshop(settings, None, desk)  # type: ignore[arg-type]  # it is not needed so far
     desk.close()
+
+
+def test_a_bucket_that_is_open(
+    tmp_path: Path, there: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.tasks.verdict._FIRST_PAUSE", 0.01)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", there.url)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    monkeypatch.setenv("AWS_REGION", "test")
+    with place(tmp_path / "data", url_prefixes="s3://bucket/folder", max_upload_mb=0.1) as here:
+        names = ["folder/3", "folder/large", "folder/none", "other/3"]
+        task = here.ended(here.submit_urls(*(f"s3://bucket/{name}" for name in names)))
+    assert task.images[0].result is not None
+    assert is_of(task.images[0].result, 3)
+    found = [why(image)[0] for image in task.images[1:]]
+    assert found == ["BodyTooLarge", "UrlFailed", "UrlRefused"]
+    assert b"/bucket/folder/3" in b"".join(there.heads)
+
+
+def test_a_cloud_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with (
+        pytest.raises(ConfigError, match=r"sightline\[cloud\]"),
+        place(tmp_path, url_prefixes="s3://bucket/folder"),
+    ):
+        pass

@@ -76,9 +76,22 @@ def watch(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = Fa
 
 
 @tasks.command()
-def cancel(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
-    """Cancel a task that has not ended: what has not begun is never run. Forget one that has."""
+def cancel(
+    task_id: TaskId,
+    url: Url = _HERE,
+    key: Key = None,
+    as_json: Json = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Remove it and its pictures, if it has ended.")
+    ] = False,
+) -> None:
+    """Cancel a task: what has not begun is never run. One that has ended is left alone."""
     with _service(url, key) as ask:
+        status = ask("GET", f"/result/{task_id}")[0]["status"]
+        if status in _ENDED and not forget:
+            raise SightlineError(
+                f"there is nothing to cancel: it is {status}. --forget removes what is left of it"
+            )
         answer, _ = ask("DELETE", f"/result/{task_id}")
     _told(answer, f"{task_id} is {answer.get('status', 'forgotten')}", as_json)
 
