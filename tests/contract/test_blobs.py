@@ -89,3 +89,11 @@ def test_a_key_cannot_leave_the_folder(key: str, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not a key"):
             call(key)
     assert not (tmp_path / "blobs").exists()
+
+
+def test_what_others_put_there_is_left_alone(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "notes").touch()
+    put(blobs, KEY, b"1")
+    assert [found.name for found in blobs.folders()] == ["a1"]

@@ -49,26 +49,34 @@ def kept(tmp_path: Path) -> Iterator[Keep]:
 # Versions of the tables
 
 
+@pytest.fixture(params=["file", "postgres"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keep]:
+    """A place whose tables nobody else will use."""
+    address = None if request.param == "file" else request.getfixturevalue("postgres_address")
+    with keep(request.param, tmp_path, address) as kept:
+        yield kept
+
+
 def version_two(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE tasks ADD COLUMN colour VARCHAR"))
 
 
 def test_a_newer_program_brings_older_tables_up_to_date(
-    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+    fresh: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = tasks_kept.submit(2)
+    task = fresh.submit(2)
     monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
     monkeypatch.setattr(schema, "MIGRATIONS", {1: version_two})
     for _ in range(2):  # once, and then it is there
-        with tasks_kept.database.write() as connection:
+        with fresh.database.write() as connection:
             schema.prepare(connection)
-    with tasks_kept.database.write() as connection:
+    with fresh.database.write() as connection:
         connection.execute(text("UPDATE tasks SET colour = 'red'"))
-    assert tasks_kept.store.get(task.id) == task
+    assert fresh.store.get(task.id) == task
 
 
 def test_a_migration_that_fails_changes_nothing(
-    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+    fresh: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(connection: Connection) -> None:
         version_two(connection)
@@ -77,9 +85,9 @@ def test_a_migration_that_fails_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(schema, "SCHEMA_VERSION", 2)
         patch.setattr(schema, "MIGRATIONS", {1: fails})
-        with pytest.raises(RuntimeError), tasks_kept.database.write() as connection:
+        with pytest.raises(RuntimeError), fresh.database.write() as connection:
             schema.prepare(connection)
-    with tasks_kept.database.write() as connection:
+    with fresh.database.write() as connection:
         schema.prepare(connection)
         version_two(connection)  # the column is not there yet
 
@@ -98,11 +106,14 @@ def test_many_processes_open_a_new_place_at_once(
     kind: str, place: Path, request: pytest.FixtureRequest
 ) -> None:
     where = place if kind == "file" else request.getfixturevalue("postgres_address")
-    crew_ = [crew.start("submit", where, place.parent / "blobs") for _ in range(3)]
+    crew_ = [
+        crew.start("submit", where, place.parent / "blobs")
+        for _ in range(3 if kind == "file" else 2)
+    ]
     for child in crew_:
         crew.go(child)
     said = [child.communicate(timeout=60)[0].split() for child in crew_]
-    assert [child.returncode for child in crew_] == [0, 0, 0]
+    assert not any(child.returncode for child in crew_)
     assert len({tuple(ids) for ids in said}) == 1, "one key, and more than one task"
     assert len(said[0]) == 1
     assert [found.name for found in FolderBlobs(place.parent / "blobs").folders()] == said[0]
@@ -248,7 +259,7 @@ def test_blobs_that_cannot_be_written(
 def test_many_read_at_once(kept: Keep) -> None:
     task = kept.submit(100)
     with ThreadPoolExecutor(40) as pool:
-        assert all(read == task for read in pool.map(kept.store.get, 400 * [task.id]))
+        assert all(read == task for read in pool.map(kept.store.get, 120 * [task.id]))
 
 
 # Cleaning
@@ -258,9 +269,9 @@ def test_the_disk_has_its_room_back(kept: Keep, place: Path) -> None:
     kept.ended()
     kept.cleaner.clean()
     empty = place.stat().st_size
-    tasks = [kept.submit(50) for _ in range(10)]
+    tasks = [kept.submit(50) for _ in range(4)]
     while claims := kept.claim(50):
-        filler = {"filler": 5_000 * "x"}
+        filler = {"filler": 12_000 * "x"}
         kept.queue.finish("w", [Outcome(claim, answer(claim) | filler) for claim in claims])
     assert kept.store.get(tasks[0].id).status == "completed"
     assert sum(path.stat().st_size for path in place.parent.glob("tasks.db*")) > 2_000_000

@@ -107,7 +107,7 @@ class FolderBlobs:
             return [
                 found
                 for path in self._root.iterdir()
-                if path.is_dir() and (found := _measure(path)) is not None
+                if path.name.isalnum() and path.is_dir() and (found := _measure(path)) is not None
             ]
 
     def _path(self, key: str) -> Path:

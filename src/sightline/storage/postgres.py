@@ -34,6 +34,7 @@ def engine(address: str) -> Engine:
             pool_size=_CONNECTIONS,
             max_overflow=0,
             pool_timeout=10,
+            hide_parameters=True,
             connect_args={"timeout": _PATIENCE_SECONDS},
         )
     except ModuleNotFoundError as error:

@@ -26,6 +26,7 @@ def file_engine(path: Path) -> Engine:
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_timeout=2 * BUSY_SECONDS,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_file)
     return engine
@@ -34,7 +35,10 @@ def file_engine(path: Path) -> Engine:
 def memory_engine() -> Engine:
     """An engine on memory: one connection, for one thread at a time."""
     engine = create_engine(
-        "sqlite://", connect_args={"check_same_thread": False}, poolclass=StaticPool
+        "sqlite://",
+        connect_args={"check_same_thread": False},
+        poolclass=StaticPool,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare)
     return engine
@@ -60,8 +64,10 @@ def compact(connection: Connection) -> None:
         cursor.fetchall()
         cursor.close()
     connection.exec_driver_sql("PRAGMA busy_timeout = 200")  # no writer waits for a long reader
-    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
-    connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+    try:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:

@@ -106,5 +106,6 @@ def locked() -> StorageUnavailable:
 
 
 def _told(reason: str, error: Exception) -> StorageUnavailable:
-    _log.warning("storage unavailable: %s", error)
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    _log.warning("storage unavailable: %s", cause)
     return StorageUnavailable(reason, RETRY_SECONDS)

@@ -99,6 +99,8 @@ def load(connection: Connection, task_id: str, now: float) -> Task:
         UnknownTask: it was never there, or long ago.
         ExpiredTask: it was there, and its time is over.
     """
+    if not task_id.isalnum():  # nor what a database's text cannot hold
+        raise UnknownTask(task_id)
     row = connection.execute(_TASK, {"of_task": task_id}).one_or_none()
     if row is None:
         gone = select(tombstones.c.until).where(tombstones.c.id == task_id)
