@@ -59,7 +59,7 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_address(postgres_server: str) -> str:
     """Address of an empty database on PostgreSQL."""
-    keeping.empty(postgres_server)
+    keeping.drop(postgres_server)
     return postgres_server
 
 
@@ -68,7 +68,8 @@ def tasks_kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[keepi
     """Tasks in every kind of place."""
     address = None
     if request.param == "postgres":
-        address = request.getfixturevalue("postgres_address")
+        address = request.getfixturevalue("postgres_server")
+        keeping.wipe(address)
     with keeping.keep(request.param, tmp_path, address) as kept:
         yield kept
 

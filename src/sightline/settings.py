@@ -22,6 +22,7 @@ from sightline.sources import TomlFile, explain, split_names
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "fake"]
 
+_HOME = Path("~/.sightline")
 
 Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
 """Comma-separated in the environment, a list in sightline.toml."""
@@ -71,8 +72,9 @@ class Settings(BaseSettings):
         description="Lowest confidence that is reported where a request does not say, 0..1.",
     )
     data_dir: Path = Field(
-        default=Path("~/.sightline"),
-        description="Folder for what is kept between starts: pulled models, TensorRT engine cache.",
+        default=_HOME,
+        description="Folder for what is kept between starts: tasks and their pictures, pulled "
+        "models, compiled networks. `:memory:` keeps no tasks; models stay in ~/.sightline.",
     )
     admin_key: SecretStr | None = Field(
         default=None, description="Key for PUT and DELETE /models; without one nobody may."
@@ -233,21 +235,36 @@ class Settings(BaseSettings):
 
     @property
     def cache_dir(self) -> Path:
-        return self.data_dir.expanduser() / "engines"
+        return self._folder / "engines"
 
     @property
-    def state_file(self) -> Path:
-        return self.data_dir.expanduser() / "models.json"
+    def state_file(self) -> Path | None:
+        """What is loaded is remembered here; None for a place that remembers nothing."""
+        return None if self._in_memory else self._folder / "models.json"
 
     @property
     def pulled_dir(self) -> Path:
         """Where models from the network are kept."""
-        return self.data_dir.expanduser() / "models"
+        return self._folder / "models"
 
     @property
     def tasks_dir(self) -> Path | None:
         """Where tasks and their pictures are kept; None for memory."""
-        return None if str(self.data_dir) == ":memory:" else self.data_dir.expanduser() / "tasks"
+        return None if self._in_memory else self._folder / "tasks"
+
+    @property
+    def secret_file(self) -> Path | None:
+        """Where the secret of webhooks is kept; None for memory."""
+        return None if self._in_memory else self._folder / "webhook-secret"
+
+    @property
+    def _in_memory(self) -> bool:
+        return str(self.data_dir) == ":memory:"
+
+    @property
+    def _folder(self) -> Path:
+        """Where files go; what can be had again is kept also by a place in memory."""
+        return (_HOME if self._in_memory else self.data_dir).expanduser()
 
     @classmethod
     def settings_customise_sources(

@@ -234,10 +234,8 @@ def open_deliveries(settings: Settings, desk: Desk) -> Deliveries:
     from sightline.tasks.outbox import Outbox
 
     configured = settings.webhook_secret
-    memory = settings.tasks_dir is None
     key = open_secret(
-        None if configured is None else configured.get_secret_value(),
-        None if memory else settings.data_dir.expanduser() / "webhook-secret",
+        None if configured is None else configured.get_secret_value(), settings.secret_file
     )
     caller = Caller(key, desk.addresses.guard, desk.addresses.names)
     deliveries = Deliveries(Outbox(desk.database), caller.post)

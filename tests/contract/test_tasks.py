@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from sightline.errors import Conflict, ExpiredTask, Overloaded, UnknownTask
+from sightline.errors import Conflict, ExpiredTask, Overloaded, StorageUnavailable, UnknownTask
 from sightline.storage.blobs import BlobFolder
 from sightline.tasks.task import Backlog, Failure, NewImage, Outcome
 from support.keeping import PICTURE, TTL, Keep, answer, failed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 def statuses(kept: Keep, task_id: str) -> list[str]:
@@ -427,3 +432,54 @@ def test_blobs_that_nobody_knows_are_removed_in_time(
     assert cleaned.orphans == 2
     monkeypatch.undo()
     assert folders(tasks_kept) == {known.id, under_way}
+
+
+def test_a_task_that_cannot_be_written_leaves_no_blobs(
+    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageUnavailable("The disk is full.", 5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sightline.tasks.admission.add", full)
+        with pytest.raises(StorageUnavailable):
+            tasks_kept.submit(2)
+        patch.setattr(tasks_kept.blobs, "commit", full)
+        with pytest.raises(StorageUnavailable):
+            tasks_kept.submit(2)
+    assert folders(tasks_kept) == set()
+    assert tasks_kept.store.changes(0).tasks == ()
+
+
+def test_a_task_counts_once_it_is_written_whatever_was_heard_of_it(
+    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tasks_kept.database.write
+
+    @contextmanager
+    def breaks_after() -> Iterator[Connection]:
+        with whole() as connection:
+            yield connection
+        monkeypatch.undo()
+        raise StorageUnavailable("The connection broke.", 5)
+
+    @contextmanager
+    def breaks_before() -> Iterator[Connection]:
+        with whole() as connection:
+            yield connection
+            monkeypatch.undo()
+            raise StorageUnavailable("The connection broke.", 5)
+
+    new = tasks_kept.new()
+    monkeypatch.setattr(tasks_kept.database, "write", breaks_after)
+    assert tasks_kept.store.submit(new) == tasks_kept.store.get(new.id)
+    monkeypatch.setattr(tasks_kept.database, "write", breaks_before)
+    with pytest.raises(StorageUnavailable):
+        tasks_kept.submit()
+    assert folders(tasks_kept) == {new.id}
+
+
+def test_what_no_task_can_be_called_is_unknown(tasks_kept: Keep) -> None:
+    for name in ("", "\0", "a\0b", "\udcff", "a" * 10_000, "../..", "'; DROP TABLE tasks"):
+        with pytest.raises(UnknownTask):
+            tasks_kept.store.get(name)

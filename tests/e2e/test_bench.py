@@ -67,6 +67,24 @@ def test_figures_a_table_and_a_report(photos: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
+def test_tasks_and_how_long_it_takes_to_submit_one(photos: Path) -> None:
+    with live() as server:
+        done = bench(
+            *(server.url, "--mode", "tasks", "--batch", "3", "--image", photos, "--requests", "4"),
+            *("--warm-up", "0", "--json", "-", "--html", "report.html", "--concurrency", "2"),
+        )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert (figures["sent"], figures["ok"]) == (12, 12)
+    assert figures["load"]["url"] == f"{server.url}/predict"
+    assert figures["load"]["batch"] == 3
+    assert 0 < figures["submit"]["p50"] <= figures["latency"]["max"]
+    assert re.search(r"^submit +[\d.]+ m?s", done.stderr, re.MULTILINE)
+    page = Path("report.html").read_text("utf-8")
+    assert "12 of 12 pictures were done" in page
+    assert "Submitting a task" in page
+
+
 def test_without_a_picture_a_scene_is_drawn_and_the_table_goes_to_stdout() -> None:
     with live() as server:
         done = bench(server.url, "--requests", "2", "--warm-up", "0", "--json", "figures.json")
@@ -95,6 +113,8 @@ def test_a_refused_key_is_a_failure_and_no_key_is_told_on(photos: Path) -> None:
         (["http://a", "http://b"], "name one thing to measure"),
         (["http://a", "--engine", "x.onnx"], "name one thing to measure"),
         (["--engine", "x.onnx", "--rate", "5"], "--engine goes with"),
+        (["--engine", "x.onnx", "--mode", "tasks"], "--engine goes with"),
+        (["http://a", "--mode", "tasks", "--save", "x"], "--save goes with"),
         (["--engine", "x.onnx", "--duration", "0"], "too short"),
         (["--engine", "missing.onnx"], "missing.onnx does not exist"),
         (["http://127.0.0.1:9"], "nothing to measure at http://127.0.0.1:9/detect: refused"),

@@ -25,6 +25,8 @@ from support.eventually import eventually
 from support.problems import problem
 from support.processes import children, connections
 from support.servers import Process, live, serve
+from support.tasks import ended, picture, require_right
+from support.watching import Watch, opened, post
 
 GOOD = pictures.encode(Image.new("RGB", (64, 48), (220, 220, 220)), "JPEG")
 ADMIN = {"Authorization": "Bearer the-boss"}
@@ -331,6 +333,22 @@ def test_a_request_that_the_engine_process_had_is_a_503_when_it_dies(running: Se
 
 def _lives(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("victim", ["engine", "front"])
+def test_tasks_outlive_each_process(running: Service, victim: str) -> None:
+    files = [picture(number) for number in range(100)]
+    begun = running.said("startup complete")
+    with opened(running.folder / "data") as desk, Watch(desk) as watch:
+        task_id = post(running.url, files, f"before a death of the {victim}")
+        watch.add(task_id)
+        eventually(lambda: watch.done() >= 20, "work goes on")
+        os.kill(running.engine if victim == "engine" else running.fronts[0], signal.SIGKILL)
+        after = post(running.url, files[:5], f"after a death of the {victim}")
+        require_right(ended(desk, task_id))
+        require_right(ended(desk, after))
+    if victim == "front":
+        eventually(lambda: running.said("startup complete") > begun, "another takes its place")
 
 
 def test_a_stop_answers_what_was_accepted(running: Service) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,85 +28,12 @@ from sightline.tasks.store import TaskStore
 from sightline.tasks.task import Backlog, Delivery, Failure, NewImage, NewTask, Outcome
 from support.eventually import eventually
 from support.odd import odd_server, read_request
+from support.receivers import SECRET, receiver, verifier
 
 if TYPE_CHECKING:
     import socket
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "webhooks.md"
 QUICK = (0.02,) * 200
-
-
-def verifier() -> Callable[[str, dict[str, str], bytes], bool]:
-    """The lines in the docs, as somebody would copy them."""
-    found = re.search(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-    assert found
-    assert len([line for line in found[1].split("def ")[1].splitlines()[1:] if line]) == 5
-    names: dict[str, Any] = {}
-    exec(found[1], names)  # noqa: S102  our own docs
-    verify: Callable[[str, dict[str, str], bytes], bool] = names["verify"]
-    return verify
-
-
-@dataclass
-class Receiver:
-    """Who is called.
-
-    Attributes:
-        status: what it answers; `answer` may do anything else.
-        calls: headers, names in lower case, and bodies, in their order.
-        came: released with each call.
-    """
-
-    port: int = 0
-    status: int = 204
-    headers: dict[str, str] = field(default_factory=dict)
-    calls: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    came: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    holds: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook?to=me"
-
-
-@contextmanager
-def receiver(port: int = 0, status: int = 204, *, held: bool = False) -> Iterator[Receiver]:
-    """A receiver that answers `status`; `held`: only once its `holds` is set."""
-    it = Receiver(status=status)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            it.calls.append(({name.lower(): text for name, text in self.headers.items()}, body))
-            it.came.release()
-            if held:
-                it.holds.wait(30)
-            self.send_response(it.status)
-            for name, text in it.headers.items():
-                self.send_header(name, text)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        block_on_close = False
-
-        def handle_error(self, *_: object) -> None:
-            """A caller that was killed."""
-
-    with Server(("127.0.0.1", port), Handler) as server:
-        it.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield it
-        finally:
-            it.holds.set()
-            server.shutdown()
-            thread.join(20)
 
 
 @dataclass
@@ -340,48 +265,6 @@ def test_a_cancelled_task_is_told_of_and_one_without_a_callback_is_not(place: Pl
         place.store.cancel(task_id)
         eventually(lambda: place.state(task_id) == "delivered", "it is told")
     assert [json.loads(body)["type"] for _, body in it.calls] == ["task.cancelled"]
-
-
-def test_an_attempt_that_was_given_up_for_lost_is_not_noted(place: Place) -> None:
-    task_id = place.ended("http://127.0.0.1:9/")
-    slow = Outbox(place.database, lease=-1.0)
-    call = slow.claim()
-    assert call is not None
-    again = Outbox(place.database).claim()
-    assert again is not None
-    assert again.id == call.id
-    assert not slow.record(call, Delivery(0.0, 200, None), "delivered")
-    assert Outbox(place.database).record(again, Delivery(1.0, 200, None), "delivered")
-    assert place.attempts(task_id) == (Delivery(1.0, 200, None),)
-    assert Outbox(place.database).claim() is None
-
-
-def test_a_delivery_is_a_change_of_its_task(place: Place) -> None:
-    task_id = place.ended("http://127.0.0.1:9/")
-    before = place.store.get(task_id).version
-    call = Outbox(place.database).claim()
-    assert call is not None
-    Outbox(place.database).record(call, Delivery(0.0, None, "no"), "due", 60)
-    assert place.store.get(task_id).version > before
-    assert task_id in place.store.changes(before).tasks
-
-
-def test_what_is_through_is_forgotten_a_day_after_and_not_before_its_task(place: Place) -> None:
-    now = [time.time() + 60]
-    outbox = Outbox(place.database, clock=lambda: now[0])
-    for state in ("delivered", "failed"):
-        task_id = place.ended("http://127.0.0.1:9/")
-        call = outbox.claim()
-        assert call is not None
-        outbox.record(call, Delivery(0.0, 200, None), state)
-        if state == "delivered":
-            place.store.forget(task_id)
-    place.ended("http://127.0.0.1:9/")
-    now[0] += 86_000
-    assert outbox.sweep() == 0
-    now[0] += 1000
-    assert outbox.sweep() == 1
-    assert outbox.next_due() == 0.0
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def every_route(server: Live) -> list[tuple[str, str]]:
     found = []
     for context in iter_route_contexts(server.app.routes):
         assert context.path
-        path = context.path.replace("{name}", "x")
+        path = context.path.replace("{name}", "x").replace("{task_id}", "x").replace("{index}", "0")
         assert "{" not in path, "a new parameter: give it a value here"
         found += [(method, path) for method in sorted(context.methods or {"GET"})]
     return found
@@ -63,9 +63,17 @@ def every_route(server: Live) -> list[tuple[str, str]]:
 
 def test_every_route_wants_a_key(locked: Live) -> None:
     routes = every_route(locked)
-    assert {"/detect", "/models/x", "/docs", "/openapi.json", "/health", "/docs/assets"} <= {
-        path for _, path in routes
-    }
+    assert {
+        "/detect",
+        "/predict",
+        "/result/x",
+        "/tasks",
+        "/models/x",
+        "/docs",
+        "/openapi.json",
+        "/health",
+        "/docs/assets",
+    } <= {path for _, path in routes}
     routes += [("GET", "/nothing-here"), ("GET", "/docs/assets/swagger-ui.css"), ("GET", "/")]
     routes += [("GET", "/health/live/"), ("GET", "//health/live"), ("OPTIONS", "/detect")]
     open_paths = []

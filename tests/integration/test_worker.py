@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -20,7 +21,9 @@ from sightline.storage.schema import images
 from sightline.tasks.queue import TaskQueue
 from sightline.tasks.task import Claim
 from support.eventually import eventually
+from support.servers import live
 from support.tasks import DARKEST, Place, picture, place, require_right
+from support.watching import post
 
 
 @pytest.fixture
@@ -182,6 +185,36 @@ def test_a_worker_that_dies_says_so_and_comes_back(
     assert any("a bug, after the claim" in str(record.exc_info) for record in caplog.records)
     require_right(here.ended(task_id))
     eventually(lambda: not here.workshop.troubles(), "and that it is well again")
+
+
+def test_a_dead_worker_is_seen_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.tasks.worker._FIRST_PAUSE", 0.01)
+    with live() as running:
+        ready = f"{running.url}/health/ready"
+        assert httpx.get(ready).status_code == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(TaskQueue, "claim", None)
+            post(running.url, [picture(0)], "while it is dead")
+            eventually(lambda: httpx.get(ready).status_code == 503, "it is not ready")
+            assert "works on tasks died" in httpx.get(ready).json()["detail"]
+        eventually(lambda: httpx.get(ready).status_code == 200, "it is ready again")
+
+
+def test_leases_are_prolonged_while_work_is_long(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.tasks.worker._BEAT_EVERY", 0.05)
+    monkeypatch.setattr("sightline.tasks.worker._LOOK_EVERY", 0.05)
+    queue = here.workshop.worker._queue
+    queue._lease = 0.5
+    release = threading.Event()
+    here.engine.before_infer = lambda _: release.wait(20)
+    task_id = here.submit([picture(n) for n in range(4)])
+    eventually(lambda: counts(here, task_id)["processing"] == 4, "it works")
+    time.sleep(1)  # twice as long as a lease
+    assert queue.recover(None) == 0
+    release.set()
+    require_right(here.ended(task_id))
 
 
 def test_a_cancelled_task_is_run_no_further(here: Place) -> None:

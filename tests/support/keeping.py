@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pg8000.dbapi
-from sqlalchemy import make_url
+from sqlalchemy import NullPool, create_engine, inspect, text
 
+from sightline.storage import schema
 from sightline.storage.blobs import Blobs, FolderBlobs, MemoryBlobs
 from sightline.storage.database import Database
 from sightline.tasks.queue import TaskQueue
@@ -105,16 +105,17 @@ def keep(kind: str, folder: Path, postgres: str | None = None, **values: Any) ->
         database.close()
 
 
-def empty(address: str) -> None:
-    """Remove everything from the PostgreSQL at `address`."""
-    url = make_url(address)
-    connection = pg8000.dbapi.connect(
-        user=url.username or "", host=url.host or "", port=url.port or 0, database=url.database
-    )
-    try:
-        cursor = connection.cursor()
-        cursor.execute("DROP SCHEMA public CASCADE")
-        cursor.execute("CREATE SCHEMA public")
-        connection.commit()
-    finally:
-        connection.close()
+def wipe(address: str) -> None:
+    """Leave the tables at `address` as they are at first; far quicker than to make them again."""
+    with create_engine(address, poolclass=NullPool).begin() as connection:
+        if inspect(connection).has_table(schema.versions.name):
+            for table in schema.metadata.sorted_tables:
+                connection.execute(table.delete())
+            schema.fill(connection)
+
+
+def drop(address: str) -> None:
+    """Leave nothing at `address`."""
+    with create_engine(address, poolclass=NullPool).begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))

@@ -43,6 +43,11 @@ class Live:
     repository: Repository
     settings: Settings
     app: FastAPI
+    server: uvicorn.Server
+
+    def stop(self) -> None:
+        """Begin to stop, as a SIGTERM does."""
+        self.server.should_exit = True
 
     @property
     def detector(self) -> Detector:
@@ -87,7 +92,7 @@ def _live(settings: Settings, resolve: Resolve) -> Iterator[Live]:
     try:
         assert started.wait(20)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Live(f"http://127.0.0.1:{port}", port, repository, settings, app)
+        yield Live(f"http://127.0.0.1:{port}", port, repository, settings, app, server)
     finally:
         server.should_exit = True
         thread.join(20)

@@ -54,19 +54,29 @@ def example(shared: Path, tmp_path: Path) -> Path:
 
 
 def test_the_python_example_prints_what_it_says(example: Path) -> None:
-    code = block_after("whatever they call", "python")
+    code = block_after("programs to start from", "python")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=example, capture_output=True, text=True, check=True
     )
     assert f"```python\n{code}```\n```\n{done.stdout}```" in README
 
 
-def test_the_curl_example_answers_what_it_says(example: Path) -> None:
+def test_the_examples_over_http_answer_what_they_say(example: Path) -> None:
     shown = json.loads(block_after("## Use", "json"))
+    code = block_after("with nothing but httpx", "python")
+    assert "http://127.0.0.1:8000" in code
     with serve(["--model", "yolox-nano.onnx", "--engine", "openvino"]) as running:
         files = {"file": (example / "photo.jpg").read_bytes()}
         answer = httpx.post(f"{running.url}/detect", files=files).json()
+        queued = subprocess.run(
+            [sys.executable, "-c", code.replace("http://127.0.0.1:8000", running.url)],
+            cwd=example,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         running.stop()
+    assert f"```python\n{code}```\n```\n{queued.stdout}```" in README
     for timed in ("inference_time_ms", "fps", "timing"):
         shown.pop(timed)
         answer.pop(timed)

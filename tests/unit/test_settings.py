@@ -58,3 +58,10 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sightline.toml").write_text("port = \n")
     with pytest.raises(ConfigError, match=r"sightline\.toml cannot be read"):
         load_settings()
+
+
+def test_a_place_in_memory_makes_no_folder_of_that_name() -> None:
+    settings = load_settings(data_dir=":memory:")
+    assert (settings.tasks_dir, settings.state_file, settings.secret_file) == (None, None, None)
+    home = Path("~/.sightline").expanduser()
+    assert (settings.cache_dir, settings.pulled_dir) == (home / "engines", home / "models")

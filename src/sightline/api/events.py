@@ -8,7 +8,7 @@ from starlette.responses import StreamingResponse
 
 from sightline.api.leaving import until_leaving
 from sightline.api.problems import kind_of, problem_body
-from sightline.api.results import head_of, progress_of, result_of, state_of, to_json
+from sightline.api.results import head_of, progress_of, result_of, to_json
 from sightline.errors import SightlineError
 from sightline.tasks.task import ENDED
 
@@ -52,7 +52,8 @@ async def _events(
     yield f"retry: {_RECONNECT_MS}\n\n".encode()
     try:
         if task.version != known:
-            yield _event("task", state_of(task, await tasks.place(task)), task.version)
+            whole = tasks.states.of(task, await tasks.place(task))
+            yield _event("task", whole, task.version)
         while task.status not in ENDED:
             seen = task
             waiting = tasks.changes.wait(task.id, seen.version, HEARTBEAT)
@@ -83,6 +84,8 @@ async def _news(tasks: Tasks, seen: Task, task: Task) -> bytes:
     return b"".join(ended) + _event("progress", progress, task.version)
 
 
-def _event(name: str, data: dict[str, Any], number: int | None = None) -> bytes:
+def _event(name: str, data: dict[str, Any] | bytes, number: int | None = None) -> bytes:
+    """An event with `data`, or with JSON that is written already."""
+    text = data if isinstance(data, bytes) else to_json(data)
     number_line = b"" if number is None else b"id: %d\n" % number
-    return b"event: %s\n%sdata: %s\n\n" % (name.encode(), number_line, to_json(data))
+    return b"event: %s\n%sdata: %s\n\n" % (name.encode(), number_line, text)

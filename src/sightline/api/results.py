@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sightline.tasks.task import Image, Task
 
 _SLOWEST_POLL = 10  # seconds
+_KEPT_BYTES = 8 * 2**20
 
 
 def accepted(task: Task) -> dict[str, Any]:
@@ -64,15 +66,36 @@ def result_of(image: Image) -> dict[str, Any]:
     return entry | (image.result or {})
 
 
-def state_of(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """All of a task."""
-    return head_of(task, queue) | {"results": [result_of(image) for image in task.images]}
+class States:
+    """All of a task as JSON. Pollers are many, and its results are written once a version."""
+
+    def __init__(self) -> None:
+        self._results: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._size = 0
+
+    def of(self, task: Task, queue: Mapping[str, Any] | None = None) -> bytes:
+        """The object; `queue` is where it is in the queue."""
+        return b'%s,"results":%s}' % (to_json(head_of(task, queue))[:-1], self._results_of(task))
+
+    def _results_of(self, task: Task) -> bytes:
+        key = task.id, task.version
+        found = self._results.get(key)
+        if found is None:
+            found = self._results[key] = to_json([result_of(image) for image in task.images])
+            self._size += len(found)
+            while self._size > _KEPT_BYTES and len(self._results) > 1:
+                self._size -= len(self._results.popitem(last=False)[1])
+        self._results.move_to_end(key)
+        return found
 
 
-def etag_of(task: Task, queue: Mapping[str, Any] | None = None) -> str:
-    """Names this state of the task; its place in the queue moves without the task."""
+def etag_of(
+    task: Task, queue: Mapping[str, Any] | None = None, annotated: str | None = None
+) -> str:
+    """Names this state of the task, and its form; its place in the queue moves without it."""
     place = "" if queue is None else f"-{queue['position']}"
-    return f'"{task.id[:8]}-{task.version}{place}"'
+    form = f"-{annotated}" if annotated else ""
+    return f'"{task.id[:8]}-{task.version}{place}{form}"'
 
 
 def version_in(tags: str | None, task_id: str) -> int | None:

@@ -21,6 +21,8 @@ from sightline.tasks.task import MAX_IMAGES, NewImage, NewTask
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from sightline.api.arrivals import Arrival
+    from sightline.api.intake import Intake
     from sightline.api.task_schemas import PredictQuery
     from sightline.api.tasks import Tasks
     from sightline.tasks.task import Task
@@ -57,11 +59,12 @@ async def submit(request: Request, query: PredictQuery, tasks: Tasks) -> tuple[T
         ClientDisconnect: the client hung up in the middle; nothing stays.
     """
     new = _blank(request, query)
-    await tasks.require_room(request)
-    new = replace(new, digest=await tasks.require_options(query))
-    if is_json(request.headers.get("content-type", "")):
-        return await _submit_addresses(request, new, tasks)
-    return await _submit_files(request, new, tasks, strict=query.strict)
+    with await tasks.room_for(request) as arrival:
+        new = replace(new, digest=await tasks.require_options(query))
+        if is_json(request.headers.get("content-type", "")):
+            return await _submit_addresses(request, new, tasks)
+        intake = tasks.new_intake(new.id, strict=query.strict)
+        return await _submit_files(request, new, tasks, intake, arrival)
 
 
 def _blank(request: Request, query: PredictQuery) -> NewTask:
@@ -99,14 +102,16 @@ async def _submit_addresses(request: Request, new: NewTask, tasks: Tasks) -> tup
 
 
 async def _submit_files(
-    request: Request, new: NewTask, tasks: Tasks, *, strict: bool
+    request: Request, new: NewTask, tasks: Tasks, intake: Intake, arrival: Arrival
 ) -> tuple[Task, bool]:
     content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
-    intake = tasks.new_intake(new.id, strict=strict)
+    record = record_of(request.scope)
     try:
         reader = MultipartReader(content_type, parameters, intake)
         async for chunk in request.stream():
+            arrival.grow(record.bytes_in)
             reader.feed(chunk)
+            intake.require_pictures(record.bytes_in)
             await intake.settle()
         reader.finish()
         images = await intake.finish()

@@ -81,6 +81,24 @@ class PredictQuery(DetectQuery):
     )
 
 
+class ResultQuery(BaseModel):
+    """How a task is told of."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: float = Field(
+        default=0,
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="Seconds to wait for the task to end or, where If-None-Match names what you "
+        "know of it, for anything to change.",
+    )
+    annotated: Literal["inline"] | None = Field(
+        default=None, description="`inline` adds the annotated pictures as data URLs."
+    )
+
+
 class TaskAccepted(BaseModel):
     """A task that is kept. `failed` counts the files that are no pictures."""
 

@@ -11,26 +11,29 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import anyio.to_thread
 
+from sightline.api.arrivals import Arrivals
 from sightline.api.bodies import declared
 from sightline.api.fresh import Fresh
-from sightline.api.intake import Intake
+from sightline.api.intake import Intake, Writers
 from sightline.api.places import Places
 from sightline.api.record import record_of
+from sightline.api.results import States
 from sightline.errors import (
     BadOption,
     DetectorClosed,
-    Overloaded,
     UnknownTask,
     UrlError,
 )
 from sightline.serving.options import class_ids
-from sightline.tasks.task import ENDED
+from sightline.tasks.task import ENDED, Backlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from starlette.requests import Request
 
+    from sightline.api.arrivals import Arrival
     from sightline.api.backend import Backend, Status
     from sightline.api.schemas import ModelOut
     from sightline.api.task_schemas import PredictQuery
@@ -42,9 +45,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BLOB_THREADS = 8
+_UNWRITTEN = 64  # pictures that are all there and wait for a thread, of all submissions together
 _SQL_THREADS = 4
 _MOMENT = 1.0  # seconds for which a glance at the queue, or at the models, is good
-_RETRY_AFTER = 10  # seconds, told where the backlog is full before it was counted exactly
 _ID = re.compile(r"[0-9a-f]{32}")
 
 _log = logging.getLogger("sightline")
@@ -63,35 +66,31 @@ class Tasks:
         """
         self.changes = desk.changes
         self.blobs = desk.blobs
+        self.states = States()
         self._desk = desk
         self._backend = backend
         self._settings = settings
-        self._writers = ThreadPoolExecutor(_BLOB_THREADS, "sightline-blobs")
+        self._writers = Writers(_BLOB_THREADS, _UNWRITTEN)
         self._sql = ThreadPoolExecutor(_SQL_THREADS, "sightline-tasks")
         self._nudging: set[asyncio.Task[None]] = set()
         self._glance: Fresh[Glance] = Fresh(lambda: self._on_sql(desk.store.glance), _MOMENT)
         self._status: Fresh[Status] = Fresh(backend.status, _MOMENT)
         self._models: list[ModelOut] = []
+        most = int(settings.max_backlog_mb * 2**20)
+        self._arrivals = Arrivals(Backlog(settings.max_backlog_images, most))
         self._places = Places(lambda task_id: self._on_sql(desk.store.position, task_id))
 
     # Submitting
 
-    async def require_room(self, request: Request) -> None:
-        """Let a submission go on if there is room for it, as far as its head tells.
+    async def room_for(self, request: Request) -> AbstractContextManager[Arrival]:
+        """Room for a submission while it is read, as far as that can be told from its head.
 
         Raises:
-            Overloaded: too much waits.
+            Overloaded: too much waits; on entering.
             StorageUnavailable: tasks cannot be kept now.
         """
-        waiting = await self._glance.get()
-        most = int(self._settings.max_backlog_mb * 2**20)
-        coming = declared(request.scope["headers"]) or 0
-        if waiting.images_waiting >= self._settings.max_backlog_images:
-            raise Overloaded(f"{waiting.images_waiting} pictures wait already.", _RETRY_AFTER)
-        if waiting.bytes_waiting and waiting.bytes_waiting + coming > most:
-            raise Overloaded(
-                f"{waiting.bytes_waiting // 2**20} MB of pictures wait already.", _RETRY_AFTER
-            )
+        announced = declared(request.scope["headers"]) or 0
+        return self._arrivals.admit(await self._glance.get(), announced)
 
     async def require_options(self, query: PredictQuery) -> str | None:
         """The digest of the model that is asked for, if it is known.

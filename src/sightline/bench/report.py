@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -9,14 +10,35 @@ from sightline.bench import charts
 from sightline.bench.about import About
 from sightline.bench.charts import shown_ms
 from sightline.bench.plan import Plan
-from sightline.bench.stats import Ending, Summary
+from sightline.bench.stats import Ending, Latency, Summary
 
 # Nothing may be loaded, whatever a service puts into what is shown here.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def render(plan: Plan, summary: Summary, about: About) -> str:
-    """The page, as HTML."""
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is counted, and what of it went well."""
+
+    counted: str
+    fine: str
+    timed: str
+
+
+DETECT = Words("requests", "answered with 200", "Of answers with 200.")
+TASKS = Words(
+    "pictures",
+    "done, each with its own result",
+    "Of pictures that were done: from the submission of their task to when its end was seen.",
+)
+
+
+def words_for(plan: Plan) -> Words:
+    return TASKS if plan.batch else DETECT
+
+
+def render(plan: Plan, summary: Summary, about: About, submits: Latency | None = None) -> str:
+    """The page, as HTML; `submits` is how long the submissions of tasks took."""
     title = f"Load on {plan.target.url}"
     style = Path(__file__).with_name("page.css").read_text("utf-8")
     return (
@@ -26,14 +48,15 @@ def render(plan: Plan, summary: Summary, about: About) -> str:
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         f"<h1>{escape(title)}</h1>\n"
         f'<p class="under">{escape(_how(plan))} · {escape(about.date)}</p>\n'
-        f"{_verdict(summary)}\n{_tiles(summary)}\n{_cards(plan, summary, about)}\n"
+        f"{_verdict(plan, summary)}\n{_tiles(plan, summary)}\n"
+        f"{_cards(plan, summary, about, submits)}\n"
         "</main>\n</body>\n</html>\n"
     )
 
 
-def verdict(summary: Summary) -> str:
+def verdict(summary: Summary, words: Words = DETECT) -> str:
     """What came out, in a sentence or three."""
-    told = [f"{summary.ok:,} of {summary.sent:,} requests were answered with 200"]
+    told = [f"{summary.ok:,} of {summary.sent:,} {words.counted} were {words.fine}"]
     if summary.ok:
         told[0] += (
             f": {summary.ok_per_s:,.1f} a second, half of them within "
@@ -68,18 +91,19 @@ def _how(plan: Plan) -> str:
         else f"closed loop, {clients}"
     )
     pictures = plan.pictures[0].name if count == 1 else f"{count} pictures in turn"
-    return f"{loop}, {pictures}"
+    tasks = f", tasks of {plan.batch}" if plan.batch else ""
+    return f"{loop}{tasks}, {pictures}"
 
 
-def _verdict(summary: Summary) -> str:
+def _verdict(plan: Plan, summary: Summary) -> str:
     style = "verdict" if summary.clean and not summary.gave_up else "verdict bad"
-    return f'<p class="{style}">{escape(verdict(summary))}</p>'
+    return f'<p class="{style}">{escape(verdict(summary, words_for(plan)))}</p>'
 
 
-def _tiles(summary: Summary) -> str:
+def _tiles(plan: Plan, summary: Summary) -> str:
     failed = summary.sent - summary.ok - summary.unfinished
     figures = {
-        "requests a second": f"{summary.ok_per_s:,.1f}",
+        f"{words_for(plan).counted} a second": f"{summary.ok_per_s:,.1f}",
         "images a minute": f"{summary.images_per_min:,.0f}",
         "median latency": shown_ms(summary.latency.p50),
         "95 % within": shown_ms(summary.latency.p95),
@@ -93,18 +117,13 @@ def _tiles(summary: Summary) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
-def _cards(plan: Plan, summary: Summary, about: About) -> str:
-    latency = summary.latency
-    marks = {"p50": latency.p50, "p95": latency.p95}
-    closed = (
-        "Closed loop: while the service stalls, less is asked of it, so a stall shows in few "
-        "requests; --rate measures without that."
-    )
-    opened = "Counted from when each request was due, not from when a client was free to send it."
+def _cards(plan: Plan, summary: Summary, about: About, submits: Latency | None) -> str:
+    words = words_for(plan)
+    marks = {"p50": summary.latency.p50, "p95": summary.latency.p95}
     cards = (
         _card(
             "Throughput over time",
-            _key(first="answered with 200, a second", failed="failed"),
+            _key(first=f"{words.fine}, a second", failed="failed"),
             charts.throughput_over_time(summary.slices, summary.sending_s),
         ),
         _card(
@@ -113,8 +132,8 @@ def _cards(plan: Plan, summary: Summary, about: About) -> str:
             charts.latency_over_time(summary.slices, summary.sending_s),
         ),
         _card(
-            "How long requests took",
-            _key(first="requests; the last bar holds all that are slower"),
+            f"How long {words.counted} took",
+            _key(first=f"{words.counted}; the last bar holds all that are slower"),
             charts.histogram(summary.histogram, marks),
         ),
         _card(
@@ -122,16 +141,28 @@ def _cards(plan: Plan, summary: Summary, about: About) -> str:
             _key(first="so many per cent are answered within"),
             charts.curve(summary.curve),
         ),
-        _card("How requests ended", _endings(summary), ""),
-        _card(
-            "Latency",
-            f'<p class="say">Of answers with 200. {opened if plan.rate else closed}</p>',
-            _row({name: shown_ms(getattr(latency, name)) for name in latency.__slots__}),
-        ),
+        _card(f"How {words.counted} ended", _endings(summary, words), ""),
+        _card("Latency", *_latencies(plan, summary.latency)),
+        "" if submits is None else _card("Submitting a task", "", _row(_shown(submits))),
         _card("The run", _table(_run_facts(plan, summary)), "", wide=True),
         _card("Where it ran", _table(_facts(about)), "", wide=True),
     )
     return f'<div class="cards">\n{"".join(cards)}</div>'
+
+
+def _latencies(plan: Plan, latency: Latency) -> tuple[str, str]:
+    closed = (
+        "Closed loop: while the service stalls, less is asked of it, so a stall shows in few "
+        "requests; --rate measures without that."
+    )
+    opened = "Counted from when each request was due, not from when a client was free to send it."
+    timed = words_for(plan).timed
+    say = f'<p class="say">{escape(timed)} {opened if plan.rate else closed}</p>'
+    return say, _row(_shown(latency))
+
+
+def _shown(latency: Latency) -> dict[str, str]:
+    return {name: shown_ms(getattr(latency, name)) for name in latency.__slots__}
 
 
 def _card(name: str, first: str, second: str, *, wide: bool = False) -> str:
@@ -144,7 +175,7 @@ def _key(**entries: str) -> str:
     return f'<div class="key">{"".join(shown)}</div>'
 
 
-def _endings(summary: Summary) -> str:
+def _endings(summary: Summary, words: Words) -> str:
     total = sum(ending.count for ending in summary.endings) or 1
     bar, rows = [], []
     for ending in summary.endings:
@@ -158,7 +189,9 @@ def _endings(summary: Summary) -> str:
         cells = (f"{ending.count:,}", f"{share:.1f} %", shown_ms(ending.p50_ms))
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
         rows.append(f"<tr><td>{name}</td>{numbers}</tr>")
-    heads = "".join(f'<th class="number">{name}</th>' for name in ("requests", "share", "median"))
+    heads = "".join(
+        f'<th class="number">{name}</th>' for name in (words.counted, "share", "median")
+    )
     return (
         f'<div class="share">{"".join(bar)}</div><table><thead><tr><th>ended with</th>{heads}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table>"
@@ -167,7 +200,9 @@ def _endings(summary: Summary) -> str:
 
 def _run_facts(plan: Plan, summary: Summary) -> dict[str, str]:
     facts = {
-        "requests": f"{summary.sent:,} sent, {summary.answered:,} answered, {summary.errors:,} "
+        words_for(
+            plan
+        ).counted: f"{summary.sent:,} sent, {summary.answered:,} answered, {summary.errors:,} "
         f"without an answer, in {summary.seconds:.2f} s (after {plan.warm_up:g} s of warm-up)",
         "bytes": f"{summary.bytes_sent / 1e6:,.1f} MB sent, "
         f"{summary.bytes_received / 1e6:,.1f} MB received",

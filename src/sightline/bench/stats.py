@@ -145,7 +145,7 @@ def summarise(record: Record) -> Summary:
         sending_s=record.sending,
         ok_per_s=rate,
         images_per_min=rate * 60,
-        latency=_latency(took[fine]),
+        latency=latency_of(took[fine]),
         endings=endings,
         bytes_sent=record.bytes_sent,
         bytes_received=record.bytes_received,
@@ -160,7 +160,8 @@ def summarise(record: Record) -> Summary:
     )
 
 
-def _latency(took: NDArray[np.float64]) -> Latency:
+def latency_of(took: NDArray[np.float64]) -> Latency:
+    """Of these times, in ms."""
     mean = float(took.mean()) if took.size else None
     return Latency(mean, *(percentile(took, percent) for percent in (*PERCENTS, 100.0)))
 

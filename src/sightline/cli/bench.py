@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _DURATION = "10s"
 _ENGINE_DURATION = "3s"
 _ROUNDS = 3
+_ONE = "detect"  # a picture a request
 
 Where = Annotated[
     list[str] | None,
@@ -101,6 +102,15 @@ Save = Annotated[
         help="Folder for annotated answers, the first of each picture. Asks for image/jpeg."
     ),
 ]
+Mode = Annotated[
+    Literal["detect", "tasks"],
+    typer.Option(
+        help="detect: a picture a request. tasks: each client submits --batch pictures as a task, "
+        "asks until it has ended, and checks that each result is there and its own picture's; "
+        "--requests and --rate count tasks then, and all other figures pictures."
+    ),
+]
+Batch = Annotated[int, typer.Option(min=1, max=100, help="Pictures a task.")]
 Json = Annotated[
     Path | None, typer.Option("--json", help="File for all figures as JSON; - is stdout.")
 ]
@@ -124,31 +134,40 @@ def bench(
     save: Save = None,
     json_file: Json = None,
     html: Html = None,
+    mode: Mode = "detect",
+    batch: Batch = 10,
 ) -> None:
     """Measure a service under load, or what this machine can do with a model.
 
     Latencies are of answers with 200. Ctrl-C ends early and still reports. The exit code is 0 if
-    every request was answered with 200, 1 if not, 2 if it could not start.
+    every request was answered with 200 (every picture of a task done), 1 if not, 2 if it could not
+    start.
     """
-    url, more = _split(where or [], engine, bool(html or save or rate or requests))
+    url, more = _split(where or [], engine, bool(html or save or rate or requests or mode != _ONE))
     pictures = _pictures([*(image or []), *more])
     if engine is not None:
         _measure_engine(engine, pictures, duration or _ENGINE_DURATION, json_file)
         return
-    plan = Plan(
-        parse_target(url),
-        pictures,
-        concurrency,
-        duration=_lasting(duration, requests),
-        requests=requests,
-        rate=rate,
-        warm_up=parse_duration(warm_up),
-        timeout=_seconds(timeout),
-        key=check_key(key),
-        wait=wait,
-        save=save,
-    )
+    plan = _plan(url, pictures, mode, batch, save)
+    plan = replace(plan, duration=_lasting(duration, requests), requests=requests, rate=rate)
+    plan = replace(plan, warm_up=parse_duration(warm_up), timeout=_seconds(timeout))
+    plan = replace(plan, concurrency=concurrency, key=check_key(key), wait=wait)
     _measure_service(plan, json_file, html)
+
+
+def _plan(
+    url: str, pictures: tuple[Picture, ...], mode: str, batch: int, save: Path | None
+) -> Plan:
+    """What is sent where.
+
+    Raises:
+        ConfigError: the address is none, or what is asked for does not go with tasks.
+    """
+    if mode == _ONE:
+        return Plan(parse_target(url), pictures, save=save)
+    if save:
+        raise ConfigError("--save goes with --mode detect: examples/stress_predict.py saves")
+    return Plan(parse_target(url, "/predict"), pictures, batch=batch)
 
 
 def _split(where: list[str], engine: str | None, loads: bool) -> tuple[str, list[str]]:
@@ -193,22 +212,35 @@ def _pictures(names: list[str]) -> tuple[Picture, ...]:
 
 def _measure_service(plan: Plan, json_file: Path | None, html: Path | None) -> None:
     from sightline.bench.about import About, shown_command
-    from sightline.bench.load import run
-    from sightline.bench.report import render
-    from sightline.bench.stats import summarise
+    from sightline.bench.load import Load, run_load
+    from sightline.bench.report import render, words_for
+    from sightline.bench.stats import latency_of, summarise
+    from sightline.bench.tasks import TaskLoad
     from sightline.cli.figures import print_load, shown_load
 
     for file in (json_file, html):
         _require_writable(file)
     with shown_load(plan) as tell:
-        record, service = run(plan, tell)
+        load = TaskLoad(plan, tell) if plan.batch else Load(plan, tell)
+        record, service = run_load(load)
     summary = summarise(record)
     about = About(shown_command(sys.argv[1:]), service=service)
-    print_load(summary, to_stderr=json_file == Path("-"))
+    submits = latency_of(load.submits_ms()) if isinstance(load, TaskLoad) else None
+    print_load(summary, to_stderr=json_file == Path("-"), words=words_for(plan), submits=submits)
     if html:
-        html.write_text(render(plan, summary, about), "utf-8")
-    load = {
+        html.write_text(render(plan, summary, about, submits), "utf-8")
+    tasks = {} if submits is None else {"submit": asdict(submits)}
+    _write_json(json_file, about, load=_told(plan), **asdict(summary), **tasks)
+    if not summary.clean or summary.gave_up:
+        raise typer.Exit(1)
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    """What the load was, for the record."""
+    return {
         "url": plan.target.url,
+        "mode": "tasks" if plan.batch else "detect",
+        "batch": plan.batch,
         "loop": "open" if plan.rate else "closed",
         "concurrency": plan.concurrency,
         "rate": plan.rate,
@@ -219,9 +251,6 @@ def _measure_service(plan: Plan, json_file: Path | None, html: Path | None) -> N
         "retry_after_heeded": plan.wait and not plan.rate,
         "pictures": [picture.name for picture in plan.pictures],
     }
-    _write_json(json_file, about, load=load, **asdict(summary))
-    if not summary.clean or summary.gave_up:
-        raise typer.Exit(1)
 
 
 def _measure_engine(

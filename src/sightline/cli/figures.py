@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from sightline.bench.charts import shown_ms
-from sightline.bench.report import name_of, verdict
+from sightline.bench.report import DETECT, Words, name_of, verdict
 
 if TYPE_CHECKING:
     from sightline.bench.inprocess import Limits
     from sightline.bench.load import Tell
     from sightline.bench.plan import Plan
     from sightline.bench.record import Record
-    from sightline.bench.stats import Summary
+    from sightline.bench.stats import Latency, Summary
 
 _LINES = 10  # at most, where there is no terminal
 
@@ -56,16 +56,21 @@ def shown_steps() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def print_load(summary: Summary, *, to_stderr: bool) -> None:
+def print_load(
+    summary: Summary, *, to_stderr: bool, words: Words = DETECT, submits: Latency | None = None
+) -> None:
     """The figures of a load test."""
 
     def say(text: str = "") -> None:
         typer.echo(text, err=to_stderr)
 
-    latency = summary.latency
-    say(f"{summary.ok_per_s:,.1f} requests/s   {summary.images_per_min:,.0f} images a minute\n")
-    say("latency  " + "".join(f"{name:>10}" for name in latency.__slots__))
-    say("         " + "".join(f"{shown_ms(getattr(latency, n)):>10}" for n in latency.__slots__))
+    per_s, per_min = f"{summary.ok_per_s:,.1f}", f"{summary.images_per_min:,.0f}"
+    say(f"{per_s} {words.counted}/s   {per_min} images a minute\n")
+    say("latency  " + "".join(f"{name:>10}" for name in summary.latency.__slots__))
+    for name, latency in (("", summary.latency), ("submit", submits)):
+        if latency is not None:
+            values = (shown_ms(getattr(latency, column)) for column in latency.__slots__)
+            say(f"{name:9}" + "".join(f"{value:>10}" for value in values))
     say()
     for ending in summary.endings:
         say(f"{name_of(ending):40} {ending.count:>9,}   median {shown_ms(ending.p50_ms)}")
@@ -75,7 +80,7 @@ def print_load(summary: Summary, *, to_stderr: bool) -> None:
         say(f"Retry-After heeded {summary.waits:,} times, {summary.waited_s:,.1f} s together")
     say(f"this client took {summary.client_cpu:.1%} of one core")
     if not summary.clean or summary.stopped or summary.gave_up:
-        typer.secho(verdict(summary), fg="yellow", err=True)
+        typer.secho(verdict(summary, words), fg="yellow", err=True)
 
 
 def print_limits(limits: Limits, *, to_stderr: bool) -> None:

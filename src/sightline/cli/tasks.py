@@ -76,9 +76,22 @@ def watch(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = Fa
 
 
 @tasks.command()
-def cancel(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
-    """Cancel a task that has not ended: what has not begun is never run. Forget one that has."""
+def cancel(
+    task_id: TaskId,
+    url: Url = _HERE,
+    key: Key = None,
+    as_json: Json = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Remove it and its pictures, if it has ended.")
+    ] = False,
+) -> None:
+    """Cancel a task: what has not begun is never run. One that has ended is left alone."""
     with _service(url, key) as ask:
+        status = ask("GET", f"/result/{task_id}")[0]["status"]
+        if status in _ENDED and not forget:
+            raise SightlineError(
+                f"there is nothing to cancel: it is {status}. --forget removes what is left of it"
+            )
         answer, _ = ask("DELETE", f"/result/{task_id}")
     _told(answer, f"{task_id} is {answer.get('status', 'forgotten')}", as_json)
 
@@ -116,7 +129,10 @@ def _follow(ask: _Ask, task_id: str, as_json: bool) -> dict[str, Any]:
 def _line(task: dict[str, Any]) -> str:
     progress = task["progress"]
     failed = f", {progress['failed']:,} failed" if progress["failed"] else ""
-    place = f", {task['position']:,} before it" if task.get("position") else ""
+    queue = task.get("queue") or {}
+    place = f", {queue['position']:,} before it" if queue.get("position") else ""
+    if queue.get("estimated_wait_s"):
+        place += f", about {queue['estimated_wait_s']:.0f} s"
     return f"{task['status']}: {progress['done']:,} of {progress['total']:,}{failed}{place}"
 
 
@@ -125,9 +141,9 @@ def _show(task: dict[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(task))
         return
     typer.echo(f"{task['task_id']}  {_line(task)}")
-    for name in ("created", "started", "ended", "expires"):
-        if task.get(name) is not None:
-            typer.echo(f"{name:8} {_moment(task[name])}")
+    for name in ("created", "started", "completed", "expires"):
+        if moment := task.get(f"{name}_at"):
+            typer.echo(f"{name:10}{_local(moment)}")
     rows = [_row(result) for result in task.get("results") or ()]
     if rows and sys.stdout.isatty():
         _print_table(rows)
@@ -138,14 +154,12 @@ def _show(task: dict[str, Any], as_json: bool) -> None:
         typer.echo(f"callback {webhook['state']}: {webhook['url']}")
         for attempt in webhook.get("attempts") or ():
             what = attempt.get("error") or f"answered {attempt.get('status')}"
-            typer.echo(f"  {_moment(attempt['at'])}  {what}")
+            typer.echo(f"  {_local(attempt['at'])}  {what}")
 
 
-def _moment(value: object) -> str:
-    """A time as people here read it: of Unix time, or what the service wrote."""
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value).astimezone().isoformat(" ", timespec="seconds")
-    return str(value)
+def _local(moment: str) -> str:
+    """An ISO 8601 time, as the clock on the wall here has it."""
+    return datetime.fromisoformat(moment).astimezone().isoformat(" ", timespec="seconds")
 
 
 def _row(result: dict[str, Any]) -> tuple[str, ...]:

@@ -68,8 +68,9 @@ class Pipeline:
         # interactive pictures, those wait for nothing but a decoder and the call under way.
         self._background = max(workers, max_batch)  # room for pictures of other lanes
         self._capacity = self._room = self._background + max_batch
-        # Those, what the engine works on, and one call's worth whose answers are on their way.
-        self.depth = self._background + (engine.streams + 1) * max_batch
+        # Those, what the engine works on, one call's worth whose answers are on their way, and
+        # what the decoders take next.
+        self.depth = self._background + (engine.streams + 1) * max_batch + workers
         self._closed = False
         self.death: Future[None] = Future()  # ends when the worker has died, and else never
         self._batcher = Batcher(

@@ -32,7 +32,7 @@ class BlobFolder(NamedTuple):
 class BlobWriter(Protocol):
     """A blob that is being written. Nobody sees it before it is finished."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Add `data`. Raises StorageUnavailable if there is no room for it; then it is aborted."""
 
     def read(self) -> bytes:
@@ -107,7 +107,7 @@ class FolderBlobs:
             return [
                 found
                 for path in self._root.iterdir()
-                if path.is_dir() and (found := _measure(path)) is not None
+                if path.name.isalnum() and path.is_dir() and (found := _measure(path)) is not None
             ]
 
     def _path(self, key: str) -> Path:
@@ -123,7 +123,7 @@ class _FileWriter:
         self._file = self._part.open("x+b", buffering=0)
         self._open = True
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         rest = memoryview(data)
         with self._or_abort():
             while rest:
@@ -205,7 +205,7 @@ class _MemoryWriter:
         self._key = key
         self._data = bytearray()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         self._data += data
 
     def read(self) -> bytes:

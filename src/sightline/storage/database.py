@@ -6,6 +6,7 @@ given in the order of commits, and nothing deadlocks.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,7 +134,7 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except exc.SQLAlchemyError as error:
+    except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
         trouble = database_trouble(error)
         if trouble is None:
             raise

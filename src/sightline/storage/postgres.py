@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from sightline.errors import ConfigError
 
@@ -13,6 +13,7 @@ _WRITERS = 0x7369_6768_746C_696E
 """The advisory lock that writers of tasks take: "sightlin"."""
 
 _CONNECTIONS = 8
+_PATIENCE_SECONDS = 30  # for each answer: a server whose machine is gone says nothing
 
 
 def engine(address: str) -> Engine:
@@ -33,13 +34,15 @@ def engine(address: str) -> Engine:
             pool_size=_CONNECTIONS,
             max_overflow=0,
             pool_timeout=10,
-            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"timeout": _PATIENCE_SECONDS},
         )
     except ModuleNotFoundError as error:
         raise ConfigError(
             "PostgreSQL needs a package that is not installed: pip install 'sightline[postgres]'"
         ) from error
     event.listen(made, "connect", _prepare)
+    event.listen(made, "checkout", _ping)
     return made
 
 
@@ -62,6 +65,17 @@ def _prepare(connection: Any, _record: Any) -> None:
     cursor.execute("SET lock_timeout = '5s'")
     cursor.execute("SET idle_in_transaction_session_timeout = '60s'")  # of a process that hangs
     connection.commit()
+
+
+def _ping(connection: Any, _record: Any, _proxy: Any) -> None:
+    """A connection that was lost is made again. SQLAlchemy's own ping knows no ConnectionError."""
+    from pg8000 import Error
+
+    try:
+        connection.cursor().execute("SELECT 1")
+        connection.rollback()
+    except (Error, OSError) as error:
+        raise DisconnectionError from error
 
 
 def _form(problem: str) -> str:

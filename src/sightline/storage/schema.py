@@ -145,10 +145,7 @@ def prepare(connection: Connection) -> None:
     """
     if not inspect(connection).has_table(versions.name):
         metadata.create_all(connection)
-        connection.execute(insert(versions).values(version=SCHEMA_VERSION))
-        connection.execute(insert(state).values(sequence=0, turn=0))
-        rows = [{"priority": name, "order_key": 0} for name in ("high", "normal", "low")]
-        connection.execute(insert(turns), rows)
+        fill(connection)
         return
     found = connection.execute(select(versions.c.version)).scalar_one()
     if found > SCHEMA_VERSION:
@@ -161,3 +158,11 @@ def prepare(connection: Connection) -> None:
         MIGRATIONS[version](connection)
     if found < SCHEMA_VERSION:
         connection.execute(update(versions).values(version=SCHEMA_VERSION))
+
+
+def fill(connection: Connection) -> None:
+    """Write the rows that are there from the first."""
+    connection.execute(insert(versions).values(version=SCHEMA_VERSION))
+    connection.execute(insert(state).values(sequence=0, turn=0))
+    rows = [{"priority": name, "order_key": 0} for name in ("high", "normal", "low")]
+    connection.execute(insert(turns), rows)

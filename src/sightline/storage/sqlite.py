@@ -26,6 +26,7 @@ def file_engine(path: Path) -> Engine:
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_timeout=2 * BUSY_SECONDS,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_file)
     return engine
@@ -34,7 +35,10 @@ def file_engine(path: Path) -> Engine:
 def memory_engine() -> Engine:
     """An engine on memory: one connection, for one thread at a time."""
     engine = create_engine(
-        "sqlite://", connect_args={"check_same_thread": False}, poolclass=StaticPool
+        "sqlite://",
+        connect_args={"check_same_thread": False},
+        poolclass=StaticPool,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare)
     return engine
@@ -54,10 +58,16 @@ def compact(connection: Connection) -> None:
     """Give pages that are free, and what the WAL takes, back to the disk (or to memory)."""
     while connection.exec_driver_sql("PRAGMA freelist_count").scalar_one():
         # Some at a time: others may write in between.
-        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({_PAGES})").all()
+        cursor = connection.connection.cursor()
+        # A row without columns for every page: whoever does not fetch them frees one page alone.
+        cursor.execute(f"PRAGMA incremental_vacuum({_PAGES})")
+        cursor.fetchall()
+        cursor.close()
     connection.exec_driver_sql("PRAGMA busy_timeout = 200")  # no writer waits for a long reader
-    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
-    connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+    try:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import sqlite3
 
 from sqlalchemy import exc
 
@@ -21,6 +22,10 @@ _FULL = (
 _READ_ONLY = "The service may not write to where tasks are kept. Make the folder writable for it."
 _LOCKED = "The database of tasks is locked by another program."
 _AWAY = "The database of tasks does not answer. Check that it runs, and that it can be reached."
+_REFUSED = (
+    "The database of tasks refuses the service. Check the name, the password, the database and the "
+    "rights in SIGHTLINE_DATABASE_URL."
+)
 _BROKEN = "The disk that tasks are kept on fails, or was taken away. Check it, and its file system."
 _DAMAGED = (
     "The database of tasks is damaged. Stop the service, move tasks.db and its -wal and -shm away "
@@ -51,7 +56,20 @@ _BY_SQLITE = {
 }
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; by code, or by class.
-_BY_SQLSTATE = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED, "57014": _LOCKED}
+_BY_SQLSTATE = {
+    "08": _AWAY,
+    "25006": _READ_ONLY,
+    "25P03": _LOCKED,  # our transaction took too long
+    "28": _REFUSED,
+    "3D": _REFUSED,
+    "40": _LOCKED,
+    "42501": _REFUSED,
+    "53": _AWAY,
+    "53100": _FULL,
+    "55P03": _LOCKED,
+    "57": _AWAY,
+    "58": _BROKEN,
+}
 
 
 def disk_trouble(error: OSError) -> StorageUnavailable:
@@ -59,26 +77,27 @@ def disk_trouble(error: OSError) -> StorageUnavailable:
     return _told(_BY_ERRNO.get(error.errno or 0, _BROKEN), error)
 
 
-def database_trouble(error: exc.SQLAlchemyError) -> StorageUnavailable | None:
+def database_trouble(
+    error: exc.SQLAlchemyError | sqlite3.Error | OSError,
+) -> StorageUnavailable | None:
     """`error` as what a client is told; None if it is a mistake of ours."""
+    if isinstance(error, OSError):
+        return _told(_AWAY, error)
     if isinstance(error, exc.TimeoutError):
         return _told("Too many ask the database of tasks at once.", error)
-    if not isinstance(error, exc.DBAPIError) or isinstance(error, exc.IntegrityError):
-        return None
-    original = error.orig
-    code = getattr(original, "sqlite_errorcode", None)
-    if code is not None:
-        reason = _BY_SQLITE.get(code & 0xFF)
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        reason = _BY_SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
         return _told(reason, error) if reason else None
-    facts = original.args[0] if original is not None and original.args else None
-    state = str(facts.get("C", "")) if isinstance(facts, dict) else ""
-    if state in _BY_SQLSTATE:
-        return _told(_BY_SQLSTATE[state], error)
-    # Connections, resources, operators' interventions, deadlocks; and without a code the network.
-    lost = error.connection_invalidated or isinstance(error, exc.InterfaceError)
-    if lost or state[:2] in {"08", "53", "57", "58", "40"}:
-        return _told(_AWAY, error)
-    return None
+    if not isinstance(error, exc.DBAPIError):
+        return None
+    facts = cause.args[0] if cause is not None and cause.args else None
+    if isinstance(facts, dict):
+        state = str(facts.get("C", ""))
+        reason = _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2])
+        return _told(reason, error) if reason else None
+    # Without a code it was not the server that spoke.
+    return _told(_AWAY, error) if isinstance(error, exc.InterfaceError) else None
 
 
 def locked() -> StorageUnavailable:
@@ -87,5 +106,6 @@ def locked() -> StorageUnavailable:
 
 
 def _told(reason: str, error: Exception) -> StorageUnavailable:
-    _log.warning("storage unavailable: %s", error)
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    _log.warning("storage unavailable: %s", cause)
     return StorageUnavailable(reason, RETRY_SECONDS)

@@ -1,84 +1,152 @@
-"""Which images are claimed next."""
+"""Which images are claimed next.
+
+The statements of the hot path are made once: making one takes longer than running it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, or_, select, true, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from sightline.storage.schema import images, state, tasks, turns
+from sightline.tasks import rows
 from sightline.tasks.fairness import PRIORITIES, RANKS, Turns
 from sightline.tasks.rows import Row
 from sightline.tasks.task import Claim, Priority
 
+_DUE = (
+    select(
+        images.c.task_id,
+        images.c.position,
+        images.c.rank,
+        images.c.order_key,
+        images.c.blob,
+        images.c.url,
+        images.c.attempts,
+        images.c.suspect,
+    )
+    .where(
+        images.c.status == "queued",
+        images.c.rank == bindparam("of_rank"),
+        or_(images.c.not_before.is_(None), images.c.not_before <= bindparam("now")),
+    )
+    .order_by(images.c.order_key, images.c.arrival, images.c.position)
+    .limit(bindparam("most"))
+)
+_DUE_HERE = _DUE.where(images.c.url.is_(None))
+
+_GUARDED = (
+    select(images.c.position).where(images.c.worker == bindparam("mine"), images.c.suspect).limit(1)
+)
+_CLOCK = select(state.c.turn)
+_TURNS = select(turns)
+_SET_CLOCK = update(state).values(turn=bindparam("to_turn"))
+_SET_TURN = (
+    update(turns)
+    .where(turns.c.priority == bindparam("of_class"))
+    .values(due=bindparam("to_due"), order_key=bindparam("to_key"))
+)
+_TAKE = (
+    update(images)
+    .where(images.c.task_id == bindparam("of_task"), images.c.position == bindparam("at"))
+    .values(
+        status="processing",
+        worker=bindparam("mine"),
+        lease_until=bindparam("until"),
+        not_before=None,
+    )
+)
+_BEGIN = (
+    update(tasks)
+    .where(tasks.c.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        status="processing",
+        started=func.coalesce(tasks.c.started, bindparam("now")),
+        version=bindparam("to_version"),
+    )
+)
+_OF_TASKS = select(tasks.c.id, tasks.c.owner, tasks.c.options, tasks.c.model, tasks.c.digest).where(
+    tasks.c.id.in_(bindparam("ids", expanding=True))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Images whose turn it is, and how the turns stand once they have had it.
+
+    Attributes:
+        reached: the largest key of each class that was ever claimed.
+    """
+
+    images: list[Row]
+    turns: Turns
+    reached: dict[Priority, int]
+
+
+def guards_suspect(connection: Connection, worker: str) -> bool:
+    """Whether the worker holds a suspect, beside which nothing may run."""
+    return connection.execute(_GUARDED, {"mine": worker}).first() is not None
+
 
 def choose(
     connection: Connection, now: float, most: int, *, idle: bool, addresses: bool
-) -> tuple[list[Row], Turns]:
-    """Images whose turn it is, and the turns once they have had it."""
+) -> Chosen | None:
+    """The images that are next; None if there are none for this worker."""
     waiting = {name: _due(connection, name, now, most, addresses) for name in PRIORITIES}
-    clock = connection.execute(select(state.c.turn)).scalar_one()
-    taken = Turns(clock, {row.priority: row.due for row in connection.execute(select(turns))})
+    left = [name for name in PRIORITIES if waiting[name]]
+    if not left:
+        return None
+    stored = {row.priority: row for row in connection.execute(_TURNS)}
+    clock = connection.execute(_CLOCK).scalar_one()
+    taken = Turns(clock, {name: row.due for name, row in stored.items()})
     if addresses:  # else a class may seem to be empty that is not
         taken.leave([name for name in PRIORITIES if not waiting[name]])
     chosen: list[Row] = []
+    reached: dict[Priority, int] = {name: row.order_key for name, row in stored.items()}
     while len(chosen) < most and (left := [name for name in PRIORITIES if waiting[name]]):
         name = taken.next(left)
         image = waiting[name][0]
         if image.suspect and (chosen or not idle):
             break
         taken.serve(name)
+        reached[name] = max(reached[name], image.order_key)
         chosen.append(waiting[name].pop(0))
         if image.suspect:
             break
-    return chosen, taken
+    return Chosen(chosen, taken, reached) if chosen else None
+
+
+def take(
+    connection: Connection, chosen: Chosen, worker: str, now: float, until: float
+) -> list[Claim]:
+    """Give the images to the worker."""
+    connection.execute(_SET_CLOCK, {"to_turn": chosen.turns.clock})
+    classes = [
+        {"of_class": name, "to_due": chosen.turns.due[name], "to_key": chosen.reached[name]}
+        for name in PRIORITIES
+    ]
+    connection.execute(_SET_TURN, classes)
+    taken = [
+        {"of_task": image.task_id, "at": image.position, "mine": worker, "until": until}
+        for image in chosen.images
+    ]
+    connection.execute(_TAKE, taken)
+    ids = sorted({image.task_id for image in chosen.images})
+    version = rows.next_version(connection)
+    connection.execute(_BEGIN, {"ids": ids, "now": now, "to_version": version})
+    of_tasks = {row.id: row for row in connection.execute(_OF_TASKS, {"ids": ids})}
+    return [_claim(image, of_tasks[image.task_id], until) for image in chosen.images]
 
 
 def _due(
     connection: Connection, name: Priority, now: float, most: int, addresses: bool
 ) -> list[Row]:
     """The first images of a class, in the order of their keys."""
-    found = (
-        select(
-            images.c.task_id,
-            images.c.position,
-            images.c.rank,
-            images.c.order_key,
-            images.c.blob,
-            images.c.url,
-            images.c.attempts,
-            images.c.suspect,
-        )
-        .where(
-            images.c.status == "queued",
-            images.c.rank == RANKS[name],
-            or_(images.c.not_before.is_(None), images.c.not_before <= now),
-            true() if addresses else images.c.url.is_(None),
-        )
-        .order_by(images.c.order_key, images.c.arrival, images.c.position)
-        .limit(most)
-    )
-    return list(connection.execute(found))
-
-
-def save(connection: Connection, taken: Turns, chosen: Sequence[Row]) -> None:
-    """Write where the turns stand once `chosen` have had theirs."""
-    connection.execute(update(state).values(turn=taken.clock))
-    for name in PRIORITIES:
-        reached = max((row.order_key for row in chosen if row.rank == RANKS[name]), default=0)
-        of_class = update(turns).where(turns.c.priority == name)
-        connection.execute(of_class.values(due=taken.due[name]))
-        connection.execute(of_class.where(turns.c.order_key < reached).values(order_key=reached))
-
-
-def as_claims(connection: Connection, chosen: Sequence[Row], until: float) -> list[Claim]:
-    """The images with what their tasks say of them."""
-    of_tasks = select(
-        tasks.c.id, tasks.c.owner, tasks.c.options, tasks.c.model, tasks.c.digest
-    ).where(tasks.c.id.in_({row.task_id for row in chosen}))
-    found = {row.id: row for row in connection.execute(of_tasks)}
-    return [_claim(row, found[row.task_id], until) for row in chosen]
+    found = _DUE if addresses else _DUE_HERE
+    asked = {"of_rank": RANKS[name], "now": now, "most": most}
+    return list(connection.execute(found, asked))
 
 
 def _claim(image: Row, task: Row, until: float) -> Claim:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -88,15 +89,21 @@ class Places:
             return bytes(found.bytes())
         except (BaseError, OSError, ValueError) as error:
             # What it says may name what lies inside.
-            _log.warning("not read: %s: %s", url[:200], error)
+            _log.warning("not read: %s: %s", url[:200], str(error).partition("\n")[0])
             raise UrlFailed("its store did not give it.", repr(error)) from error
 
     def _store(self, bucket: str) -> Any:
         """Who may read it follows from the environment, as the cloud's own tools have it."""
         from obstore.store import from_url
 
-        options = {"timeout": f"{self._seconds:g}s", "connect_timeout": f"{self._seconds:g}s"}
-        return from_url(bucket, client_options=options, retry_config={"max_retries": 1})  # type: ignore[call-overload]
+        limit = timedelta(seconds=self._seconds)
+        # Where a store is spoken to in the open is the operator's choice, as the store itself is.
+        options: Any = {"timeout": limit, "connect_timeout": limit, "allow_http": True}
+        return from_url(
+            bucket,
+            client_options=options,
+            retry_config={"max_retries": 1, "retry_timeout": limit},
+        )
 
 
 def _path(url: str) -> Path:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Update, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from sightline.storage.database import Database
-from sightline.storage.schema import images, tasks
+from sightline.storage.schema import images
 from sightline.tasks import claims, rows
 from sightline.tasks.rows import Row
 from sightline.tasks.store import RESULT_TTL
@@ -20,6 +20,29 @@ from sightline.tasks.task import Claim, Outcome
 LEASE_SECONDS = 30.0
 DEADLY = 2
 """Deaths of a process that worked on one image and nothing else, after which it is given up."""
+
+_HELD = select(images.c.task_id, images.c.position).where(images.c.worker == bindparam("mine"))
+_IMAGE = update(images).where(
+    images.c.task_id == bindparam("of_task"), images.c.position == bindparam("at")
+)
+_RELEASE = _IMAGE.values(status="queued", **rows.RELEASED)
+_WRITE = _IMAGE.values(
+    status=bindparam("to_status"),
+    worker=None,
+    lease_until=None,
+    suspect=False,
+    attempts=images.c.attempts + bindparam("begun"),
+    not_before=bindparam("to_not_before"),
+    result=bindparam("to_result"),
+    error=bindparam("to_error"),
+    detail=bindparam("to_detail"),
+)
+_BEAT = (
+    update(images)
+    .where(images.c.worker == bindparam("mine"))
+    .values(lease_until=bindparam("until"))
+)
+_EARLIEST = select(func.min(images.c.not_before)).where(images.c.not_before.is_not(None))
 
 _log = logging.getLogger("sightline.tasks")
 
@@ -71,7 +94,7 @@ class TaskQueue:
                     images.c.worker,
                     images.c.kills,
                     images.c.lease_until,
-                ).where(images.c.worker.is_not(None))
+                ).where(images.c.status == "processing")
             ).all()
             company = Counter(row.worker for row in held)
             lost = [row for row in held if row.worker == worker or row.lease_until <= now]
@@ -98,32 +121,20 @@ class TaskQueue:
         """
         now = self._clock()
         with self._database.write() as connection:
-            if self._guards_suspect(connection, worker):
+            if claims.guards_suspect(connection, worker):
                 return []
-            chosen, turns = claims.choose(connection, now, most, idle=idle, addresses=addresses)
-            if not chosen:
+            chosen = claims.choose(connection, now, most, idle=idle, addresses=addresses)
+            if chosen is None:
                 return []
-            claims.save(connection, turns, chosen)
-            until = now + self._lease
-            for row in chosen:
-                connection.execute(
-                    _image(row.task_id, row.position).values(
-                        status="processing", worker=worker, lease_until=until, not_before=None
-                    )
-                )
-            of_tasks = {row.task_id for row in chosen}
-            rows.touch(connection, of_tasks, status="processing")
-            begun = update(tasks).where(tasks.c.id.in_(of_tasks), tasks.c.started.is_(None))
-            connection.execute(begun.values(started=now))
-            taken = claims.as_claims(connection, chosen, until)
+            taken = claims.take(connection, chosen, worker, now, now + self._lease)
         self._changed()
         return taken
 
     def beat(self, worker: str) -> None:
         """Prolong all that the worker holds."""
         with self._database.write() as connection:
-            held = update(images).where(images.c.worker == worker)
-            connection.execute(held.values(lease_until=self._clock() + self._lease))
+            until = self._clock() + self._lease
+            connection.execute(_BEAT, {"mine": worker, "until": until})
 
     def finish(self, worker: str, outcomes: Sequence[Outcome]) -> None:
         """Write what came of claims, all or nothing.
@@ -131,56 +142,46 @@ class TaskQueue:
         What is not this worker's any more is dropped, and counted in `dropped`.
         """
         now = self._clock()
-        changed = set()
-        dropped = 0
         with self._database.write() as connection:
-            for outcome in outcomes:
-                claim = outcome.claim
-                written = connection.execute(
-                    _image(claim.task_id, claim.index)
-                    .where(images.c.worker == worker)
-                    .values(_written(outcome, now))
-                )
-                if written.rowcount:
-                    changed.add(claim.task_id)
-                else:
-                    dropped += 1
-            if changed:
-                rows.settle(connection, changed, now, self._ttl)
-        self.dropped += dropped
-        if changed:
+            held = _held(connection, worker)
+            ours = [one for one in outcomes if (one.claim.task_id, one.claim.index) in held]
+            if ours:
+                connection.execute(_WRITE, [_written(outcome, now) for outcome in ours])
+                of_tasks = {outcome.claim.task_id for outcome in ours}
+                rows.settle(connection, of_tasks, now, self._ttl)
+        self.dropped += len(outcomes) - len(ours)
+        if ours:
             self._changed()
 
     def give_back(self, worker: str, given: Sequence[Claim]) -> None:
         """Queue claims again that were not begun, or not to their end."""
-        changed = set()
         with self._database.write() as connection:
-            for claim in given:
-                held = _image(claim.task_id, claim.index).where(images.c.worker == worker)
-                if connection.execute(held.values(status="queued", **rows.RELEASED)).rowcount:
-                    changed.add(claim.task_id)
-            rows.touch(connection, changed)
-        if changed:
+            held = _held(connection, worker)
+            ours = [one for one in given if (one.task_id, one.index) in held]
+            if ours:
+                connection.execute(_RELEASE, [_key(claim) for claim in ours])
+                rows.touch(connection, {claim.task_id for claim in ours})
+        if ours:
             self._changed()
 
     def next_due(self) -> float | None:
         """When (Unix time) the earliest image that failed and is to be repeated may run."""
         with self._database.read() as connection:
-            earliest = select(func.min(images.c.not_before)).where(images.c.not_before.is_not(None))
-            found: float | None = connection.execute(earliest).scalar_one()
+            found: float | None = connection.execute(_EARLIEST).scalar_one()
             return found
-
-    def _guards_suspect(self, connection: Connection, worker: str) -> bool:
-        held = select(images.c.position).where(images.c.worker == worker, images.c.suspect)
-        return connection.execute(held.limit(1)).first() is not None
 
     def _changed(self) -> None:
         for call in self.on_change:
             call()
 
 
-def _image(task_id: str, position: int) -> Update:
-    return update(images).where(images.c.task_id == task_id, images.c.position == position)
+def _held(connection: Connection, worker: str) -> set[tuple[str, int]]:
+    """Task and index of each image that is the worker's."""
+    return {(row.task_id, row.position) for row in connection.execute(_HELD, {"mine": worker})}
+
+
+def _key(claim: Claim) -> dict[str, Any]:
+    return {"of_task": claim.task_id, "at": claim.index}
 
 
 def _mourn(connection: Connection, row: Row, *, alone: bool) -> None:
@@ -194,19 +195,26 @@ def _mourn(connection: Connection, row: Row, *, alone: bool) -> None:
             "detail": f"The service died {kills} times while it worked on this picture and on "
             "nothing else. It will not be tried again by itself.",
         }
-    connection.execute(
-        _image(row.task_id, row.position).values(kills=kills, **values, **rows.RELEASED)
-    )
+    key = {"of_task": row.task_id, "at": row.position}
+    connection.execute(_IMAGE.values(kills=kills, **values, **rows.RELEASED), key)
 
 
 def _written(outcome: Outcome, now: float) -> dict[str, Any]:
-    """What an image's row says after `outcome`."""
-    values = dict(rows.RELEASED)
-    if outcome.counts:
-        values["attempts"] = images.c.attempts + 1
-    if outcome.failure is None:
-        return values | {"status": "completed", "result": rows.to_json(outcome.result or {})}
-    if outcome.retry_in is not None:
-        return values | {"status": "queued", "suspect": False, "not_before": now + outcome.retry_in}
+    """What `_WRITE` writes of an outcome."""
+    values: dict[str, Any] = {
+        "to_status": "completed",
+        "begun": int(outcome.counts),
+        "to_result": None,
+        "to_error": None,
+        "to_detail": None,
+        "to_not_before": None,
+    }
     failure = outcome.failure
-    return values | {"status": "error", "error": failure.error, "detail": rows.text(failure.detail)}
+    if failure is None:
+        values["to_result"] = rows.to_json(outcome.result or {})
+    elif outcome.retry_in is not None:
+        values |= {"to_status": "queued", "to_not_before": now + outcome.retry_in}
+    else:
+        detail = rows.text(failure.detail)
+        values |= {"to_status": "error", "to_error": failure.error, "to_detail": detail}
+    return _key(outcome.claim) | values

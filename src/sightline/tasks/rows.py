@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy import Row as SomeRow
 
 from sightline.errors import ExpiredTask, UnknownTask
@@ -21,29 +21,39 @@ Row: TypeAlias = SomeRow[*tuple[Any, ...]]
 RELEASED: dict[str, Any] = {"worker": None, "lease_until": None, "not_before": None}
 """What an image has that nobody holds."""
 
+_RAISE = update(state).values(sequence=state.c.sequence + 1).returning(state.c.sequence)
+_TOUCH = (
+    update(tasks)
+    .where(tasks.c.id.in_(bindparam("ids", expanding=True)))
+    .values(version=bindparam("to_version"))
+)
+_COUNTS = (
+    select(images.c.task_id, images.c.status, func.count())
+    .where(images.c.task_id.in_(bindparam("ids", expanding=True)))
+    .group_by(images.c.task_id, images.c.status)
+)
+_TASK = select(tasks).where(tasks.c.id == bindparam("of_task"))
+_IMAGES = select(images).where(images.c.task_id == bindparam("of_task")).order_by(images.c.position)
+
 
 def next_version(connection: Connection) -> int:
     """A number greater than every one before, by the order of commits."""
-    raised = update(state).values(sequence=state.c.sequence + 1).returning(state.c.sequence)
-    return int(connection.execute(raised).scalar_one())
+    return int(connection.execute(_RAISE).scalar_one())
 
 
 def touch(connection: Connection, task_ids: Collection[str], **values: Any) -> None:
     """Give the tasks a new version, and `values` besides."""
     if task_ids:
-        changed = update(tasks).where(tasks.c.id.in_(sorted(task_ids)))
-        connection.execute(changed.values(version=next_version(connection), **values))
+        changed = _TOUCH.values(**values) if values else _TOUCH
+        version = next_version(connection)
+        connection.execute(changed, {"ids": sorted(task_ids), "to_version": version})
 
 
 def settle(connection: Connection, task_ids: Collection[str], now: float, ttl: float) -> None:
     """Give the tasks a new version, and end those whose images have all ended."""
     counts: dict[str, dict[Status, int]] = defaultdict(dict)
-    counted = (
-        select(images.c.task_id, images.c.status, func.count())
-        .where(images.c.task_id.in_(sorted(task_ids)))
-        .group_by(images.c.task_id, images.c.status)
-    )
-    for task_id, status, count in connection.execute(counted):
+    asked = {"ids": sorted(task_ids)}
+    for task_id, status, count in connection.execute(_COUNTS, asked):
         counts[task_id][status] = count
     touch(connection, task_ids)
     for task_id, found in counts.items():
@@ -89,18 +99,19 @@ def load(connection: Connection, task_id: str, now: float) -> Task:
         UnknownTask: it was never there, or long ago.
         ExpiredTask: it was there, and its time is over.
     """
-    row = connection.execute(select(tasks).where(tasks.c.id == task_id)).one_or_none()
+    if not task_id.isalnum():  # nor what a database's text cannot hold
+        raise UnknownTask(task_id)
+    row = connection.execute(_TASK, {"of_task": task_id}).one_or_none()
     if row is None:
         gone = select(tombstones.c.until).where(tombstones.c.id == task_id)
         until = connection.execute(gone).scalar_one_or_none()
         raise UnknownTask(task_id) if until is None or until <= now else ExpiredTask(task_id)
     if row.expires is not None and row.expires <= now:
         raise ExpiredTask(task_id)
-    of_task = select(images).where(images.c.task_id == task_id).order_by(images.c.position)
     called: Calls = (None, ())
     if row.callback_url is not None:
         called = deliveries_of(connection, task_id)
-    return _task(row, connection.execute(of_task).all(), called)
+    return _task(row, connection.execute(_IMAGES, {"of_task": task_id}).all(), called)
 
 
 def _task(row: Row, rows: Sequence[Row], called: Calls) -> Task:

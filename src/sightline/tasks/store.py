@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, tuple_, union_all, update
 
-from sightline.errors import Conflict, Overloaded, StorageUnavailable
+from sightline.errors import Conflict, SightlineError, StorageUnavailable
 from sightline.storage.blobs import Blobs
 from sightline.storage.database import Database
 from sightline.storage.schema import images, state, tasks, tombstones
@@ -64,9 +64,10 @@ class TaskStore:
             Overloaded: more would wait than may.
         """
         now = self._clock()
-        if any(image.blob for image in task.images):
-            self._blobs.commit(task.id)
+        written = False
         try:
+            if any(image.blob for image in task.images):
+                self._blobs.commit(task.id)
             with self._database.write() as connection:
                 taken = admission.known(connection, task, now)
                 if taken is None:
@@ -74,9 +75,11 @@ class TaskStore:
                     admission.make_room(connection, self._limits, sizes)
                     admission.add(connection, task, now, self._ttl)
                 kept = rows.load(connection, taken or task.id, now)
-        except (Conflict, Overloaded):
-            self._remove(task.id)
-            raise
+                written = True
+        except SightlineError:
+            if not (written and self._arrived(task.id)):
+                self._remove(task.id)
+                raise
         if taken is None:
             self._changed()
         else:
@@ -206,6 +209,12 @@ class TaskStore:
             if sequence == since:
                 return Changes(since, ())
             return Changes(sequence, tuple(connection.execute(changed).scalars()))
+
+    def _arrived(self, task_id: str) -> bool:
+        """Whether a task is there though its transaction seemed to fail: a connection broke."""
+        with self._database.write() as connection:  # waits until that transaction has ended
+            found = select(tasks.c.id).where(tasks.c.id == task_id)
+            return connection.execute(found).first() is not None
 
     def _remove(self, task_id: str) -> None:
         with suppress(StorageUnavailable):  # it is logged, and the cleaner finds them

@@ -112,6 +112,7 @@ class Worker:
         while not self._is_over():
             try:
                 pause = self._round()
+                self._death = ""
                 self._note_back()
             except StorageUnavailable as error:
                 self._note_away(error)
@@ -137,7 +138,6 @@ class Worker:
         identity = self._identify()
         self._write(identity.name)
         self._keep_leases(identity)
-        self._death = ""
         if self._end_by is not None:
             return max(0.0, min(_LOOK_EVERY, self._end_by - monotonic()))
         if self._at_risk or not self._claim(identity.name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
@@ -13,9 +13,9 @@ from sightline.api.disconnect import unless_gone
 from sightline.api.events import event_stream
 from sightline.api.leaving import until_leaving
 from sightline.api.problems import answer_to_failure
-from sightline.api.results import etag_of, retry_after, state_of, to_json, version_in
+from sightline.api.results import etag_of, retry_after, to_json, version_in
 from sightline.api.schemas import Problem
-from sightline.api.task_schemas import TaskOut, TasksOut
+from sightline.api.task_schemas import ResultQuery, TaskOut, TasksOut
 from sightline.tasks.task import ENDED
 
 if TYPE_CHECKING:
@@ -25,16 +25,45 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["tasks"])
 
-_MAX_WAIT = 60.0
 _JSON = "application/json"
 _REFUSED: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such task, or it is another key's"},
     410: {"model": Problem, "description": "Its results have expired"},
+    422: {"model": Problem, "description": "A parameter is not acceptable"},
     503: {"model": Problem, "description": "Tasks cannot be read now; see Retry-After"},
 }
-_STATE: dict[int | str, dict[str, Any]] = {200: {"model": TaskOut}}
+_HEADERS = {
+    "ETag": {"description": "names this state of the task", "schema": {"type": "string"}},
+    "Retry-After": {
+        "description": "seconds after which it is worth asking again, until it has ended",
+        "schema": {"type": "integer"},
+    },
+}
+_STATE: dict[int | str, dict[str, Any]] = {
+    200: {"model": TaskOut, "description": "The task as it is now", "headers": _HEADERS}
+}
 _UNCHANGED: dict[int | str, dict[str, Any]] = {
     304: {"description": "Nothing has changed since the ETag in If-None-Match"}
+}
+_KNOWN = {
+    "parameters": [
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "ETag of an earlier answer: 304 if nothing has changed since.",
+            "schema": {"type": "string"},
+        }
+    ]
+}
+_SEEN = {
+    "parameters": [
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "description": "`id` of the last event that was read.",
+            "schema": {"type": "string"},
+        }
+    ]
 }
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -56,7 +85,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {
     504: {"model": Problem, "description": "The deadline passed"},
 }
 _DELETED: dict[int | str, dict[str, Any]] = {
-    200: {"model": TaskOut, "description": "It is cancelled"},
+    200: {"model": TaskOut, "description": "It is cancelled", "headers": _HEADERS},
     204: {"description": "It had ended, and is forgotten"},
 }
 
@@ -66,42 +95,28 @@ _DELETED: dict[int | str, dict[str, Any]] = {
     summary="What came of a task",
     response_class=Response,
     responses=_STATE | _UNCHANGED | _REFUSED,
+    openapi_extra=_KNOWN,
 )
 async def result(
-    request: Request,
-    task_id: str,
-    wait: Annotated[
-        float,
-        Query(
-            ge=0,
-            le=_MAX_WAIT,
-            allow_inf_nan=False,
-            description="Seconds to wait for the task to end or, where If-None-Match names what "
-            "you know of it, for anything to change.",
-        ),
-    ] = 0,
-    annotated: Annotated[
-        Literal["inline"] | None,
-        Query(description="`inline` adds the annotated pictures as data URLs."),
-    ] = None,
+    request: Request, task_id: str, query: Annotated[ResultQuery, Query()]
 ) -> Response:
     """Results appear as they come: an entry an image, in the order they were sent."""
     tasks: Tasks = request.app.state.tasks
     task = await tasks.get(request, task_id)
-    tags = request.headers.get("if-none-match")
-    if wait:
-        waiting = tasks.wait(task, version_in(tags, task_id), wait)
+    tags = request.headers.get("if-none-match", "")
+    if query.wait:
+        waiting = tasks.wait(task, version_in(tags, task_id), query.wait)
         later = await unless_gone(request, until_leaving(request.scope, waiting))
         task = task if later is None else later
     queue = await tasks.place(task)
-    tag = etag_of(task, queue)
+    tag = etag_of(task, queue, query.annotated)
     headers = {"ETag": tag, "Cache-Control": "no-cache"} | retry_after(task, queue)
-    if annotated:
+    if tag in tags:
+        return Response(status_code=304, headers=headers)
+    if query.annotated:
         drawing: Drawing = request.app.state.drawing
         return StreamingResponse(drawing.state(task, queue), 200, headers, _JSON)
-    if tags is not None and tag in tags:
-        return Response(status_code=304, headers=headers)
-    return Response(to_json(state_of(task, queue)), 200, headers, _JSON)
+    return Response(tasks.states.of(task, queue), 200, headers, _JSON)
 
 
 @router.get(
@@ -109,6 +124,7 @@ async def result(
     summary="A task as server-sent events, until it ends",
     response_class=StreamingResponse,
     responses=_EVENTS | _REFUSED,
+    openapi_extra=_SEEN,
 )
 async def events(request: Request, task_id: str) -> Response:
     """`Last-Event-ID` resumes: browsers send it by themselves."""
@@ -124,7 +140,7 @@ async def events(request: Request, task_id: str) -> Response:
     "/result/{task_id}/images/{index}",
     summary="A picture of a task with its boxes",
     response_class=Response,
-    responses=_JPEG | _REFUSED,
+    responses=_REFUSED | _JPEG,
 )
 async def image(request: Request, task_id: str, index: int) -> Response:
     tasks: Tasks = request.app.state.tasks
@@ -172,7 +188,10 @@ async def delete(request: Request, task_id: str) -> Response:
     "/tasks",
     summary="The queue at a glance",
     response_class=Response,
-    responses={200: {"model": TasksOut}, 503: _REFUSED[503]},
+    responses={
+        200: {"model": TasksOut, "description": "What there was a moment ago"},
+        503: _REFUSED[503],
+    },
 )
 async def glance(request: Request) -> Response:
     tasks: Tasks = request.app.state.tasks
@@ -182,4 +201,4 @@ async def glance(request: Request) -> Response:
 async def _state(tasks: Tasks, task: Task) -> Response:
     queue = await tasks.place(task)
     headers = {"ETag": etag_of(task, queue)} | retry_after(task, queue)
-    return Response(to_json(state_of(task, queue)), 200, headers, _JSON)
+    return Response(tasks.states.of(task, queue), 200, headers, _JSON)
