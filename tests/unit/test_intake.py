@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.api.intake import Intake
+from sightline.api.intake import Intake, Writers
 from sightline.api.multipart import MultipartReader
 from sightline.errors import MalformedBody, StorageUnavailable
 from sightline.storage.blobs import BlobWriter, MemoryBlobs
@@ -52,19 +51,25 @@ def take(
     """What becomes of `body` if it comes in pieces that end at `cuts`."""
 
     async def run() -> tuple[tuple[NewImage, ...], list[Any]]:
-        with ThreadPoolExecutor(4) as threads:
-            intake = Intake(TASK, blobs, threads, (LARGEST, 10**6), strict=False)
-            reader = MultipartReader(b"multipart/form-data", {b"boundary": BOUNDARY}, intake)
-            try:
-                for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
-                    reader.feed(body[start:end])
-                    intake.require_pictures(end)
-                    await intake.settle()
-                reader.finish()
-                return await intake.finish(), intake.fingerprints()
-            except BaseException:
-                intake.abandon()
-                raise
+        writers = Writers(4, 2)
+        intake = Intake(TASK, blobs, writers, (LARGEST, 10**6), strict=False)
+        reader = MultipartReader(b"multipart/form-data", {b"boundary": BOUNDARY}, intake)
+        try:
+            for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
+                reader.feed(body[start:end])
+                intake.require_pictures(end)
+                await intake.settle()
+            reader.finish()
+            return await intake.finish(), intake.fingerprints()
+        except BaseException:
+            intake.abandon()
+            raise
+        finally:
+            if intake._finishing:
+                await asyncio.wait(intake._finishing)
+            await asyncio.sleep(0)
+            writers.threads.shutdown()
+            assert writers.places._value == 2, "all places are given back"
 
     return asyncio.run(run())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from sightline.api.bodies import ENVELOPE_BYTES
@@ -16,11 +16,11 @@ from sightline.vision.formats import SNIFF_BYTES, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
     from sightline.storage.blobs import Blobs, BlobWriter
 
-_BLOCK = 256 * 1024  # bytes of a picture that are held in memory until they are written
+_BLOCK = 128 * 1024  # bytes of a picture that are held in memory until they are written
 _FINISHING = 8  # pictures of one submission that are being made safe at once
 _MAX_NAME = 255
 
@@ -119,6 +119,14 @@ class _Picture:
             self.fail(error)
 
 
+class Writers:
+    """Threads that write pictures, and how many of all submissions may wait for them."""
+
+    def __init__(self, threads: int, waiting: int) -> None:
+        self.threads = ThreadPoolExecutor(threads, "sightline-blobs")
+        self.places = asyncio.Semaphore(waiting)
+
+
 class Intake:
     """Takes the files of a form, as its `Parts`.
 
@@ -130,7 +138,7 @@ class Intake:
         self,
         task_id: str,
         blobs: Blobs,
-        threads: ThreadPoolExecutor,
+        writers: Writers,
         limits: tuple[int, int],
         *,
         strict: bool,
@@ -140,13 +148,14 @@ class Intake:
         Args:
             task_id: begins the keys of its blobs.
             blobs: where pictures are kept.
-            threads: write them.
+            writers: write them.
             limits: most bytes, and most pixels, of a picture.
             strict: raise what is wrong with a picture, instead of letting it fail alone.
         """
         self._task_id = task_id
         self._blobs = blobs
-        self._threads = threads
+        self._threads = writers.threads
+        self._places = writers.places
         self._max_bytes, self._max_pixels = limits
         self._strict = strict
         self._pictures: list[_Picture] = []
@@ -201,8 +210,9 @@ class Intake:
                 await self._run(picture.discard)
             elif picture.ended:
                 await self._settle_until(_FINISHING - 1)
+                await self._places.acquire()
                 finishing = asyncio.create_task(self._finish(picture))
-                finishing.add_done_callback(_note)
+                finishing.add_done_callback(self._on_finished)
                 self._finishing.add(finishing)
             elif len(picture.held) >= _BLOCK:
                 await self._run(picture.write)
@@ -250,6 +260,11 @@ class Intake:
         await self._run(lambda: picture.finish(self._max_pixels))
         self._require_good(picture)
 
+    def _on_finished(self, finished: asyncio.Task[None]) -> None:
+        self._places.release()
+        if not finished.cancelled():
+            finished.exception()  # is noted: where several fail, the first is the answer
+
     async def _settle_until(self, left: int) -> None:
         """Wait until only so many are being made safe; raises what happened to one."""
         while len(self._finishing) > left:
@@ -270,9 +285,3 @@ class Intake:
             number = self._pictures.index(picture) + 1
             picture.error.args = (f"File {number}, '{picture.filename}': {picture.error}",)
             raise picture.error
-
-
-def _note(finished: asyncio.Task[None]) -> None:
-    """Take note of how it ended: where several fail, the first is the answer."""
-    if not finished.cancelled():
-        finished.exception()
