@@ -23,7 +23,7 @@ from support.eventually import eventually
 from support.processes import children
 from support.servers import Process, serve
 from support.tasks import ended, picture, require_right, submit
-from support.watching import Watch, opened, post
+from support.watching import KEPT, Watch, opened, post
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
@@ -33,7 +33,7 @@ IMAGES = 100
 
 @contextmanager
 def service(folder: Path, *arguments: str) -> Iterator[Process]:
-    told = {"SIGHTLINE_DATA_DIR": str(folder)}
+    told = {"SIGHTLINE_DATA_DIR": str(folder), "SIGHTLINE_RESULT_TTL": str(KEPT)}
     with serve(["--engine", "fake", *arguments], environment=told) as running:
         # A pipe that nobody reads would hold it up.
         assert running.process.stdout is not None

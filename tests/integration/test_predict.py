@@ -352,9 +352,9 @@ def test_a_full_backlog_is_told_before_the_body_is_read() -> None:
 
 def test_bodies_that_arrive_count_as_if_they_waited() -> None:
     with live(max_backlog_mb=1) as server:
-        part = form(picture(1))[:100]
+        part = form(picture(1) + b"\0" * 700_000)
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
-            slow.sendall(begin(700_000) + part)
+            slow.sendall(begin(1_000_000) + part[:700_000])
             eventually(lambda: server.app.state.tasks._arrivals._arriving == 700_000, "it arrives")
             assert b" 503 " in talk(server, begin(700_000))
         eventually(lambda: not server.app.state.tasks._arrivals._arriving, "it has gone")

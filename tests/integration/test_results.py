@@ -47,6 +47,22 @@ def submit(client: httpx.Client, *data: bytes, **query: Any) -> str:
     return str(accepted.headers["location"])
 
 
+def test_openapi_tells_of_every_answer(client: httpx.Client) -> None:
+    schema = client.get("/openapi.json").json()
+    paths = [path for path in schema["paths"] if path.startswith(("/predict", "/result", "/tasks"))]
+    assert len(paths) == 6
+    for path in paths:
+        for operation in schema["paths"][path].values():
+            assert operation["summary"]
+            for status, answer in operation["responses"].items():
+                assert answer["description"] not in {"Successful Response", "Validation Error"}
+                if int(status) >= 400:
+                    content = answer["content"]["application/json"]
+                    assert content["schema"]["$ref"].endswith("/Problem")
+    examples = ("TaskAccepted", "TaskOut")
+    assert all(schema["components"]["schemas"][name]["example"] for name in examples)
+
+
 # The state
 
 
@@ -393,8 +409,13 @@ def test_tasks_are_seen_by_their_owner_and_the_admin() -> None:
 # Many at once
 
 
-def test_many_pollers_uploaders_and_readers(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A light form of 200 pollers beside 8 uploaders and 100 readers of events."""
+@pytest.mark.parametrize(
+    ("polling", "listening"), [(40, 40), pytest.param(200, 100, marks=pytest.mark.soak)]
+)
+def test_many_pollers_uploaders_and_readers(
+    server: Live, monkeypatch: pytest.MonkeyPatch, polling: int, listening: int
+) -> None:
+    """Each polls five times a second, beside 8 uploaders; the long form is 200 of them."""
     stop = threading.Event()
     store = server.app.state.tasks._desk.store
     reads: list[str] = []
@@ -425,12 +446,12 @@ def test_many_pollers_uploaders_and_readers(server: Live, monkeypatch: pytest.Mo
 
         limits = httpx.Limits(max_connections=None)
         with (
-            ThreadPoolExecutor(100) as people,
+            ThreadPoolExecutor(polling + listening + 8) as people,
             httpx.Client(base_url=server.url, timeout=60, limits=limits) as http,
         ):
-            readers = [people.submit(listen, http) for _ in range(40)]
-            pollers = [people.submit(poll, http) for _ in range(40)]
-            eventually(lambda: waiting(server) >= 40, "the readers wait")
+            readers = [people.submit(listen, http) for _ in range(listening)]
+            pollers = [people.submit(poll, http) for _ in range(polling)]
+            eventually(lambda: waiting(server) >= listening, "the readers wait")
             reads.clear()
             go_on.set()
             uploads = [people.submit(upload, http) for _ in range(8)]

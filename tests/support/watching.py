@@ -15,6 +15,7 @@ from sightline.tasks.task import ENDED, Image, Status, Task
 from sightline.wiring import open_desk
 from support.eventually import eventually
 
+KEPT = 86_400  # seconds; longer than any test takes
 ORDER: list[Status] = ["queued", "processing", "completed"]
 
 
@@ -28,7 +29,6 @@ class Watch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.wrong: list[object] = []
-        self.looks = 0
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -37,7 +37,8 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        assert self.looks > 0
+        for task_id in self._tasks:
+            self._look(task_id)
         assert not self.wrong
 
     def add(self, task_id: str) -> None:
@@ -50,14 +51,15 @@ class Watch:
         try:
             while not self._stop.wait(0.01):
                 for task_id in self._tasks:
-                    self._look(task_id)
+                    seen = self._seen.get(task_id)
+                    if seen is None or seen.status not in ENDED:
+                        self._look(task_id)
         except Exception as error:  # noqa: BLE001  it is told at the end
             self.wrong.append(error)
 
     def _look(self, task_id: str) -> None:
         before, now = self._seen.get(task_id), self._desk.store.get(task_id)
         self._seen[task_id] = now
-        self.looks += 1
         if before is None:
             return
         back = ORDER.index(now.status) < ORDER.index(before.status)
@@ -74,7 +76,7 @@ def changed_its_end(before: Image, now: Image) -> bool:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Desk]:
-    desk = open_desk(load_settings(engine="fake", data_dir=folder))
+    desk = open_desk(load_settings(engine="fake", data_dir=folder, result_ttl=KEPT))
     try:
         yield desk
     finally:

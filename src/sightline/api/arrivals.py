@@ -30,6 +30,8 @@ class Arrivals:
     def admit(self, waiting: Glance, announced: int) -> Iterator[Arrival]:
         """A submission of so many bytes, as far as they are announced.
 
+        They take no room before they are there: whoever only announces keeps nobody out.
+
         Raises:
             Overloaded: there is no room for it.
         """
@@ -38,16 +40,20 @@ class Arrivals:
         self._waiting = waiting.bytes_waiting
         arrival = Arrival(self)
         try:
-            arrival.grow(announced)
+            self.require_room(announced)
             yield arrival
         finally:
             self._arriving -= arrival.size
 
-    def take(self, size: int) -> None:
-        """Count `size` more bytes. Raises Overloaded, unless there are no others."""
+    def require_room(self, size: int) -> None:
+        """Raises Overloaded if `size` more bytes are too many, unless there are no others."""
         others = self._waiting + self._arriving
         if others and others + size > self._limits.bytes:
             raise Overloaded(f"{others / 2**20:.0f} MB of pictures wait already.", _RETRY_AFTER)
+
+    def take(self, size: int) -> None:
+        """Count `size` more bytes. Raises Overloaded if they are too many."""
+        self.require_room(size)
         self._arriving += size
 
 

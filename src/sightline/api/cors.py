@@ -14,8 +14,24 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-_SENT = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-Id")
-_READ = ("Location", "Retry-After", "X-Request-Id", DEVICE_HEADER, MODEL_HEADER)
+_SENT = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-API-Key",
+    "X-Request-Id",
+)
+_READ = (
+    "ETag",
+    "Idempotent-Replayed",
+    "Location",
+    "Retry-After",
+    "X-Request-Id",
+    DEVICE_HEADER,
+    MODEL_HEADER,
+)
 
 
 class Cors(CORSMiddleware):

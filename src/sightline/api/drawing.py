@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from sightline.storage.blobs import Blobs
     from sightline.tasks.task import Image, Task
 
-# Decoded pictures are large: so many at once, and the others wait for their turn.
+# Decoded pictures are large: so many at once, and of the largest one; the others wait.
 _THREADS = 2
+_LARGE = 20_000_000  # pixels
 
 
 class Drawing:
@@ -33,6 +36,7 @@ class Drawing:
         self._blobs = blobs
         self._max_pixels = max_pixels
         self._threads = ThreadPoolExecutor(_THREADS, "sightline-draw")
+        self._one_large = threading.Lock()
 
     async def jpeg(self, task: Task, image: Image) -> bytes:
         """A picture of `task` with its boxes.
@@ -71,9 +75,11 @@ class Drawing:
         return {"annotated": f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"}
 
     def _draw(self, task_id: str, image: Image) -> bytes:
-        data = self._blobs.read(image.blob or f"{task_id}/{image.index}")
-        pixels = decode(data, self._max_pixels)
-        return encode_jpeg(draw_detections(pixels, _boxes(image.result or {})))
+        boxes = _boxes(image.result or {})
+        large = boxes.width * boxes.height > _LARGE
+        with self._one_large if large else nullcontext():
+            data = self._blobs.read(image.blob or f"{task_id}/{image.index}")
+            return encode_jpeg(draw_detections(decode(data, self._max_pixels), boxes))
 
 
 def _boxes(result: Mapping[str, Any]) -> Detections:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from sightline.errors import BodyTooLarge, ImageError, RequestError, WrongFileCount
+from sightline.api.bodies import ENVELOPE_BYTES
+from sightline.errors import BodyTooLarge, ImageError, MalformedBody, RequestError, WrongFileCount
 from sightline.tasks.task import MAX_IMAGES, Failure, NewImage
 from sightline.vision.decode import check_header
 from sightline.vision.formats import SNIFF_BYTES, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
     from sightline.storage.blobs import Blobs, BlobWriter
 
-_BLOCK = 256 * 1024  # bytes of a picture that are held in memory until they are written
+_BLOCK = 128 * 1024  # bytes of a picture that are held in memory until they are written
 _FINISHING = 8  # pictures of one submission that are being made safe at once
 _MAX_NAME = 255
 
@@ -118,6 +119,14 @@ class _Picture:
             self.fail(error)
 
 
+class Writers:
+    """Threads that write pictures, and how many of all submissions may wait for them."""
+
+    def __init__(self, threads: int, waiting: int) -> None:
+        self.threads = ThreadPoolExecutor(threads, "sightline-blobs")
+        self.places = asyncio.Semaphore(waiting)
+
+
 class Intake:
     """Takes the files of a form, as its `Parts`.
 
@@ -129,7 +138,7 @@ class Intake:
         self,
         task_id: str,
         blobs: Blobs,
-        threads: ThreadPoolExecutor,
+        writers: Writers,
         limits: tuple[int, int],
         *,
         strict: bool,
@@ -139,20 +148,22 @@ class Intake:
         Args:
             task_id: begins the keys of its blobs.
             blobs: where pictures are kept.
-            threads: write them.
+            writers: write them.
             limits: most bytes, and most pixels, of a picture.
             strict: raise what is wrong with a picture, instead of letting it fail alone.
         """
         self._task_id = task_id
         self._blobs = blobs
-        self._threads = threads
+        self._threads = writers.threads
+        self._places = writers.places
         self._max_bytes, self._max_pixels = limits
         self._strict = strict
         self._pictures: list[_Picture] = []
         self._unsettled: list[_Picture] = []
-        self._finishing: set[asyncio.Future[None]] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
         self._jobs: set[Future[None]] = set()
         self._kept = False
+        self._bytes = 0
 
     def begin(self, name: str, filename: str) -> None:
         """Raises WrongFileCount if the field is another, or there are too many."""
@@ -172,6 +183,7 @@ class Intake:
 
     def append(self, data: bytes) -> None:
         """Raises what is wrong with the picture, if it is to."""
+        self._bytes += len(data)
         self._pictures[-1].take(data)
         self._require_good(self._pictures[-1])
 
@@ -179,6 +191,11 @@ class Intake:
         """Raises what is wrong with the picture, if it is to."""
         self._pictures[-1].end()
         self._require_good(self._pictures[-1])
+
+    def require_pictures(self, received: int) -> None:
+        """Raises MalformedBody if far more bytes were received than there are of files."""
+        if received - self._bytes > ENVELOPE_BYTES * (1 + len(self._pictures)):
+            raise MalformedBody("There is more around the pictures than any form needs.")
 
     async def settle(self) -> None:
         """Have what has arrived written.
@@ -193,7 +210,10 @@ class Intake:
                 await self._run(picture.discard)
             elif picture.ended:
                 await self._settle_until(_FINISHING - 1)
-                self._finishing.add(asyncio.ensure_future(self._finish(picture)))
+                await self._places.acquire()
+                finishing = asyncio.create_task(self._finish(picture))
+                finishing.add_done_callback(self._on_finished)
+                self._finishing.add(finishing)
             elif len(picture.held) >= _BLOCK:
                 await self._run(picture.write)
             if not (picture.ended or picture.error):
@@ -225,7 +245,6 @@ class Intake:
             return
         for one in self._finishing:
             one.cancel()
-            one.add_done_callback(_drop)
         for job in list(self._jobs):
             job.cancel()
         if self._pictures:
@@ -240,6 +259,11 @@ class Intake:
     async def _finish(self, picture: _Picture) -> None:
         await self._run(lambda: picture.finish(self._max_pixels))
         self._require_good(picture)
+
+    def _on_finished(self, finished: asyncio.Task[None]) -> None:
+        self._places.release()
+        if not finished.cancelled():
+            finished.exception()  # is noted: where several fail, the first is the answer
 
     async def _settle_until(self, left: int) -> None:
         """Wait until only so many are being made safe; raises what happened to one."""
@@ -261,9 +285,3 @@ class Intake:
             number = self._pictures.index(picture) + 1
             picture.error.args = (f"File {number}, '{picture.filename}': {picture.error}",)
             raise picture.error
-
-
-def _drop(finished: asyncio.Future[None]) -> None:
-    """Take note of how it ended: another failure is the answer already."""
-    if not finished.cancelled():
-        finished.exception()

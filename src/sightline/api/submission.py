@@ -111,6 +111,7 @@ async def _submit_files(
         async for chunk in request.stream():
             arrival.grow(record.bytes_in)
             reader.feed(chunk)
+            intake.require_pictures(record.bytes_in)
             await intake.settle()
         reader.finish()
         images = await intake.finish()

@@ -14,7 +14,7 @@ import anyio.to_thread
 from sightline.api.arrivals import Arrivals
 from sightline.api.bodies import declared
 from sightline.api.fresh import Fresh
-from sightline.api.intake import Intake
+from sightline.api.intake import Intake, Writers
 from sightline.api.places import Places
 from sightline.api.record import record_of
 from sightline.api.results import States
@@ -45,6 +45,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BLOB_THREADS = 8
+_UNWRITTEN = 64  # pictures that are all there and wait for a thread, of all submissions together
 _SQL_THREADS = 4
 _MOMENT = 1.0  # seconds for which a glance at the queue, or at the models, is good
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -69,7 +70,7 @@ class Tasks:
         self._desk = desk
         self._backend = backend
         self._settings = settings
-        self._writers = ThreadPoolExecutor(_BLOB_THREADS, "sightline-blobs")
+        self._writers = Writers(_BLOB_THREADS, _UNWRITTEN)
         self._sql = ThreadPoolExecutor(_SQL_THREADS, "sightline-tasks")
         self._nudging: set[asyncio.Task[None]] = set()
         self._glance: Fresh[Glance] = Fresh(lambda: self._on_sql(desk.store.glance), _MOMENT)

@@ -29,9 +29,19 @@ _JSON = "application/json"
 _REFUSED: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such task, or it is another key's"},
     410: {"model": Problem, "description": "Its results have expired"},
+    422: {"model": Problem, "description": "A parameter is not acceptable"},
     503: {"model": Problem, "description": "Tasks cannot be read now; see Retry-After"},
 }
-_STATE: dict[int | str, dict[str, Any]] = {200: {"model": TaskOut}}
+_HEADERS = {
+    "ETag": {"description": "names this state of the task", "schema": {"type": "string"}},
+    "Retry-After": {
+        "description": "seconds after which it is worth asking again, until it has ended",
+        "schema": {"type": "integer"},
+    },
+}
+_STATE: dict[int | str, dict[str, Any]] = {
+    200: {"model": TaskOut, "description": "The task as it is now", "headers": _HEADERS}
+}
 _UNCHANGED: dict[int | str, dict[str, Any]] = {
     304: {"description": "Nothing has changed since the ETag in If-None-Match"}
 }
@@ -75,7 +85,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {
     504: {"model": Problem, "description": "The deadline passed"},
 }
 _DELETED: dict[int | str, dict[str, Any]] = {
-    200: {"model": TaskOut, "description": "It is cancelled"},
+    200: {"model": TaskOut, "description": "It is cancelled", "headers": _HEADERS},
     204: {"description": "It had ended, and is forgotten"},
 }
 
@@ -130,7 +140,7 @@ async def events(request: Request, task_id: str) -> Response:
     "/result/{task_id}/images/{index}",
     summary="A picture of a task with its boxes",
     response_class=Response,
-    responses=_JPEG | _REFUSED,
+    responses=_REFUSED | _JPEG,
 )
 async def image(request: Request, task_id: str, index: int) -> Response:
     tasks: Tasks = request.app.state.tasks
@@ -178,7 +188,10 @@ async def delete(request: Request, task_id: str) -> Response:
     "/tasks",
     summary="The queue at a glance",
     response_class=Response,
-    responses={200: {"model": TasksOut}, 503: _REFUSED[503]},
+    responses={
+        200: {"model": TasksOut, "description": "What there was a moment ago"},
+        503: _REFUSED[503],
+    },
 )
 async def glance(request: Request) -> Response:
     tasks: Tasks = request.app.state.tasks
