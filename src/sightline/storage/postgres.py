@@ -56,8 +56,9 @@ def begin_write(connection: Connection) -> None:
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
-def compact(connection: Connection) -> None:
-    """PostgreSQL's autovacuum does it."""
+def compact(_connection: Connection) -> bool:
+    """Nothing is left to do: PostgreSQL's autovacuum does it."""
+    return False
 
 
 def _prepare(connection: Any, _record: Any) -> None:

@@ -14,7 +14,7 @@ BUSY_SECONDS = 5.0
 """How long a transaction waits for another process's."""
 
 _CONNECTIONS = 8
-_PAGES = 1000
+_PAGES = 250
 
 
 def file_engine(path: Path) -> Engine:
@@ -54,20 +54,25 @@ def begin_write(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def compact(connection: Connection) -> None:
-    """Give pages that are free, and what the WAL takes, back to the disk (or to memory)."""
-    while connection.exec_driver_sql("PRAGMA freelist_count").scalar_one():
-        # Some at a time: others may write in between.
-        cursor = connection.connection.cursor()
-        # A row without columns for every page: whoever does not fetch them frees one page alone.
-        cursor.execute(f"PRAGMA incremental_vacuum({_PAGES})")
-        cursor.fetchall()
+def compact(connection: Connection) -> bool:
+    """Give some of the free pages back to the disk (or to memory); at last, what the WAL takes.
+
+    Returns:
+        Whether there is more to do.
+    """
+    free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    if free:
+        cursor: Any = connection.connection.cursor()
+        # It frees a page a step; execute() makes one step, as it sees no columns to fetch.
+        cursor.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
         cursor.close()
+        return True
     connection.exec_driver_sql("PRAGMA busy_timeout = 200")  # no writer waits for a long reader
     try:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
     finally:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+    return False
 
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:

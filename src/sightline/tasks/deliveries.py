@@ -121,8 +121,6 @@ class Deliveries:
         except StorageUnavailable as error:
             # Its lease runs out, and it is made again: rather twice than never.
             _log.warning("what came of callback %s cannot be kept: %s", call.id, error)
-        except Exception:  # noqa: BLE001  logged; its lease runs out
-            _log.exception("callback %s failed", call.id)
         finally:
             with self._changed:
                 self._active[call.host] -= 1
@@ -138,6 +136,9 @@ class Deliveries:
             return None, str(error), 0.0
         except TryLater as error:
             return None, None, float(error.retry_after)
+        except Exception:  # noqa: BLE001  it counts as an attempt, so that it comes to an end
+            _log.exception("callback %s failed", call.id)
+            return None, "the service failed at it", 0.0
         why = None if reply.accepted else f"answered {reply.status}"
         return reply, why, min(reply.retry_after or 0.0, _MOST_WAIT)
 

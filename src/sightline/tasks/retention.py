@@ -24,7 +24,8 @@ ORPHAN_SECONDS = 3600.0
 """No submission takes as long: blobs without a task that are older belong to nobody."""
 
 _LEASE_SECONDS = 120.0  # a cleaner that was killed keeps others away for no longer
-_BATCH = 100
+_PAUSE_SECONDS = 0.005  # in which others may write
+_BATCH = 25  # tasks
 
 _Item = TypeVar("_Item")
 
@@ -90,7 +91,8 @@ class Cleaner:
             evicted = self._evict()
             orphans = self._remove_orphans()
             self._forget_tombstones()
-            self._database.compact()
+            while self._database.compact():
+                self._stopping.wait(_PAUSE_SECONDS)
         finally:
             self._leave_lease()
         if expired or evicted:
