@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sightline.storage.blobs import Blobs, BlobWriter
 
 _BLOCK = 128 * 1024  # bytes of a picture that are held in memory until they are written
+_PART_BYTES = 8 * 1024  # of boundary and headers around each picture, on average
 _FINISHING = 8  # pictures of one submission that are being made safe at once
 _MAX_NAME = 255
 
@@ -194,7 +195,7 @@ class Intake:
 
     def require_pictures(self, received: int) -> None:
         """Raises MalformedBody if far more bytes were received than there are of files."""
-        if received - self._bytes > ENVELOPE_BYTES * (1 + len(self._pictures)):
+        if received - self._bytes > ENVELOPE_BYTES + _PART_BYTES * len(self._pictures):
             raise MalformedBody("There is more around the pictures than any form needs.")
 
     async def settle(self) -> None:

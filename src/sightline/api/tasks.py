@@ -112,12 +112,7 @@ class Tasks:
 
     async def require_addresses(self, urls: list[str]) -> None:
         """Raises UrlRefused if one of them may not be fetched, as far as that is known."""
-        for number, url in enumerate(urls, start=1):
-            try:
-                self._desk.addresses.require(url)
-            except UrlError as error:
-                error.args = (f"Address {number}: {error}",)
-                raise
+        await self._look(self._require_addresses, urls)
 
     def new_intake(self, task_id: str, *, strict: bool) -> Intake:
         """Takes the files of a new task."""
@@ -199,6 +194,14 @@ class Tasks:
         queued = await self._change(self._desk.store.retry, task.id)
         self._nudge()
         return queued
+
+    def _require_addresses(self, urls: list[str]) -> None:
+        for number, url in enumerate(urls, start=1):
+            try:
+                self._desk.addresses.require(url)
+            except UrlError as error:
+                error.args = (f"Address {number}: {error}",)
+                raise
 
     async def _look(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.wrap_future(self._looking.submit(work, *args, **kwargs))
