@@ -34,7 +34,7 @@ def photographs(tmp_path: Path) -> list[Path]:
 
 def test_each_is_short() -> None:
     for path in EXAMPLES.iterdir():
-        assert len(path.read_text("utf-8").splitlines()) < 70, path.name
+        assert len(path.read_text("utf-8").splitlines()) < 60, path.name
 
 
 def test_predict_one(tmp_path: Path) -> None:
