@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -186,13 +187,19 @@ def open_desk(settings: Settings) -> Desk:
     file = None if folder is None else folder / "tasks.db"
     database = Database(file if url is None else url.get_secret_value())
     blobs = MemoryBlobs() if folder is None else FolderBlobs(folder / "blobs")
-    backlog = Backlog(settings.max_backlog_images, int(settings.max_backlog_mb * 2**20))
+    backlog = Backlog(settings.max_backlog_images, _kept(settings, settings.max_backlog_mb))
     store = TaskStore(database, blobs, backlog, ttl=settings.result_ttl)
     changes = Changes(store)
     store.on_change.append(changes.committed)
     guard = Guard(parse_allowed(settings.url_allow))
     addresses = Addresses(guard, Names(socket.getaddrinfo), settings.url_prefixes)
     return Desk(database, blobs, store, changes, addresses)
+
+
+def _kept(settings: Settings, megabytes: float) -> int:
+    """Bytes of pictures that may be kept; in memory no more than it bears."""
+    most = memory_limit() // 8 if settings.tasks_dir is None else sys.maxsize
+    return min(int(megabytes * 2**20), most)
 
 
 def open_workshop(settings: Settings, repository: Repository, desk: Desk) -> Workshop:
@@ -214,7 +221,7 @@ def open_workshop(settings: Settings, repository: Repository, desk: Desk) -> Wor
     pictures = Pictures(desk.blobs, open_fetcher(settings).fetch, places, seconds)
     queue = TaskQueue(desk.database, ttl=settings.result_ttl)
     queue.on_change.append(desk.changes.committed)
-    cleaner = Cleaner(desk.database, desk.blobs, int(settings.max_results_mb * 2**20))
+    cleaner = Cleaner(desk.database, desk.blobs, _kept(settings, settings.max_results_mb))
     cleaner.on_change.append(desk.changes.committed)
     deliveries = open_deliveries(settings, desk)
     queue.on_change.append(deliveries.nudge)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sightline import wiring
-from sightline.errors import ImageTooLarge
+from sightline.errors import ConfigError, ImageTooLarge, Overloaded
 from sightline.machine import Budget
 from sightline.settings import Settings
+from sightline.tasks.task import NewImage, NewTask
 from support import pictures
 
 
@@ -41,3 +44,15 @@ def test_nothing_is_said_where_memory_can_bear_what_is_asked(
     ):
         detector.detect(pictures.bare_png(8000, 8000))
     assert not caplog.records
+
+
+def test_tasks_in_memory_take_no_more_than_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory(monkeypatch, 800 * 2**20)
+    settings = Settings(engine="fake", data_dir=Path(":memory:"), max_backlog_mb=300)
+    desk = wiring.open_desk(settings)
+    images = tuple(NewImage("", size=60 * 2**20) for _ in range(2))
+    with pytest.raises(Overloaded, match="100 MB"):
+        desk.store.submit(NewTask("0" * 32, "", images, {}))
+    desk.close()
+    with pytest.raises(ConfigError, match="'workers' needs a folder"):
+        wiring.require_shared_tasks(settings)
