@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from sightline.api.keys import Keys
     from sightline.api.schemas import ModelOut
-    from sightline.serving.repository import Repository
 
 
 _OPEN_TO_ALL = (
@@ -89,20 +90,22 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
+    from sightline.wiring import local_backend, open_desk, open_fetcher, open_repository
+
+    # Half of a start is imports: the model is loaded meanwhile.
+    loading = ThreadPoolExecutor(1).submit(open_repository, settings, notice)
     import uvicorn
 
     from sightline.api.app import create_app
     from sightline.api.local import describe
     from sightline.api.server import make_config
-    from sightline.wiring import local_backend, open_desk, open_fetcher, open_repository
 
-    opened: list[Repository] = []
-    desk = open_desk(settings)  # before the model: what is wrong with it shows at once
-    backend = local_backend(settings, lambda: opened[0], lambda: desk)
+    desk = open_desk(settings)
+    backend = local_backend(settings, loading.result, lambda: desk)
     app = create_app(settings, backend, open_fetcher(settings).fetch, lambda: desk)
-    signal.signal(signal.SIGTERM, _stop)
-    opened.append(open_repository(settings, notice))
-    default = describe(opened[0].entries()[0], opened[0])
+    signal.signal(signal.SIGTERM, _abandon)
+    repository = loading.result()
+    default = describe(repository.entries()[0], repository)
     _announce(default, settings, listener, app.state.keys)
     # uvicorn drains on SIGTERM and then raises the signal again; for a service that was asked
     # to stop, having stopped is success.
@@ -130,8 +133,13 @@ def _supervise(settings: Settings, listener: socket.socket) -> None:
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
-    """A model that is still being loaded is nothing to wait for."""
     raise SystemExit(0)
+
+
+def _abandon(_signal: int, _frame: FrameType | None) -> None:
+    """A model that is still being loaded is nothing to wait for, and its thread would be."""
+    logging.shutdown()  # the last line is written
+    os._exit(0)
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None:
