@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
-from sightline.demo.scenes import make_scene
-from sightline.demo.toys import CLASSES
+from sightline.demo import canary
 from sightline.errors import ConfigError, NotAllowed
 from sightline.machine import DECODING_BYTES, budget, give_memory_back, memory_limit
 from sightline.models.digest import digest
@@ -25,8 +23,6 @@ from sightline.net.guard import Guard, parse_allowed
 from sightline.serving.canary import Canary
 from sightline.serving.detector import Detector
 from sightline.serving.repository import Repository
-from sightline.types import Detections
-from sightline.vision.draw import encode_jpeg
 from sightline.vision.formats import SNIFF_BYTES, sniff
 
 if TYPE_CHECKING:
@@ -118,17 +114,9 @@ def _find_and_log(settings: Settings) -> tuple[Settings, str]:
 
 def open_canary(settings: Settings, repository: Repository) -> Canary:
     """Watches over the models of `repository`, with a scene whose toys the demo model knows."""
-    scene = make_scene(seed=0)
-    truth = Detections(
-        boxes=scene.truth.boxes,
-        confidence=np.ones(len(scene.truth), np.float32),
-        class_id=scene.truth.class_id,
-        labels=tuple(CLASSES),
-        width=scene.image.shape[1],
-        height=scene.image.shape[0],
-    )
+    picture, truth = canary.read()
     truths = {digest(BUNDLED): truth} if BUNDLED.is_file() else {}
-    return Canary(repository, encode_jpeg(scene.image), truths, settings.canary_interval)
+    return Canary(repository, picture, truths, settings.canary_interval)
 
 
 def local_backend(

@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 
 from sightline import ConfigError
 from sightline.cli import app
+from sightline.demo import canary
 from sightline.demo.dataset import write_dataset
 from sightline.demo.moving import MovingScene
 from sightline.demo.scenes import make_scene
 from sightline.demo.table import Table, Toy
 from sightline.demo.toys import CLASSES, draw_toy
 from sightline.demo.truth import LEAST_VISIBLE, Truth
+from sightline.vision.decode import decode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,3 +225,12 @@ def test_what_cannot_be_written_is_one_clear_line(
     assert isinstance(answer.exception, ConfigError)
     assert says in str(answer.exception)
     assert "\n" not in str(answer.exception)
+
+
+def test_the_canarys_scene_is_what_would_be_drawn_now() -> None:
+    """`python -m sightline.demo.canary` draws it again."""
+    picture, truth = canary.read()
+    drawn, told = canary.draw()
+    assert np.abs(decode(picture, 10**6).astype(int) - decode(drawn, 10**6)).mean() < 1
+    assert np.array(json.loads(told)["boxes"]) == pytest.approx(truth.boxes)
+    assert json.loads(told)["class_id"] == truth.class_id.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -90,6 +91,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
+    gc.disable()  # nothing of what is imported and loaded here is garbage, until it serves
     from sightline.wiring import local_backend, open_desk, open_fetcher, open_repository
 
     # Half of a start is imports: the model is loaded meanwhile.
@@ -111,6 +113,8 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     # to stop, having stopped is success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
+    gc.freeze()
+    gc.enable()
     uvicorn.Server(make_config(app, settings)).run(sockets=[listener])
 
 
