@@ -13,6 +13,7 @@ from sightline.settings import load_settings
 from sightline.tasks.task import ENDED
 from sightline.wiring import open_desk
 from support import pictures
+from support.processes import environment
 from support.tasks import is_of, picture, submit
 
 GREEN = pictures.encode(Image.new("RGB", (64, 64), (0, 255, 0)), "PNG")
@@ -44,7 +45,8 @@ def test_a_picture_that_kills_the_process_twice_alone_is_given_up(tmp_path: Path
     codes: list[int] = []
     while desk.store.get(task_id).status not in ENDED:
         assert len(codes) < 5, codes
-        codes.append(subprocess.call([sys.executable, "-c", WORKER, tmp_path, task_id], timeout=60))
+        command = [sys.executable, "-c", WORKER, tmp_path, task_id]
+        codes.append(subprocess.call(command, timeout=60, env=environment()))
     # Once in company, whose fault it is unknown; twice alone.
     assert codes == [SELF_KILL] * 3 + [0]
     task = desk.store.get(task_id)

@@ -89,7 +89,10 @@ def test_a_wait_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pace_that_was_underestimated_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine is a fifth slower than it was: the margin is for that."""
+    """The engine is a fifth slower than it was: who comes back as told is let in.
+
+    Of those that were let in before, who would now be later than was promised is told so.
+    """
     picture = pictures.png()
     with slow_detector(monkeypatch) as detector:
         for future in [detector.submit(picture) for _ in range(8)]:
@@ -97,7 +100,9 @@ def test_a_pace_that_was_underestimated_is_covered(monkeypatch: pytest.MonkeyPat
         monkeypatch.setitem(globals(), "A_PICTURE", 1.2 * A_PICTURE)
         futures, refusal = fill(detector, picture, max_wait=2)
         come_back(detector, picture, refusal, max_wait=2)
-        assert all(len(future.result(20).detections) == 1 for future in futures)
+        errors = [error for future in futures if (error := future.exception(20))]
+        assert all("still waited after 2 s" in str(error) for error in errors)
+        assert len(errors) < len(futures) / 3
 
 
 def test_the_warm_up_is_forgotten_once_something_was_measured() -> None:

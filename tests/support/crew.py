@@ -13,13 +13,19 @@ from typing import IO, cast
 from sightline.storage.blobs import FolderBlobs
 from sightline.storage.database import Database
 from support.keeping import Clock, Keep
+from support.processes import environment
 
 
 def start(mode: str, place: Path | str, blobs: Path) -> subprocess.Popen[str]:
     """A process that has its modules, and waits for `go`."""
     command = [sys.executable, "-m", "support.crew", mode, str(place), str(blobs)]
     child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        env=environment(),
     )
     assert output(child).readline() == "ready\n"
     return child
