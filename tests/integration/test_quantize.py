@@ -65,8 +65,9 @@ def run(model: str | Path, data: str | Path, *arguments: str | Path) -> Result:
     )
 
 
-def test_it_loses_less_than_a_point(made: Made) -> None:
-    held_out = [make_scene(seed, *SIZES[seed % len(SIZES)]) for seed in range(120)]
+@pytest.mark.parametrize("scenes", [45, pytest.param(120, marks=pytest.mark.soak)])
+def test_it_loses_less_than_a_point(made: Made, scenes: int) -> None:
+    held_out = [make_scene(seed, *SIZES[seed % len(SIZES)]) for seed in range(scenes)]
     with Detector(BUNDLED, engine="openvino") as before, Detector(made.path) as after:
         assert (before.precision, after.precision) == ("fp32", "int8")
         was, now = score(before, held_out), score(after, held_out)

@@ -50,10 +50,13 @@ def ask(server: Watched, count: int) -> None:
         list(pool.map(work, range(_CLIENTS)))
 
 
-def test_five_thousand_pictures_take_no_more_memory_than_five_hundred(server: Watched) -> None:
+@pytest.mark.parametrize("more", [2_000, pytest.param(4_500, marks=pytest.mark.soak)])
+def test_thousands_of_pictures_take_no_more_memory_than_five_hundred(
+    server: Watched, more: int
+) -> None:
     ask(server, 500)
     settled = server.usage
-    ask(server, 4_500)
+    ask(server, more)
     eventually(lambda: server.usage.files <= settled.files, f"more than {settled}")
     assert server.usage.mb <= settled.mb * 1.05, (settled, server.usage)
 

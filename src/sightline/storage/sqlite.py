@@ -77,7 +77,9 @@ def compact(connection: Connection) -> bool:
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun above, not by the driver's guess
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only counts before the first table
+    if not connection.execute("PRAGMA page_count").fetchone()[0]:
+        # Later it means nothing, and takes the lock for writing all the same.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
 
 def _prepare_file(connection: sqlite3.Connection, record: Any) -> None:
