@@ -172,6 +172,11 @@ def open_desk(settings: Settings) -> Desk:
     from sightline.tasks.task import Backlog
 
     folder, url = settings.tasks_dir, settings.database_url
+    if folder is None and url is not None:
+        raise ConfigError(
+            "option 'database_url' keeps tasks, and a data_dir of `:memory:` loses their pictures: "
+            "name a folder, or leave the database out"
+        )
     file = None if folder is None else folder / "tasks.db"
     database = Database(file if url is None else url.get_secret_value())
     blobs = MemoryBlobs() if folder is None else FolderBlobs(folder / "blobs")
@@ -181,7 +186,7 @@ def open_desk(settings: Settings) -> Desk:
     store.on_change.append(changes.committed)
     guard = Guard(parse_allowed(settings.url_allow))
     addresses = Addresses(guard, Names(socket.getaddrinfo), settings.url_prefixes)
-    return Desk(database, blobs, store, changes, addresses)
+    return Desk(database, blobs, store, changes, addresses, backlog)
 
 
 def _kept(settings: Settings, megabytes: float) -> int:

@@ -6,11 +6,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sightline.errors import Conflict, ExpiredTask, Overloaded, StorageUnavailable, UnknownTask
+from sightline.errors import (
+    BodyTooLarge,
+    Conflict,
+    ExpiredTask,
+    Overloaded,
+    StorageUnavailable,
+    UnknownTask,
+    WrongFileCount,
+)
 from sightline.storage.blobs import BlobFolder
 from sightline.tasks.task import Backlog, Failure, NewImage, Outcome
 from support.keeping import PICTURE, TTL, Keep, answer, failed
@@ -401,6 +409,62 @@ def test_what_is_too_much_for_the_disk_goes_oldest_first(tasks_kept: Keep) -> No
     assert folders(tasks_kept) == {ended[2].id, ended[3].id, waiting.id}
     assert set(tasks_kept.store.changes(since).tasks) == {ended[0].id, ended[1].id}
     assert heard == [1]
+
+
+def test_a_task_that_is_retried_in_this_moment_is_not_removed(
+    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = tasks_kept.submit()
+    (claim,) = tasks_kept.claim()
+    tasks_kept.queue.finish("w", [failed(claim)])
+    tasks_kept.cleaner._max_bytes = 0
+    look, write = tasks_kept.blobs.folders, tasks_kept.database.write
+
+    def after_a_retry() -> Any:
+        monkeypatch.undo()
+        tasks_kept.store.retry(task.id)
+        return write()
+
+    def look_once() -> list[BlobFolder]:
+        monkeypatch.setattr(tasks_kept.database, "write", after_a_retry)
+        return look()
+
+    monkeypatch.setattr(tasks_kept.blobs, "folders", look_once)
+    tasks_kept.cleaner.clean()
+    assert tasks_kept.store.get(task.id).status == "queued"
+    assert tasks_kept.blobs.read(f"{task.id}/0") == PICTURE
+
+
+def test_a_full_disk_gets_room_from_what_is_over(
+    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tasks_kept.ended()
+    tasks_kept.clock.now += TTL + 31
+    fresh = tasks_kept.ended()
+
+    def full() -> Any:
+        raise StorageUnavailable("There is no room left on the disk.", 5)
+
+    monkeypatch.setattr(tasks_kept.database, "write", full)
+    with pytest.raises(StorageUnavailable):
+        tasks_kept.cleaner.clean()
+    assert folders(tasks_kept) == {fresh.id}
+    monkeypatch.undo()
+    cleaned = tasks_kept.cleaner.clean()
+    assert cleaned is not None
+    assert cleaned.expired == 1
+    with pytest.raises(ExpiredTask):
+        tasks_kept.store.get(old.id)
+
+
+def test_what_could_never_be_kept_is_no_matter_of_time(tasks_kept: Keep) -> None:
+    tasks_kept.store._limits = Backlog(3, 2 * len(PICTURE))
+    with pytest.raises(WrongFileCount):
+        tasks_kept.submit(4)
+    with pytest.raises(BodyTooLarge, match="SIGHTLINE_MAX_BACKLOG_MB"):
+        tasks_kept.submit(3)
+    assert not folders(tasks_kept)
+    assert tasks_kept.submit(2).status == "queued"
 
 
 def test_one_cleans_at_a_time(tasks_kept: Keep) -> None:

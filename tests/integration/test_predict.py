@@ -340,7 +340,7 @@ def test_a_full_backlog_is_told_before_the_body_is_read() -> None:
     ):
         with stuck(server):
             many = client.post("/predict", files=files(*[picture(1)] * 41))
-            problem(many, 503, "overloaded")
+            problem(many, 422, "wrong-file-count")  # it would never do
             first = client.post("/predict", files=files(*[picture(1)] * 40))
             problem(client.post("/predict", files=files(picture(1))), 503, "overloaded")
             eventually(lambda: client.get("/tasks").json()["bytes_waiting"], "it is seen")

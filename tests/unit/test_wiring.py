@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from sightline import wiring
 from sightline.errors import ConfigError, ImageTooLarge, Overloaded
@@ -50,9 +51,17 @@ def test_tasks_in_memory_take_no_more_than_a_part_of_it(monkeypatch: pytest.Monk
     with_memory(monkeypatch, 800 * 2**20)
     settings = Settings(engine="fake", data_dir=Path(":memory:"), max_backlog_mb=300)
     desk = wiring.open_desk(settings)
-    images = tuple(NewImage("", size=60 * 2**20) for _ in range(2))
+    images = (NewImage("", url="https://example.org/", size=60 * 2**20),)
+    desk.store.submit(NewTask("0" * 32, "", images, {}))
     with pytest.raises(Overloaded, match="100 MB"):
-        desk.store.submit(NewTask("0" * 32, "", images, {}))
+        desk.store.submit(NewTask("1" * 32, "", images, {}))
     desk.close()
     with pytest.raises(ConfigError, match="'workers' needs a folder"):
         wiring.require_shared_tasks(settings)
+
+
+def test_a_database_outlives_no_pictures_in_memory() -> None:
+    address = SecretStr("postgresql+pg8000://localhost/tasks")
+    settings = Settings(engine="fake", data_dir=Path(":memory:"), database_url=address)
+    with pytest.raises(ConfigError, match="loses their pictures"):
+        wiring.open_desk(settings)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sightline.errors import Overloaded
+from sightline.api.bodies import ENVELOPE_BYTES
+from sightline.errors import BodyTooLarge, Overloaded
+from sightline.tasks.admission import FEWER
+from sightline.tasks.task import MAX_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +37,9 @@ class Arrivals:
 
         Raises:
             Overloaded: there is no room for it.
+            BodyTooLarge: there never is.
         """
+        self.require_possible(announced)
         if waiting.images_waiting >= self._limits.images:
             raise Overloaded(f"{waiting.images_waiting} pictures wait already.", _RETRY_AFTER)
         self._waiting = waiting.bytes_waiting
@@ -44,6 +49,11 @@ class Arrivals:
             yield arrival
         finally:
             self._arriving -= arrival.size
+
+    def require_possible(self, size: int) -> None:
+        """Raises BodyTooLarge if a submission of `size` bytes could never be kept."""
+        if size > self._limits.bytes + MAX_IMAGES * ENVELOPE_BYTES:
+            raise BodyTooLarge(self._limits.bytes, FEWER)
 
     def require_room(self, size: int) -> None:
         """Raises Overloaded if `size` more bytes are too many, unless there are no others."""
@@ -65,7 +75,8 @@ class Arrival:
         self.size = 0
 
     def grow(self, received: int) -> None:
-        """So many bytes there are by now. Raises Overloaded if that is more than there is room."""
+        """So many bytes there are by now. Raises as `Arrivals.admit`."""
         if received > self.size:
+            self._arrivals.require_possible(received)
             self._arrivals.take(received - self.size)
             self.size = received

@@ -40,6 +40,7 @@ class Limits:
         self._max_concurrent = settings.max_concurrent
         self._running: Counter[str] = Counter()
         self._longest = Longest(settings.max_wait)
+        self._most = settings.request_timeout
 
     def count(self, client: str) -> None:
         """Count a request of `client` against its rates.
@@ -75,7 +76,8 @@ class Limits:
         return partial(self._give_back, client, time.monotonic())
 
     def _give_back(self, client: str, started: float) -> None:
-        self._longest.note(time.monotonic() - started)
+        # A stream of events lasts as long as its task: that tells nothing of the others.
+        self._longest.note(min(time.monotonic() - started, self._most))
         self._running[client] -= 1
         if not self._running[client]:
             del self._running[client]

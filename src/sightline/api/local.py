@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from sightline.tasks.workshop import Workshop
 
 _THREADS = 40
-_HELD = 0.8  # of the longest wait is how long a refusal may be held back: it must not come later
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class LocalBackend:
         self._max_wait = max_wait
         self._open_workshop = open_workshop
         self._workshop: Workshop | None = None
-        self._brake = Brake(_HELD * max_wait)
+        self._brake = Brake(max_wait)
         self._repository: Repository
         self._canary: Canary
 

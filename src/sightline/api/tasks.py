@@ -25,7 +25,7 @@ from sightline.errors import (
     UrlError,
 )
 from sightline.serving.options import class_ids
-from sightline.tasks.task import ENDED, Backlog
+from sightline.tasks.task import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +78,7 @@ class Tasks:
         self._glance: Fresh[Glance] = Fresh(lambda: self._look(desk.store.glance), _MOMENT)
         self._status: Fresh[Status] = Fresh(backend.status, _MOMENT)
         self._models: list[ModelOut] = []
-        most = int(settings.max_backlog_mb * 2**20)
-        self._arrivals = Arrivals(Backlog(settings.max_backlog_images, most))
+        self._arrivals = Arrivals(desk.backlog)
         self._places = Places(lambda task_id: self._look(desk.store.position, task_id))
 
     # Submitting

@@ -66,7 +66,8 @@ def compact(connection: Connection) -> bool:
         # It frees a page a step; execute() makes one step, as it sees no columns to fetch.
         cursor.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
         cursor.close()
-        return True
+        # A file that others made may not be able to: then it stays as large as it is.
+        return bool(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one() < free)
     connection.exec_driver_sql("PRAGMA busy_timeout = 200")  # no writer waits for a long reader
     try:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from sightline.errors import Conflict, Overloaded
+from sightline.errors import BodyTooLarge, Conflict, Overloaded, WrongFileCount
 from sightline.storage.schema import images, tasks, tombstones, turns
 from sightline.tasks import rows
 from sightline.tasks.fairness import RANKS, order_key
@@ -18,6 +18,9 @@ TOMBSTONE_SECONDS = 86_400.0
 
 BACKLOG_SECONDS = 10
 """Told to clients when the backlog is full."""
+
+FEWER = "Send fewer or smaller pictures a task, or raise SIGHTLINE_MAX_BACKLOG_MB on the server."
+"""Told to clients whose task could never be taken."""
 
 
 def known(connection: Connection, task: NewTask, now: float) -> str | None:
@@ -52,7 +55,12 @@ def make_room(connection: Connection, limits: Backlog, sizes: Sequence[int]) -> 
 
     Raises:
         Overloaded: so it is.
+        WrongFileCount, BodyTooLarge: they would be too many by themselves.
     """
+    if len(sizes) > limits.images:
+        raise WrongFileCount(f"At most {limits.images} pictures may wait: send fewer a task.")
+    if sum(sizes) > limits.bytes:
+        raise BodyTooLarge(limits.bytes, FEWER)
     waiting, held = backlog(connection, ("queued", "processing"))
     if waiting + len(sizes) > limits.images or held + sum(sizes) > limits.bytes:
         raise Overloaded(

@@ -11,17 +11,23 @@ if TYPE_CHECKING:
     from sightline.tasks.addresses import Addresses
     from sightline.tasks.changes import Changes
     from sightline.tasks.store import TaskStore
+    from sightline.tasks.task import Backlog
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What tasks are known by, open. Close it when nobody uses it any more."""
+    """What tasks are known by, open. Close it when nobody uses it any more.
+
+    Attributes:
+        backlog: what may wait.
+    """
 
     database: Database
     blobs: Blobs
     store: TaskStore
     changes: Changes
     addresses: Addresses
+    backlog: Backlog
 
     def close(self) -> None:
         self.changes.close()

@@ -26,6 +26,7 @@ ORPHAN_SECONDS = 3600.0
 _LEASE_SECONDS = 120.0  # a cleaner that was killed keeps others away for no longer
 _PAUSE_SECONDS = 0.005  # in which others may write
 _BATCH = 25  # tasks
+_SURELY_SECONDS = 30.0  # after its end a task is not being retried any more
 
 _Item = TypeVar("_Item")
 
@@ -83,15 +84,14 @@ class Cleaner:
         Raises:
             StorageUnavailable: the database or the blobs cannot be used now.
         """
-        if not self._take_lease():
+        if not self._begin():
             return None
         try:
-            # What has expired needs no room in the database to make room on the disk: it is first.
             expired = self._expire()
             evicted = self._evict()
             orphans = self._remove_orphans()
             self._forget_tombstones()
-            while self._database.compact():
+            while not self._stopping.is_set() and self._database.compact():
                 self._stopping.wait(_PAUSE_SECONDS)
         finally:
             self._leave_lease()
@@ -112,11 +112,29 @@ class Cleaner:
                 _log.exception("cleaning failed; it is tried again in a minute")
             self._stopping.wait(self._interval)
 
-    def _expire(self) -> int:
-        """Remove the tasks whose time is over.
+    def _begin(self) -> bool:
+        """Take the lease, if nobody has it."""
+        try:
+            return self._take_lease()
+        except StorageUnavailable:
+            self._make_room()
+            raise
 
-        Blobs go first: the task is gone for its readers already, and what a crash leaves is found
-        here the next time.
+    def _make_room(self) -> None:
+        """Remove blobs that nobody can ask for any more, and leave their rows.
+
+        On a full disk nothing can be written, not even that a task is over.
+        """
+        over = select(tasks.c.id).where(tasks.c.expires <= self._clock() - _SURELY_SECONDS)
+        with self._database.read() as connection:
+            found = connection.execute(over).scalars().all()
+        for task_id in found:
+            self._blobs.delete(task_id)
+
+    def _expire(self) -> int:
+        """Remove the tasks whose time is over, unless they were retried in this moment.
+
+        What a crash leaves of their blobs is found among the orphans.
         """
         over = select(tasks.c.id).where(tasks.c.expires <= self._clock()).limit(_BATCH)
         count = 0
@@ -125,12 +143,15 @@ class Cleaner:
                 found = connection.execute(over).scalars().all()
             if not found:
                 break
-            for task_id in found:
-                self._blobs.delete(task_id)
             with self._database.write() as connection:
-                admission.bury(connection, found, self._clock())
+                still = tasks.c.id.in_(found) & (tasks.c.expires <= self._clock())
+                gone = connection.execute(select(tasks.c.id).where(still)).scalars().all()
+                if gone:
+                    admission.bury(connection, gone, self._clock())
                 self._prolong(connection)
-            count += len(found)
+            for task_id in gone:
+                self._blobs.delete(task_id)
+            count += len(gone)
         return count
 
     def _evict(self) -> int:
@@ -149,7 +170,9 @@ class Cleaner:
                 evicted.append(task_id)
         for some in _batches(evicted):
             with self._database.write() as connection:
-                rows.touch(connection, some, expires=self._clock())
+                still = tasks.c.id.in_(some) & tasks.c.ended.is_not(None)
+                ended = connection.execute(select(tasks.c.id).where(still)).scalars().all()
+                rows.touch(connection, ended, expires=self._clock())
         return self._expire() if evicted else 0
 
     def _remove_orphans(self) -> int:

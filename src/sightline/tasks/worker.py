@@ -169,7 +169,7 @@ class Worker:
         """Prolong this worker's, before those that ran out are looked for."""
         now = monotonic()
         holding = bool(self._detecting.claims)
-        if holding and now >= self._beat_at:
+        if holding and now >= min(self._beat_at, self._recover_at):
             self._queue.beat(identity.name)
             self._beat_at = now + _BEAT_EVERY
         if self._at_risk and not holding:
