@@ -317,16 +317,15 @@ def test_the_queue_at_a_glance(tasks_kept: Keep) -> None:
     assert glance.ids[:2] == (high.id, task.id)
 
 
-def test_the_place_in_the_queue(tasks_kept: Keep) -> None:
+def test_the_places_in_the_queue(tasks_kept: Keep) -> None:
     long, short = tasks_kept.submit(50), tasks_kept.submit()
     last = tasks_kept.submit()
-    assert [tasks_kept.store.position(task.id) for task in (long, short, last)] == [0, 1, 2]
+    assert tasks_kept.store.positions() == {long.id: 0, short.id: 1, last.id: 2}
     tasks_kept.work(2)
-    assert tasks_kept.store.position(short.id) == 0
+    assert tasks_kept.store.positions() == {last.id: 0, long.id: 1}
     high, low = tasks_kept.submit(priority="high"), tasks_kept.submit(priority="low")
-    assert tasks_kept.store.position(high.id) == 0
-    assert tasks_kept.store.position(last.id) == 1
-    assert tasks_kept.store.position(low.id) == 5  # 1 high, 8 / 2 normal
+    # Before the low one: 1 high, 8 / 2 normal.
+    assert tasks_kept.store.positions() == {high.id: 0, last.id: 1, long.id: 2, low.id: 5}
 
 
 def test_one_image_is_not_stuck_behind_a_hundred(tasks_kept: Keep) -> None:

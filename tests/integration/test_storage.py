@@ -384,7 +384,7 @@ def test_no_query_grows_with_what_is_kept(kept: Keep) -> None:
         "submit": lambda: kept.submit(idempotency_key="k2"),
         "get": lambda: kept.store.get(task.id),
         "changes": lambda: kept.store.changes(1),
-        "position": lambda: kept.store.position(task.id),
+        "positions": kept.store.positions,
         "claim": lambda: kept.claim(3),
         "beat": lambda: kept.queue.beat("w"),
         "finish": lambda: finish("w", [failed(one, retry_in=1) for one in kept.claim(3, "w")]),

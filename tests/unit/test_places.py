@@ -26,40 +26,47 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_the_wait_follows_from_how_the_queue_moves(clock: Clock) -> None:
-    positions = {"one": 100, "two": 400}
+    queue = {"one": 100, "two": 400}
+    looks = []
 
-    async def position(task_id: str) -> int:
-        return positions[task_id]
+    async def positions() -> dict[str, int]:
+        looks.append(clock.now)
+        return dict(queue)
 
     async def run() -> None:
-        seen = Places(position)
+        seen = Places(positions)
         assert await seen.of("one") == {"position": 100, "estimated_wait_s": None}
         clock.now += 2
-        positions["one"] = 60
+        queue.update(one=60, two=360)
         assert await seen.of("one") == {"position": 60, "estimated_wait_s": 3.0}
-        assert await seen.of("two") == {"position": 400, "estimated_wait_s": 20.0}
+        assert await seen.of("two") == {"position": 360, "estimated_wait_s": 18.0}
         clock.now += 2
-        positions["one"] = 55  # slower now, and others were served meanwhile
+        queue.update(one=55, two=355)  # slower now
         slower = (await seen.of("one"))["estimated_wait_s"]
         assert 55 / 20 < slower < 55 / 2.5
         clock.now += 0.5
-        positions["one"] = 0
-        assert (await seen.of("one"))["position"] == 55, "it is looked up once a second"
+        queue.update(one=0)
+        assert (await seen.of("one"))["position"] == 55, "the queue is looked at once a second"
+        queue.update(one=55)
         clock.now += 100
-        assert await seen.of("two") == {"position": 400, "estimated_wait_s": None}
+        assert await seen.of("two") == {"position": 355, "estimated_wait_s": None}
+        assert len(looks) == 4, "however many ask"
 
     asyncio.run(run())
 
 
-def test_only_some_places_are_remembered() -> None:
-    async def position(_: str) -> int:
-        return 1
+def test_who_has_just_come_is_found(clock: Clock) -> None:
+    queue = {"one": 0}
+
+    async def positions() -> dict[str, int]:
+        return dict(queue)
 
     async def run() -> None:
-        seen = Places(position)
-        for number in range(3000):
-            await seen.of(str(number))
-        assert len(seen._places) == len(seen._seen) == 1000
+        seen = Places(positions)
+        await seen.of("one")
+        queue["two"] = 7
+        assert (await seen.of("two"))["position"] == 7
+        assert (await seen.of("gone"))["position"] == 0
 
     asyncio.run(run())
 

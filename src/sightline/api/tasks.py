@@ -79,7 +79,7 @@ class Tasks:
         self._status: Fresh[Status] = Fresh(backend.status, _MOMENT)
         self._models: list[ModelOut] = []
         self._arrivals = Arrivals(desk.backlog)
-        self._places = Places(lambda task_id: self._look(desk.store.position, task_id))
+        self._places = Places(lambda: self._look(desk.store.positions))
 
     # Submitting
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, func, select, tuple_, union_all, update
+from sqlalchemy import Connection, func, select, union_all, update
 
 from sightline.errors import Conflict, SightlineError, StorageUnavailable
 from sightline.storage.blobs import Blobs
@@ -172,31 +172,26 @@ class TaskStore:
             ids = tuple(connection.execute(latest).scalars())
         return Glance(statuses, priorities, waiting, size, ids)
 
-    def position(self, task_id: str) -> int:
-        """About how many images are begun before the task's next one; 0 if none of it waits."""
+    def positions(self) -> dict[str, int]:
+        """Of each task that has images waiting: about how many are begun before its next one."""
+        queued = (
+            select(images.c.rank, images.c.task_id)
+            .where(images.c.status == "queued")
+            .order_by(images.c.rank, *_TURN)
+        )
         with self._database.read() as connection:
-            first = connection.execute(
-                select(images.c.rank, *_TURN)
-                .where(images.c.task_id == task_id, images.c.status == "queued")
-                .order_by(*_TURN)
-                .limit(1)
-            ).one_or_none()
-            if first is None:
-                return 0
-            before = connection.execute(
-                select(func.count()).where(
-                    images.c.status == "queued",
-                    images.c.rank == first.rank,
-                    tuple_(*_TURN) < tuple_(*first[1:]),
-                )
-            ).scalar_one()
-            counted = connection.execute(
-                select(images.c.rank, func.count())
-                .where(images.c.status == "queued")
-                .group_by(images.c.rank)
-            )
-            waiting: dict[Priority, int] = {PRIORITIES[rank]: count for rank, count in counted}
-        return ahead(PRIORITIES[first.rank], before, waiting)
+            found = connection.execute(queued).all()
+        waiting: dict[Priority, int] = {}
+        firsts: dict[str, tuple[Priority, int]] = {}
+        for rank, task_id in found:
+            priority = PRIORITIES[rank]
+            before = waiting.get(priority, 0)
+            firsts.setdefault(task_id, (priority, before))
+            waiting[priority] = before + 1
+        return {
+            task_id: ahead(priority, before, waiting)
+            for task_id, (priority, before) in firsts.items()
+        }
 
     def changes(self, since: int) -> Changes:
         """The tasks that changed, or were forgotten, after the sequence number `since`."""
