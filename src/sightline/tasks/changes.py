@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sightline.tasks.task import Task
 
 _LOOK_EVERY = 0.2  # seconds between looks at what others commit, while somebody waits
-_PACE = 0.03  # seconds between two looks at least: whoever asks meanwhile shares the next
+_PACE = 0.01  # seconds between two looks at least: whoever asks meanwhile shares the next
 _FROM_NOW = 2**62  # a sequence number that none has reached: nothing has changed since
 _KEPT = 20_000  # images and detections of the tasks that are kept in memory: some 25 MB
 
