@@ -12,6 +12,8 @@ from sightline.bench.load import run_load
 from sightline.bench.plan import Picture, Plan, parse_target
 from sightline.bench.stats import Summary, summarise
 from sightline.bench.tasks import TaskLoad, alike
+from sightline.errors import Overloaded
+from sightline.tasks import admission
 from support import pictures
 from support.odd import answer, odd_server, read_request
 from support.servers import live
@@ -52,8 +54,12 @@ def test_a_picture_that_fails_is_told_by_its_problem() -> None:
     assert not summary.clean
 
 
-def test_a_service_that_refuses_is_heeded_and_counted() -> None:
-    with live(max_backlog_images=1) as server:
+def test_a_service_that_refuses_is_heeded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise Overloaded("Too much waits.", 1)
+
+    monkeypatch.setattr(admission, "make_room", full)
+    with live() as server:
         summary, submitted = load(server.url, duration=0.5, concurrency=1)
     assert submitted == 0
     assert ended(summary) == {(503, "urn:sightline:problem:overloaded"): summary.sent}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from sightline.api.protocol import protocol_for
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
     from starlette.types import ASGIApp
 
     from sightline.settings import Settings
@@ -35,6 +39,39 @@ def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
+
+
+class PatientServer(uvicorn.Server):
+    """uvicorn, but that it hears out all who were connected before it goes down."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # With its listener, the system closes what waits there: who connected would be cut off.
+        waiting = [one for listener in sockets or () for one in _accept_all(listener)]
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._make_protocol, connection)
+        await super().shutdown(sockets)
+
+    def _make_protocol(self) -> Any:
+        protocol: Any = self.config.http_protocol_class
+        return protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+    listener.setblocking(False)
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # none is left
+            return
+        connection.setblocking(False)
+        yield connection
 
 
 def _most_connections() -> int:

@@ -96,11 +96,9 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
 
     # Half of a start is imports: the model is loaded meanwhile.
     loading = ThreadPoolExecutor(1).submit(open_repository, settings, notice)
-    import uvicorn
-
     from sightline.api.app import create_app
     from sightline.api.local import describe
-    from sightline.api.server import make_config
+    from sightline.api.server import PatientServer, make_config
 
     desk = open_desk(settings)
     backend = local_backend(settings, loading.result, lambda: desk)
@@ -115,7 +113,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
         signal.signal(number, _ignore)
     gc.freeze()
     gc.enable()
-    uvicorn.Server(make_config(app, settings)).run(sockets=[listener])
+    PatientServer(make_config(app, settings)).run(sockets=[listener])
 
 
 def _supervise(settings: Settings, listener: socket.socket) -> None:
