@@ -1,4 +1,4 @@
-"""Fire N photographs at the service at once, poll all of them, save what it drew.
+"""Fire N photographs at the service at once, wait for all of them, save what it drew.
 
     python examples/stress_predict.py photo.jpg another.jpg --count 300 --save annotated/
 
@@ -12,24 +12,32 @@ from typing import Any
 
 import httpx
 
+AT_ONCE = asyncio.Semaphore(16)  # requests: a client that opens hundreds only gets in its own way
+
 
 async def ask(client: httpx.AsyncClient, method: str, path: str, **more: Any) -> httpx.Response:
     """An answer that is no "not now": 429 and 503 say when to come back; nothing was taken."""
-    while (answer := await client.request(method, path, **more)).status_code in {429, 503}:
+    while True:
+        async with AT_ONCE:
+            answer = await client.request(method, path, **more)
+        if answer.status_code not in {429, 503}:
+            return answer.raise_for_status()
         await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
-    return answer.raise_for_status()
 
 
-async def predict(client: httpx.AsyncClient, name: str, data: bytes, folder: Path) -> list[str]:
-    """The labels found in one photograph; its annotated picture goes to `folder`."""
+async def predict(client: httpx.AsyncClient, name: str, data: bytes) -> tuple[str, list[str]]:
+    """Where the task of one photograph is, and the labels found in it."""
     answer = await ask(client, "POST", "/predict", files={"files": (name, data)})
-    where = answer.headers["Location"]
-    while (task := (answer := await ask(client, "GET", where)).json())["completed_at"] is None:
-        await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
+    where, task = answer.headers["Location"], answer.json()
+    while task["status"] in {"queued", "processing"}:  # each call waits up to 20 s for news
+        task = (await ask(client, "GET", where, params={"wait": 20})).json()
     (result,) = task["results"]
     assert (result["status"], result["filename"]) == ("completed", name), f"{name}: {result}"
-    (folder / name).write_bytes((await ask(client, "GET", f"{where}/images/0")).content)
-    return sorted(found["label"] for found in result["detections"])
+    return where, sorted(found["label"] for found in result["detections"])
+
+
+async def save(client: httpx.AsyncClient, where: str, path: Path) -> None:
+    path.write_bytes((await ask(client, "GET", f"{where}/images/0")).content)
 
 
 async def main() -> None:
@@ -44,15 +52,20 @@ async def main() -> None:
     started = time.perf_counter()
     patience = httpx.Timeout(60, pool=None)  # for the service; for our own connections, for ever
     async with httpx.AsyncClient(base_url=options.url, timeout=patience) as client:
-        calls = []
-        for index in range(options.count):
-            stem, data = photos[index % len(photos)]
-            calls.append(predict(client, f"{index:04}-{stem}.jpg", data, options.save))
+        chosen = [photos[index % len(photos)] for index in range(options.count)]
+        names = [f"{index:04}-{stem}.jpg" for index, (stem, _) in enumerate(chosen)]
+        calls = [predict(client, name, data) for name, (_, data) in zip(names, chosen, strict=True)]
         found = await asyncio.gather(*calls)
-    for index, (stem, _) in enumerate(photos[: len(found)]):
-        assert all(labels == found[index] for labels in found[index :: len(photos)]), stem
-        print(f"{stem}: {', '.join(found[index]) or 'nothing'}")
-    print(f"{len(found)} in {time.perf_counter() - started:.1f} s, none lost")
+        took = time.perf_counter() - started
+        for index, (stem, _) in enumerate(photos[: len(found)]):
+            same = found[index :: len(photos)]
+            assert all(labels == same[0][1] for _, labels in same), f"{stem}: {same}"
+            print(f"{stem}: {', '.join(same[0][1]) or 'nothing'}")
+        print(f"{len(found)} in {took:.1f} s, {len(found) / took:.1f}/s, none lost")
+        paths = [options.save / name for name in names]
+        pairs = zip(found, paths, strict=True)
+        await asyncio.gather(*(save(client, where, path) for (where, _), path in pairs))
+    print(f"drawn and saved after {time.perf_counter() - started:.1f} s")
 
 
 if __name__ == "__main__":
