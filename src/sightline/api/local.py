@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sightline.tasks.workshop import Workshop
 
 _THREADS = 40
+_WAITING = 0.8  # of the time promised; the rest is for reading a crowd's requests, and answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,17 @@ class LocalBackend:
             open_canary: called then too; closed first.
             check_source: raises if a source may not be loaded over HTTP.
             limits: on one client.
-            max_wait: seconds; a picture whose predicted wait is longer is refused.
+            max_wait: seconds; nobody is to wait longer for the engine, or for a refusal.
             open_workshop: called last, and closed first; None if tasks are not worked on here.
         """
         self._open_repository = open_repository
         self._open_canary = open_canary
         self._check_source = check_source
         self._limits = limits
-        self._max_wait = max_wait
+        self._max_wait = _WAITING * max_wait
         self._open_workshop = open_workshop
         self._workshop: Workshop | None = None
-        self._brake = Brake(max_wait)
+        self._brake = Brake(self._max_wait)
         self._repository: Repository
         self._canary: Canary
 
