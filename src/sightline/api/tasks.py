@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sightline.api.schemas import ModelOut
     from sightline.api.task_schemas import PredictQuery
     from sightline.settings import Settings
+    from sightline.tasks.admission import Found
     from sightline.tasks.desk import Desk
     from sightline.tasks.task import Glance, NewTask, Task
 
@@ -82,6 +83,14 @@ class Tasks:
         self._places = Places(lambda: self._look(desk.store.positions))
 
     # Submitting
+
+    async def find(self, new: NewTask) -> Found | None:
+        """The task that came under the same idempotency key before, if it is there.
+
+        Raises:
+            StorageUnavailable: it cannot be known now.
+        """
+        return None if new.idempotency_key is None else await self._look(self._desk.store.find, new)
 
     async def room_for(self, request: Request) -> AbstractContextManager[Arrival]:
         """Room for a submission while it is read, as far as that can be told from its head.

@@ -14,6 +14,7 @@ from sightline.storage.blobs import Blobs
 from sightline.storage.database import Database
 from sightline.storage.schema import images, state, tasks, tombstones
 from sightline.tasks import admission, rows
+from sightline.tasks.admission import Found
 from sightline.tasks.fairness import PRIORITIES, ahead, order_key
 from sightline.tasks.task import ENDED, Backlog, Changes, Glance, Image, NewTask, Priority, Task
 
@@ -85,6 +86,11 @@ class TaskStore:
         else:
             self._remove(task.id)
         return kept
+
+    def find(self, task: NewTask) -> Found | None:
+        """The task that came under the same owner's same idempotency key before, if it is there."""
+        with self._database.read() as connection:
+            return admission.find(connection, task, self._clock())
 
     def get(self, task_id: str) -> Task:
         """The task with its images.
