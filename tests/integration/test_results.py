@@ -421,9 +421,9 @@ def test_many_pollers_uploaders_and_readers(
     reads: list[str] = []
     get = store.get
 
-    def counted(task_id: str) -> Any:
+    def counted(task_id: str, known: Any = None) -> Any:
         reads.append(task_id)
-        return get(task_id)
+        return get(task_id, known)
 
     monkeypatch.setattr(store, "get", counted)
 

@@ -67,7 +67,7 @@ class Tasks:
         """
         self.changes = desk.changes
         self.blobs = desk.blobs
-        self.states = States()
+        self.states = States(self._look)
         self._desk = desk
         self._backend = backend
         self._settings = settings

@@ -92,15 +92,15 @@ class TaskStore:
         with self._database.read() as connection:
             return admission.find(connection, task, self._clock())
 
-    def get(self, task_id: str) -> Task:
-        """The task with its images.
+    def get(self, task_id: str, known: Task | None = None) -> Task:
+        """The task with its images; `known` is how it was, which spares some of the reading.
 
         Raises:
             UnknownTask: it was never there, or long ago.
             ExpiredTask: it was there, and its time is over.
         """
         with self._database.read() as connection:
-            return rows.load(connection, task_id, self._clock())
+            return rows.load(connection, task_id, self._clock(), known)
 
     def cancel(self, task_id: str) -> Task:
         """End it now: what has not ended is cancelled. One that has ended is left alone.

@@ -116,7 +116,7 @@ async def result(
     if query.annotated:
         drawing: Drawing = request.app.state.drawing
         return StreamingResponse(drawing.state(task, queue), 200, headers, _JSON)
-    return Response(tasks.states.of(task, queue), 200, headers, _JSON)
+    return Response(await tasks.states.of(task, queue), 200, headers, _JSON)
 
 
 @router.get(
@@ -201,4 +201,4 @@ async def glance(request: Request) -> Response:
 async def _state(tasks: Tasks, task: Task) -> Response:
     queue = await tasks.place(task)
     headers = {"ETag": etag_of(task, queue)} | retry_after(task, queue)
-    return Response(tasks.states.of(task, queue), 200, headers, _JSON)
+    return Response(await tasks.states.of(task, queue), 200, headers, _JSON)
