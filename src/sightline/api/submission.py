@@ -118,7 +118,8 @@ async def _submit_addresses(request: Request, new: NewTask, tasks: Tasks) -> tup
     urls = _read_urls(await read_bytes(request, _MAX_JSON))
     await tasks.require_addresses(urls)
     images = tuple(NewImage(_name_in(url), url=url) for url in urls)
-    return await tasks.submit(replace(new, images=images, fingerprint=_fingerprint(new, urls)))
+    new = replace(new, images=images, fingerprint=_fingerprint(new, urls))
+    return await tasks.submit(request, new)
 
 
 async def _submit_files(
@@ -128,7 +129,8 @@ async def _submit_files(
         await _read_form(request, intake, arrival.grow)
         images = await intake.finish()
         fingerprint = _fingerprint(new, intake.fingerprints())
-        return await tasks.submit(replace(new, images=images, fingerprint=fingerprint), intake)
+        new = replace(new, images=images, fingerprint=fingerprint)
+        return await tasks.submit(request, new, intake)
     except BaseException:
         intake.abandon()
         raise
