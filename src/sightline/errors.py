@@ -31,6 +31,7 @@ The branch says who can put it right, the message says what was wrong and what t
     ├── TryLater                 nothing was lost: try again after `retry_after` seconds
     │   ├── Overloaded           … nobody's fault: too much waits
     │   ├── StorageUnavailable   … the operator: disk full, database locked or away
+    │   │   └── UnreadablePicture    the disk does not give the bytes of one picture
     │   ├── RateLimited          … the client: more requests than it may send in a while
     │   └── TooManyAtOnce        … the client: more requests than it may have under way
     ├── DeadlineExceeded         nobody's fault: it took longer than the caller would wait
@@ -218,6 +219,10 @@ class Overloaded(TryLater):
 
 class StorageUnavailable(TryLater):
     """Tasks cannot be kept or read now: the disk is full, the database locked or away."""
+
+
+class UnreadablePicture(StorageUnavailable):
+    """The disk does not give the bytes of one picture of a task, though it gives others."""
 
 
 class RateLimited(TryLater):

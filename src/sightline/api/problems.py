@@ -68,6 +68,9 @@ KINDS: dict[type[Exception], Kind] = {
     errors.TooManyAtOnce: Kind(429, "too-many-at-once", "Too many requests under way"),
     errors.Overloaded: Kind(503, "overloaded", "Too much work is waiting"),
     errors.StorageUnavailable: Kind(503, "storage-unavailable", "Tasks cannot be kept now"),
+    errors.UnreadablePicture: Kind(
+        503, "picture-unreadable", "The bytes of the picture cannot be read"
+    ),
     errors.Culprit: Kind(500, "culprit", "The service died of this picture"),
     errors.DetectorClosed: Kind(503, "not-serving", "The service is not serving"),
     errors.WorkerDied: Kind(503, "worker-died", "The model is being started again"),

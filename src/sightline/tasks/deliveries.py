@@ -79,13 +79,17 @@ class Deliveries:
             self._changed.wait_for(lambda: not self._active.total(), seconds)
 
     def _run(self) -> None:
+        away = False
         while not self._stopped.is_set():
             self._wake.clear()
             began, pause = False, _LOOK_EVERY
             try:
                 began, pause = self._begin_what_is_due()
+                away = False
             except StorageUnavailable as error:
-                _log.warning("callbacks wait: %s", error)
+                if not away:
+                    _log.warning("callbacks wait: %s", error.reason)
+                away = True
             except Exception:  # noqa: BLE001  a callback is never worth the thread
                 _log.exception("looking for callbacks that are due failed")
             self._wake.wait(pause)
