@@ -18,6 +18,7 @@ The branch says who can put it right, the message says what was wrong and what t
     │   ├── UnknownTask          … a task that does not exist, or is another's
     │   ├── ExpiredTask          … a task whose results were kept for long enough
     │   ├── Conflict             … an Idempotency-Key that was used for something else
+    │   ├── NotEnded             … to forget a task that has not ended
     │   ├── NotYet               … a picture whose turn has not come
     │   ├── UrlError             … the address of a picture
     │   │   ├── UrlRefused           it may not be fetched
@@ -127,6 +128,10 @@ class ExpiredTask(RequestError):
 
 class Conflict(RequestError):
     """An Idempotency-Key came again with something else."""
+
+
+class NotEnded(RequestError):
+    """A task that is to be forgotten has not ended: somebody retried it in this moment."""
 
 
 class NotYet(RequestError):

@@ -370,6 +370,27 @@ def test_forget(client: httpx.Client, server: Live) -> None:
     assert task.rpartition("/")[2] not in names
 
 
+def test_forgetting_a_task_that_somebody_retries(
+    client: httpx.Client, server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = server.app.state.tasks._desk.store
+    forget = store.forget
+    task = submit(client, BROKEN)
+    assert client.get(f"{task}?wait=30").json()["status"] == "error"
+
+    def forget_too_late(task_id: str) -> None:
+        store.retry(task_id)
+        forget(task_id)
+
+    monkeypatch.setattr(store, "forget", forget_too_late)
+    with stuck(server):
+        told = problem(client.delete(task), 409, "not-ended")
+    assert told["title"] == "The task has not ended"
+    client.get(f"{task}?wait=30")
+    monkeypatch.undo()
+    assert client.delete(task).status_code == 204
+
+
 # Who may see what
 
 

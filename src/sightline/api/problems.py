@@ -55,6 +55,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.UnknownTask: Kind(404, "unknown-task", "There is no such task"),
     errors.ExpiredTask: Kind(410, "expired-task", "The results have expired"),
     errors.Conflict: Kind(409, "idempotency-conflict", "The key was used for something else"),
+    errors.NotEnded: Kind(409, "not-ended", "The task has not ended"),
     errors.NotYet: Kind(409, "not-yet", "The picture's turn has not come"),
     errors.UrlRefused: Kind(422, "url-refused", "The address may not be fetched"),
     errors.UrlFailed: Kind(422, "url-failed", "The address could not be fetched"),

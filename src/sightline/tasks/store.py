@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, union_all, update
 
-from sightline.errors import Conflict, SightlineError, StorageUnavailable
+from sightline.errors import NotEnded, SightlineError, StorageUnavailable
 from sightline.storage.blobs import Blobs
 from sightline.storage.database import Database
 from sightline.storage.schema import images, state, tasks, tombstones
@@ -130,13 +130,16 @@ class TaskStore:
 
         Raises:
             UnknownTask, ExpiredTask: as `get`.
-            Conflict: it has not ended.
+            NotEnded: so it is.
         """
         now = self._clock()
         with self._database.write() as connection:
             task = rows.load(connection, task_id, now)
             if task.status not in ENDED:
-                raise Conflict("The task has not ended: cancel it first.")
+                raise NotEnded(
+                    "The task has not ended, or runs again because somebody retried it: DELETE it "
+                    "once more to cancel it, and again to forget it."
+                )
             admission.bury(connection, [task_id], now)
         self._remove(task_id)
         self._changed()

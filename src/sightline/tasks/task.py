@@ -23,6 +23,9 @@ CallbackState: TypeAlias = Literal["due", "delivered", "failed"]
 ENDED: frozenset[Status] = frozenset({"completed", "error", "cancelled"})
 MAX_IMAGES = 100
 
+LONGEST_PAUSE = 60.0
+"""Most seconds between two attempts at an image."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -16,12 +16,9 @@ from sightline.errors import (
     UnreadablePicture,
     UrlFailed,
 )
-from sightline.tasks.task import Claim, Failure, Outcome
+from sightline.tasks.task import LONGEST_PAUSE, Claim, Failure, Outcome
 
 ATTEMPTS = 5
-
-LONGEST_PAUSE = 60.0
-"""Seconds between two attempts."""
 
 _FIRST_PAUSE = 1.0  # seconds
 _SHORT_PAUSE = 1.0  # seconds, where nothing is wrong with the image
