@@ -57,6 +57,7 @@ def _command(name: str, command: Any) -> list[str]:
 
 
 def problems_page() -> str:
+    from sightline.api.documented import when
     from sightline.api.problems import KINDS, http_kind
     from sightline.api.refusals import REFUSALS
 
@@ -69,12 +70,11 @@ def problems_page() -> str:
         "| type | status | when |",
         "|---|---|---|",
     ]
-    rows = [(kind, inspect.cleandoc(error.__doc__ or "")) for error, kind in KINDS.items()]
+    rows = [(kind, when(error)) for error, kind in KINDS.items()]
     rows += [(http_kind(404), "Nothing is at this path."), (http_kind(405), "Not this method.")]
     rows += REFUSALS.items()
-    for kind, when in sorted(rows, key=lambda row: row[0].status):
-        first = when.splitlines()[0]
-        lines.append(f"| `urn:sightline:problem:{kind.slug}` | {kind.status} | {first} |")
+    for kind, what in sorted(rows, key=lambda row: row[0].status):
+        lines.append(f"| `urn:sightline:problem:{kind.slug}` | {kind.status} | {what} |")
     lines += [
         "",
         "429 and 503 carry `Retry-After` in seconds, and `retry_after` in the body: a client that",

@@ -18,6 +18,7 @@ The branch says who can put it right, the message says what was wrong and what t
     │   ├── UnknownTask          … a task that does not exist, or is another's
     │   ├── ExpiredTask          … a task whose results were kept for long enough
     │   ├── Conflict             … an Idempotency-Key that was used for something else
+    │   ├── NotEnded             … to forget a task that has not ended
     │   ├── NotYet               … a picture whose turn has not come
     │   ├── UrlError             … the address of a picture
     │   │   ├── UrlRefused           it may not be fetched
@@ -31,6 +32,7 @@ The branch says who can put it right, the message says what was wrong and what t
     ├── TryLater                 nothing was lost: try again after `retry_after` seconds
     │   ├── Overloaded           … nobody's fault: too much waits
     │   ├── StorageUnavailable   … the operator: disk full, database locked or away
+    │   │   └── UnreadablePicture    the disk does not give the bytes of one picture
     │   ├── RateLimited          … the client: more requests than it may send in a while
     │   └── TooManyAtOnce        … the client: more requests than it may have under way
     ├── DeadlineExceeded         nobody's fault: it took longer than the caller would wait
@@ -128,6 +130,10 @@ class Conflict(RequestError):
     """An Idempotency-Key came again with something else."""
 
 
+class NotEnded(RequestError):
+    """A task that is to be forgotten has not ended: somebody retried it in this moment."""
+
+
 class NotYet(RequestError):
     """What is asked of a picture is not there before its turn has come."""
 
@@ -218,6 +224,10 @@ class Overloaded(TryLater):
 
 class StorageUnavailable(TryLater):
     """Tasks cannot be kept or read now: the disk is full, the database locked or away."""
+
+
+class UnreadablePicture(StorageUnavailable):
+    """The disk does not give the bytes of one picture of a task, though it gives others."""
 
 
 class RateLimited(TryLater):

@@ -238,7 +238,8 @@ def open_deliveries(settings: Settings, desk: Desk) -> Deliveries:
         None if configured is None else configured.get_secret_value(), settings.secret_file
     )
     caller = Caller(key, desk.addresses.guard, desk.addresses.names)
-    deliveries = Deliveries(Outbox(desk.database), caller.post)
+    outbox = Outbox(desk.database, root_path=settings.root_path)
+    deliveries = Deliveries(outbox, caller.post)
     desk.store.on_change.append(deliveries.nudge)
     return deliveries
 

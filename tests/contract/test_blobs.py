@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sightline.errors import ExpiredTask
+from sightline.errors import ExpiredTask, StorageUnavailable, UnreadablePicture
 from sightline.storage.blobs import Blobs, FolderBlobs, MemoryBlobs
 
 KEY = "a1/0"
@@ -97,3 +97,23 @@ def test_what_others_put_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes").touch()
     put(blobs, KEY, b"1")
     assert [found.name for found in blobs.folders()] == ["a1"]
+
+
+def test_one_that_cannot_be_read_is_told_from_a_folder_that_is_away(tmp_path: Path) -> None:
+    root = tmp_path / "blobs"
+    blobs = FolderBlobs(root)
+    put(blobs, KEY, b"good")
+    (root / "a1" / "1").mkdir()  # where a file should be
+    with pytest.raises(UnreadablePicture, match="does not give the bytes"):
+        blobs.read("a1/1")
+    assert blobs.read(KEY) == b"good"
+    root.rename(tmp_path / "away")
+    root.write_bytes(b"not a folder")
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable) as caught:
+            blobs.read(KEY)
+        assert not isinstance(caught.value, UnreadablePicture)
+        if root.exists():
+            root.unlink()  # nor is there anything at all
+    (tmp_path / "away").rename(root)
+    assert blobs.read(KEY) == b"good"

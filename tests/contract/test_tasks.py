@@ -14,6 +14,7 @@ from sightline.errors import (
     BodyTooLarge,
     Conflict,
     ExpiredTask,
+    NotEnded,
     Overloaded,
     StorageUnavailable,
     UnknownTask,
@@ -216,7 +217,7 @@ def test_failed_images_are_tried_again_when_asked(tasks_kept: Keep) -> None:
 
 def test_who_is_forgotten_is_known_to_have_been(tasks_kept: Keep) -> None:
     task = tasks_kept.submit()
-    with pytest.raises(Conflict, match="cancel it first"):
+    with pytest.raises(NotEnded, match="has not ended"):
         tasks_kept.store.forget(task.id)
     tasks_kept.store.cancel(task.id)
     since = tasks_kept.store.changes(0).sequence
@@ -546,3 +547,12 @@ def test_what_no_task_can_be_called_is_unknown(tasks_kept: Keep) -> None:
     for name in ("", "\0", "a\0b", "\udcff", "a" * 10_000, "../..", "'; DROP TABLE tasks"):
         with pytest.raises(UnknownTask):
             tasks_kept.store.get(name)
+
+
+def test_what_is_put_off_does_not_wait_for_a_clock_that_was_set_back(tasks_kept: Keep) -> None:
+    tasks_kept.submit(1)
+    (claim,) = tasks_kept.claim()
+    tasks_kept.queue.finish("w", [failed(claim, retry_in=60.0)])
+    assert not tasks_kept.claim(), "it is put off"
+    tasks_kept.clock.now -= 1
+    assert tasks_kept.claim(), "nothing is put off for longer than a minute"

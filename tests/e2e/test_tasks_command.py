@@ -8,7 +8,9 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -19,6 +21,9 @@ from support.eventually import eventually
 from support.odd import answer, odd_server, read_request
 from support.predict import stuck
 from support.servers import Live, live
+
+if TYPE_CHECKING:
+    import socket
 
 KEY = "open-sesame-open-sesame"
 ADMIN = "the-admin-has-a-key-too"
@@ -156,6 +161,55 @@ def test_what_can_go_wrong_is_one_clear_line(
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_watching_goes_on_while_the_service_is_away(run: Run) -> None:
+    """A 503 first, one in the middle, a gateway's error page, and a connection that breaks."""
+    state: dict[str, Any] = {
+        "task_id": "0" * 32,
+        "status": "processing",
+        "progress": {"done": 0, "total": 1, "failed": 0},
+        "results": [],
+    }
+    done = state | {"status": "completed", "progress": {"done": 1, "total": 1, "failed": 0}}
+    refused = json.dumps({"detail": "Too much waits."}).encode()
+    answers = [
+        answer("503 Service Unavailable", refused, "Retry-After: 1"),
+        answer("200 OK", json.dumps(state).encode(), 'ETag: "1"'),
+        answer("503 Service Unavailable", refused, "Retry-After: 1"),
+        answer("502 Bad Gateway", b"<html>"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        answer("200 OK", json.dumps(done).encode(), 'ETag: "2"'),
+    ]
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(answers.pop(0))
+
+    with odd_server(behave) as url:
+        watched = run("watch", "0" * 32, "--url", url)
+    assert not answers, "it asked again and again"
+    assert watched.returncode == 0, watched.stderr
+    assert "waiting: Too much waits." in watched.stderr
+    assert watched.stdout.startswith(f"{'0' * 32}  completed")
+
+
+def test_watching_ends_after_all_patience(run: Run) -> None:
+    asked = threading.Semaphore(0)
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        asked.release()
+        connection.sendall(
+            answer("503 Service Unavailable", b'{"detail": "Too much."}', "Retry-After: 9")
+        )
+
+    with odd_server(behave) as url:
+        watched = run("watch", "0" * 32, "--url", url, "--patience", "0.3")
+    assert watched.returncode == 2
+    assert watched.stderr.splitlines()[-1] == "error: Too much."
+    assert asked.acquire(timeout=0)
+    assert asked.acquire(timeout=0), "it asked once more at the end"
 
 
 def test_another_service_is_told_as_such(run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -11,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from sightline.api.results import States
 from sightline.errors import ExpiredTask, StorageUnavailable, UnknownTask
 from sightline.settings import load_settings
 from sightline.tasks.changes import Changes
 from sightline.tasks.desk import Desk
+from sightline.tasks.queue import TaskQueue
 from sightline.tasks.store import TaskStore
+from sightline.tasks.task import Failure, Outcome, Task
 from sightline.wiring import open_desk
 from support.tasks import picture, submit
 
@@ -164,7 +169,45 @@ def test_little_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
     asyncio.run(run())
     assert len(desk.changes._tasks) == 1
-    assert desk.changes._kept == 3
+    assert desk.changes._kept == 3 * 400
+
+
+LARGE = {"model": "m", "detections": [{"label": "ä", "confidence": 0.5}] * 1000}
+
+
+def test_a_version_costs_what_changed(desk: Desk) -> None:
+    """Answers are read once, and written as they are kept, on another thread than the loop's."""
+    queue = TaskQueue(desk.database)
+    queue.on_change.append(desk.changes.committed)
+    written_by: list[str] = []
+
+    async def run_on_a_thread(write: Any, task: Task) -> bytes:
+        def noted(task: Task) -> bytes:
+            written_by.append(threading.current_thread().name)
+            return bytes(write(task))
+
+        return await asyncio.to_thread(noted, task)
+
+    async def run() -> None:
+        states = States(run_on_a_thread)
+        task_id = submit(desk, [picture(n) for n in range(3)])
+        first, second, third = queue.claim("w", 3, idle=True)
+        queue.finish("w", [Outcome(first, LARGE)])
+        before = await desk.changes.get(task_id)
+        queue.finish("w", [Outcome(second, LARGE), Outcome(third, failure=Failure("Culprit", "x"))])
+        after = await desk.changes.get(task_id)
+        assert after.answered == "m"
+        assert after.version > before.version
+        assert after.images[0].answer is before.images[0].answer, "it is not read again"
+        texts = await asyncio.gather(*(states.of(after) for _ in range(5)))
+        entries = json.loads(texts[0])["results"]
+        assert [entry.get("detections") for entry in entries] == [LARGE["detections"]] * 2 + [None]
+        assert entries[2]["error"]["type"] == "urn:sightline:problem:culprit"
+        assert len(set(texts)) == 1
+        assert len(written_by) == 1, "once, however many ask"
+        assert threading.current_thread().name not in written_by
+
+    asyncio.run(run())
 
 
 def test_a_database_that_is_away_is_told_and_comes_back(

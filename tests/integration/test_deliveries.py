@@ -121,6 +121,31 @@ def test_a_receiver_is_told_and_can_verify_it_as_the_docs_say(place: Place) -> N
     assert time.time() - 60 < attempt.at <= time.time()
 
 
+def test_a_service_below_a_prefix_says_where_it_shows_the_task(place: Place) -> None:
+    task_id = place.ended("https://example.com/hook")
+    call = Outbox(place.database, root_path="/vision").claim()
+    assert call is not None
+    assert json.loads(call.body)["data"]["result"] == f"/vision/result/{task_id}"
+
+
+def test_calls_do_not_wait_for_a_clock_that_was_set_back(place: Place) -> None:
+    """What was never tried is due at once; what was, after the longest pause that there is."""
+    now = [time.time()]
+    outbox = Outbox(place.database, lambda: now[0])
+    place.ended("https://one.example/hook")
+    now[0] -= 3600
+    assert outbox.next_due() == 0
+    call = outbox.claim()
+    assert call is not None
+    outbox.record(call, Delivery(now[0], 500, "answered 500"), "due", 8 * 3600)
+    assert outbox.next_due() == pytest.approx(8 * 3600)
+    now[0] -= 12 * 3600
+    assert outbox.claim() is None, "it may have been put off for so long"
+    now[0] -= 12 * 3600
+    assert outbox.next_due() == 0
+    assert outbox.claim() is not None
+
+
 def test_one_that_is_down_for_a_while_gets_its_call(place: Place) -> None:
     with receiver() as gone:
         url, port = gone.url, gone.port

@@ -269,6 +269,34 @@ def test_the_same_key_and_another_body_conflict(client: httpx.Client, server: Li
             problem(answer, 409, "idempotency-conflict")
 
 
+def test_what_is_there_already_is_answered_however_much_waits() -> None:
+    """It takes no room, and nothing of it is written: 40 of 40 pictures wait."""
+    pair = files(picture(1), b"no picture", picture(2) + b"\0" * 300_000)
+    urls = json.dumps({"urls": ["https://example.com/x.jpg"]})
+    kind = {"content-type": "application/json"}
+    first_key, second_key = ({"Idempotency-Key": uuid.uuid4().hex} for _ in range(2))
+    with (
+        live(max_backlog_images=40, max_backlog_mb=1) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+        stuck(server),
+    ):
+        first = client.post("/predict", files=pair, headers=first_key)
+        second = client.post("/predict", content=urls, headers=second_key | kind)
+        filling = client.post("/predict", files=files(*[picture(1)] * 38))
+        assert {one.status_code for one in (first, second, filling)} == {201}
+        problem(client.post("/predict", files=files(picture(1))), 503, "overloaded")
+        with leaving_no_blobs(server):
+            again = client.post("/predict", files=pair, headers=first_key)
+            other = client.post("/predict", files=files(picture(1)), headers=first_key)
+            named = client.post("/predict", content=urls, headers=second_key | kind)
+        assert (again.status_code, again.content) == (201, first.content)
+        assert again.headers["idempotent-replayed"] == "true"
+        assert (named.status_code, named.content) == (201, second.content)
+        problem(other, 409, "idempotency-conflict")
+        for pieces in (b"", b"--x--\r\n"):
+            problem(send(client, pieces, **first_key), 400, "malformed-body")
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
 def test_keys_that_are_none(client: httpx.Client, key: str) -> None:
     answer = client.post("/predict", files=files(picture(1)), headers={"Idempotency-Key": key})

@@ -439,7 +439,9 @@ def test_bodies_that_name_nothing(server: Live, body: bytes, status: int, kind: 
 
 
 def test_openapi_shows_the_body(server: Live) -> None:
-    operation = httpx.get(f"{server.url}/openapi.json").json()["paths"]["/detect"]["post"]
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    told = httpx.get(f"{server.url}/openapi.json").json()
+    content = told["paths"]["/detect"]["post"]["requestBody"]["content"]
+    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/UrlBody"}
+    schema = told["components"]["schemas"]["UrlBody"]
     assert schema["required"] == ["url"]
     assert schema["additionalProperties"] is False

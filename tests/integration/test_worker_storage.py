@@ -6,22 +6,35 @@ import logging
 import os
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
 from sightline.errors import StorageUnavailable
+from sightline.net.connect import Names
+from sightline.net.guard import Guard, parse_allowed
+from sightline.settings import load_settings
 from sightline.storage import sqlite
+from sightline.storage.blobs import BlobWriter, FolderBlobs, MemoryBlobs
+from sightline.tasks.addresses import Addresses
+from sightline.tasks.pictures import Pictures
+from sightline.tasks.places import Places
+from sightline.tasks.task import Claim
+from sightline.tasks.verdict import ATTEMPTS, judge
+from sightline.wiring import open_desk
 from support.eventually import eventually
 from support.hosts import host, ok
-from support.tasks import picture, place, require_right
+from support.tasks import picture, place, require_right, submit
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     monkeypatch.setattr("sightline.tasks.worker._STORAGE_PAUSE", 0.1)
+    monkeypatch.setattr("sightline.storage.trouble._QUIET_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -61,6 +74,109 @@ def test_a_database_that_another_program_holds(
         require_right(here.ended(task_id))
         eventually(lambda: said(caplog, "tasks go on"), "it says that it goes on")
     assert said(caplog, "tasks wait") == 1
+    assert said(caplog, "storage unavailable") == 1, "however often it was tried"
+    assert said(caplog, "storage is back: the database of tasks can be written") == 1
+
+
+def submitted(folder: Path, files: list[bytes]) -> str:
+    """Id of a task that nobody works on yet."""
+    desk = open_desk(load_settings(engine="fake", data_dir=folder))
+    try:
+        return submit(desk, files)
+    finally:
+        desk.close()
+
+
+def test_a_picture_that_cannot_be_read_fails_alone(
+    tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.tasks.verdict._FIRST_PAUSE", 0.05)
+    task_id = submitted(tmp_path, [picture(n) for n in range(3)])
+    blob = tmp_path / "tasks" / "blobs" / task_id / "1"
+    blob.unlink()
+    blob.mkdir()  # to read it is an error of the disk's
+    with place(tmp_path) as here:
+        task = here.ended(task_id)
+        assert [image.status for image in task.images] == ["completed", "error", "completed"]
+        failed = task.images[1]
+        assert failed.failure is not None
+        assert failed.failure.error == "UnreadablePicture"
+        assert "does not give the bytes" in failed.failure.detail
+        assert "Try again in" not in failed.failure.detail
+        assert failed.attempts == 5
+        blob.rmdir()
+        blob.write_bytes(picture(1))
+        here.desk.store.retry(task_id)
+        here.workshop.wake()
+        require_right(here.ended(task_id))
+
+
+def test_a_folder_of_pictures_that_is_away_is_waited_for(
+    tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.storage.trouble.RETRY_SECONDS", 0.05)
+    task_id = submitted(tmp_path, [picture(0)])
+    blobs, away = tmp_path / "tasks" / "blobs", tmp_path / "away"
+    blobs.rename(away)
+    blobs.write_bytes(b"not a folder")
+    tried = threading.Semaphore(0)
+    read = FolderBlobs.read
+
+    def counted(self: FolderBlobs, key: str) -> bytes:
+        tried.release()
+        return read(self, key)
+
+    monkeypatch.setattr(FolderBlobs, "read", counted)
+    with place(tmp_path) as here:
+        for _ in range(2 * ATTEMPTS):
+            assert tried.acquire(timeout=20), "it goes on trying"
+        assert here.desk.store.get(task_id).status == "processing"
+        blobs.unlink()
+        away.rename(blobs)
+        require_right(here.ended(task_id))
+
+
+def test_hosts_are_not_asked_in_vain_while_nothing_can_be_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, fetched, failures = [1000.0], [], [1]
+    monkeypatch.setattr("sightline.tasks.pictures.monotonic", lambda: now[0])
+
+    class Full(MemoryBlobs):
+        def create(self, key: str) -> BlobWriter:
+            if failures:
+                raise StorageUnavailable("The disk is full.", 5)
+            return super().create(key)
+
+    def fetch(url: str, *_: object) -> bytes:
+        fetched.append(url)
+        return b"data"
+
+    addresses = Addresses(Guard(parse_allowed("")), Names())
+    getter = Pictures(Full(), fetch, Places(addresses, 100, 1.0), 1.0)
+    claim = Claim("a1", 0, "", None, "https://example.com/x", {}, None, None, 0, 0.0)
+
+    def ask() -> float | None:
+        """Seconds until it is to be tried again; None if the bytes came."""
+        ended: Queue[BaseException | None] = Queue()
+        getter.get(claim, lambda _: ended.put(None), ended.put)
+        error = ended.get(timeout=20)
+        return None if error is None else judge(claim, error).retry_in
+
+    assert [ask(), ask(), ask()] == [1, 1, 1]
+    assert len(fetched) == 1, "the others are told at once"
+    pauses: list[float] = []
+    for _ in range(7):
+        now[0] += pauses[-1] if pauses else 1
+        pauses.append(ask() or 0)
+    assert pauses == [2, 4, 8, 16, 30, 30, 30]
+    assert len(fetched) == 8
+    failures.clear()
+    assert ask() == 30, "not yet"
+    now[0] += 30
+    assert [ask(), ask()] == [None, None]
+    assert len(fetched) == 10
+    getter.close()
 
 
 def test_a_full_disk(small_disk: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:

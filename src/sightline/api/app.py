@@ -19,6 +19,7 @@ from sightline.api.drawing import Drawing
 from sightline.api.gate import Gate
 from sightline.api.headers import DEVICE_HEADER
 from sightline.api.keys import Keys
+from sightline.api.openapi import TAGS, complete
 from sightline.api.recording import Recording
 from sightline.api.routes import detect, docs, health, models, predict, results
 from sightline.api.spool import DISK_BYTES, Room
@@ -72,6 +73,9 @@ def create_app(
         version=__version__,
         description=DESCRIPTION,
         lifespan=_lifespan,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        openapi_tags=TAGS,
+        generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
     )
@@ -93,6 +97,7 @@ class Service(FastAPI):
 
     def __init__(self, settings: Settings, backend: Backend, share: int, **options: Any) -> None:
         super().__init__(**options)
+        self._described: dict[str, Any] | None = None
         self.state.settings = settings
         self.state.backend = backend
         self.state.keys = Keys(settings)
@@ -106,6 +111,14 @@ class Service(FastAPI):
             if not scope["path"].startswith(f"{root}/"):  # the proxy took it off
                 scope["path"] = root + scope["path"]
         await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """The API's description: made once, and anew where a route was added."""
+        schema = super().openapi()
+        if schema is not self._described:
+            complete(schema, keys=self.state.keys.required)
+            self._described = schema
+        return schema
 
     def build_middleware_stack(self) -> ASGIApp:
         settings: Settings = self.state.settings

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 HEADER = "X-Timeout-Ms"
-_MOST_MS = 3_600_000
+MOST_MS = 3_600_000
 
 
 def seconds_of(request: Request, default: float) -> float:
@@ -26,8 +26,8 @@ def seconds_of(request: Request, default: float) -> float:
     given = request.headers.get(HEADER)
     if given is None:
         return default
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:10]) <= _MOST_MS):
-        raise BadOption(f"{HEADER} must be a whole number of milliseconds, 1 to {_MOST_MS}.")
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:10]) <= MOST_MS):
+        raise BadOption(f"{HEADER} must be a whole number of milliseconds, 1 to {MOST_MS}.")
     return min(default, int(given) / 1000)
 
 

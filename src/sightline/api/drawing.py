@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sightline.api.results import head_of, result_of, to_json
+from sightline.api.results import entry_of, head_of, to_json
 from sightline.errors import NotYet, SightlineError
 from sightline.types import Detections
 from sightline.vision.decode import decode
@@ -47,7 +47,7 @@ class Drawing:
             StorageUnavailable: it cannot be read now.
             BadOption: it is larger than a JPEG can be.
         """
-        if image.result is None:
+        if image.answer is None:
             raise NotYet(_why_not(image))
         return await asyncio.wrap_future(self._threads.submit(self._draw, task.id, image))
 
@@ -59,10 +59,8 @@ class Drawing:
         head = to_json(head_of(task, queue))
         yield head[:-1] + b',"results":['
         for number, image in enumerate(task.images):
-            entry = result_of(image)
-            if image.result is not None:
-                entry |= await self._annotated(task, image)
-            yield (b"," if number else b"") + to_json(entry)
+            more = {} if image.answer is None else await self._annotated(task, image)
+            yield (b"," if number else b"") + entry_of(image, **more)
         yield b"]}"
 
     async def _annotated(self, task: Task, image: Image) -> dict[str, str | None]:

@@ -8,7 +8,7 @@ from starlette.responses import StreamingResponse
 
 from sightline.api.leaving import until_leaving
 from sightline.api.problems import kind_of, problem_body
-from sightline.api.results import head_of, progress_of, result_of, to_json
+from sightline.api.results import entry_of, head_of, progress_of, to_json
 from sightline.errors import SightlineError
 from sightline.tasks.task import ENDED
 
@@ -52,7 +52,7 @@ async def _events(
     yield f"retry: {_RECONNECT_MS}\n\n".encode()
     try:
         if task.version != known:
-            whole = tasks.states.of(task, await tasks.place(task))
+            whole = await tasks.states.of(task, await tasks.place(task))
             yield _event("task", whole, task.version)
         while task.status not in ENDED:
             seen = task
@@ -73,7 +73,7 @@ async def _news(tasks: Tasks, seen: Task, task: Task) -> bytes:
     if task.version == seen.version and task.status != "queued":
         return b": nothing new\n\n"
     ended = [
-        _event("image", result_of(image))
+        _event("image", entry_of(image))
         for image, before in zip(task.images, seen.images, strict=True)
         if image.status in ENDED and image.status != before.status
     ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OPEN = frozenset({"/health/live"})
 """Paths that need no key and count against no limit: what a supervisor asks."""
 
-_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Gate:
@@ -57,7 +57,7 @@ class Gate:
         for name, value in headers:
             if name == b"host":
                 self._require_host(scope, value.decode("latin-1"))
-        if scope["type"] == "websocket" or scope["method"] not in _HARMLESS:
+        if scope["type"] == "websocket" or scope["method"] not in HARMLESS:
             self._require_origin(_header(headers, b"origin"), host)
         if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN:
             return nothing

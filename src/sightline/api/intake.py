@@ -3,121 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from sightline.api.bodies import ENVELOPE_BYTES
-from sightline.errors import BodyTooLarge, ImageError, MalformedBody, RequestError, WrongFileCount
-from sightline.tasks.task import MAX_IMAGES, Failure, NewImage
-from sightline.vision.decode import check_header
-from sightline.vision.formats import SNIFF_BYTES, sniff
+from sightline.api.picture import Picture
+from sightline.errors import MalformedBody, WrongFileCount
+from sightline.tasks.task import MAX_IMAGES, NewImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from sightline.storage.blobs import Blobs, BlobWriter
+    from sightline.api.picture import Fingerprint
+    from sightline.storage.blobs import Blobs
 
 _BLOCK = 128 * 1024  # bytes of a picture that are held in memory until they are written
 _PART_BYTES = 8 * 1024  # of boundary and headers around each picture, on average
 _FINISHING = 8  # pictures of one submission that are being made safe at once
-_MAX_NAME = 255
-
-# A header may be anywhere in a file, so that all of it is read once more: one at a time.
-_reading_back = threading.Lock()
 
 
-class _Picture:
-    """One file. Its bytes go through `take` on the event loop and `write`, `finish` on threads."""
+def require_file(field: str, index: int) -> None:
+    """Raises WrongFileCount unless the form's field `field` may be its file number `index`."""
+    if field not in {"files", "file"}:
+        raise WrongFileCount(
+            f"There is a field '{field[:80]}' that is not used: send pictures as fields "
+            "'files', and options in the query (?confidence=0.3)."
+        )
+    if index == MAX_IMAGES:
+        raise WrongFileCount(
+            f"There are more than {MAX_IMAGES} files: send the others as another task."
+        )
 
-    def __init__(self, key: str, filename: str, blobs: Blobs, max_bytes: int) -> None:
-        self.key = key
-        self.filename = "".join(c if c.isprintable() else "\ufffd" for c in filename[:_MAX_NAME])
-        self.error: RequestError | None = None
-        self.ended = False
-        self.held = bytearray()
-        self._blobs = blobs
-        self._max_bytes = max_bytes
-        self._start = b""
-        self._size = 0
-        self._hash = hashlib.sha256()
-        self._writer: BlobWriter | None = None
 
-    def take(self, data: bytes) -> None:
-        """More of it; what follows a failure is skipped."""
-        if self.error is not None:
-            return
-        judged = len(self._start) >= SNIFF_BYTES
-        if not judged:
-            self._start = (self._start + data)[:SNIFF_BYTES]
-        self._size += len(data)
-        self.held += data
-        if self._size > self._max_bytes:
-            self.fail(BodyTooLarge(self._max_bytes))
-        elif not judged and len(self._start) >= SNIFF_BYTES:
-            self._judge()
-
-    def end(self) -> None:
-        self.ended = True
-        if self.error is None and self._size < SNIFF_BYTES:
-            self._judge()
-
-    def fail(self, error: RequestError) -> None:
-        self.error = error
-        self.held = bytearray()
-
-    def write(self) -> None:
-        """Write what is held."""
-        self._write()
-
-    def _write(self) -> BlobWriter:
-        if self._writer is None:
-            self._writer = self._blobs.create(self.key)
-        block, self.held = bytes(self.held), bytearray()
-        self._hash.update(block)
-        self._writer.write(block)
-        return self._writer
-
-    def finish(self, max_pixels: int) -> None:
-        """Look at the header, and make the blob safe."""
-        try:
-            if self._writer is None:
-                check_header(bytes(self.held), max_pixels)
-                writer = self._write()
-            else:
-                writer = self._write()
-                with _reading_back:
-                    check_header(writer.read(), max_pixels)
-        except ImageError as error:
-            self.fail(error)
-            self.discard()
-        else:
-            writer.finish()
-
-    def discard(self) -> None:
-        """Nothing of it stays, unless it is finished."""
-        if self._writer is not None:
-            self._writer.abort()
-
-    def image(self) -> NewImage:
-        if self.error is not None:
-            failure = Failure(type(self.error).__name__, str(self.error))
-            return NewImage(self.filename, failure=failure)
-        return NewImage(self.filename, blob=self.key, size=self._size)
-
-    def fingerprint(self) -> tuple[object, ...]:
-        """What tells it from another."""
-        if self.error is not None:
-            return self.filename, type(self.error).__name__, str(self.error)
-        return self.filename, self._size, self._hash.hexdigest()
-
-    def _judge(self) -> None:
-        try:
-            sniff(self._start)
-        except ImageError as error:
-            self.fail(error)
+def require_pictures(received: int, of_files: int, files: int) -> None:
+    """Raises MalformedBody if far more bytes were received than there are of files."""
+    if received - of_files > ENVELOPE_BYTES + _PART_BYTES * files:
+        raise MalformedBody("There is more around the pictures than any form needs.")
 
 
 class Writers:
@@ -159,8 +81,8 @@ class Intake:
         self._places = writers.places
         self._max_bytes, self._max_pixels = limits
         self._strict = strict
-        self._pictures: list[_Picture] = []
-        self._unsettled: list[_Picture] = []
+        self._pictures: list[Picture] = []
+        self._unsettled: list[Picture] = []
         self._finishing: set[asyncio.Task[None]] = set()
         self._jobs: set[Future[None]] = set()
         self._kept = False
@@ -168,17 +90,9 @@ class Intake:
 
     def begin(self, name: str, filename: str) -> None:
         """Raises WrongFileCount if the field is another, or there are too many."""
-        if name not in {"files", "file"}:
-            raise WrongFileCount(
-                f"There is a field '{name[:80]}' that is not used: send pictures as fields "
-                "'files', and options in the query (?confidence=0.3)."
-            )
         index = len(self._pictures)
-        if index == MAX_IMAGES:
-            raise WrongFileCount(
-                f"There are more than {MAX_IMAGES} files: send the others as another task."
-            )
-        picture = _Picture(f"{self._task_id}/{index}", filename, self._blobs, self._max_bytes)
+        require_file(name, index)
+        picture = Picture(f"{self._task_id}/{index}", filename, self._blobs, self._max_bytes)
         self._pictures.append(picture)
         self._unsettled.append(picture)
 
@@ -195,8 +109,7 @@ class Intake:
 
     def require_pictures(self, received: int) -> None:
         """Raises MalformedBody if far more bytes were received than there are of files."""
-        if received - self._bytes > ENVELOPE_BYTES + _PART_BYTES * len(self._pictures):
-            raise MalformedBody("There is more around the pictures than any form needs.")
+        require_pictures(received, self._bytes, len(self._pictures))
 
     async def settle(self) -> None:
         """Have what has arrived written.
@@ -207,9 +120,7 @@ class Intake:
         """
         begun, self._unsettled = self._unsettled, []
         for picture in begun:
-            if picture.error is not None:
-                await self._run(picture.discard)
-            elif picture.ended:
+            if picture.ended:
                 await self._settle_until(_FINISHING - 1)
                 await self._places.acquire()
                 finishing = asyncio.create_task(self._finish(picture))
@@ -217,7 +128,7 @@ class Intake:
                 self._finishing.add(finishing)
             elif len(picture.held) >= _BLOCK:
                 await self._run(picture.write)
-            if not (picture.ended or picture.error):
+            if not picture.ended:
                 self._unsettled.append(picture)
 
     async def finish(self) -> tuple[NewImage, ...]:
@@ -232,7 +143,7 @@ class Intake:
         await self._settle_until(0)
         return tuple(picture.image() for picture in self._pictures)
 
-    def fingerprints(self) -> list[tuple[object, ...]]:
+    def fingerprints(self) -> list[Fingerprint]:
         """What tells these pictures from others."""
         return [picture.fingerprint() for picture in self._pictures]
 
@@ -257,7 +168,7 @@ class Intake:
             picture.discard()
         self._blobs.delete(self._task_id)
 
-    async def _finish(self, picture: _Picture) -> None:
+    async def _finish(self, picture: Picture) -> None:
         await self._run(lambda: picture.finish(self._max_pixels))
         self._require_good(picture)
 
@@ -281,7 +192,7 @@ class Intake:
         job.add_done_callback(self._jobs.discard)
         await asyncio.wrap_future(job)
 
-    def _require_good(self, picture: _Picture) -> None:
+    def _require_good(self, picture: Picture) -> None:
         if self._strict and picture.error is not None:
             number = self._pictures.index(picture) + 1
             picture.error.args = (f"File {number}, '{picture.filename}': {picture.error}",)

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from sightline import errors
+from sightline.api.methods import allowed
 from sightline.api.record import CLIENT_GONE, record_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ RESTART_SECONDS = 30
 _REVIVAL_SECONDS = 3
 """Told to clients of a model that is being opened again: about what that takes."""
 
-_HIDDEN = "The service failed on this request. Its log has the details."
+HIDDEN = "The service failed on this request. Its log has the details."
 
 _log = logging.getLogger("sightline.request")
 
@@ -55,6 +56,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.UnknownTask: Kind(404, "unknown-task", "There is no such task"),
     errors.ExpiredTask: Kind(410, "expired-task", "The results have expired"),
     errors.Conflict: Kind(409, "idempotency-conflict", "The key was used for something else"),
+    errors.NotEnded: Kind(409, "not-ended", "The task has not ended"),
     errors.NotYet: Kind(409, "not-yet", "The picture's turn has not come"),
     errors.UrlRefused: Kind(422, "url-refused", "The address may not be fetched"),
     errors.UrlFailed: Kind(422, "url-failed", "The address could not be fetched"),
@@ -68,6 +70,9 @@ KINDS: dict[type[Exception], Kind] = {
     errors.TooManyAtOnce: Kind(429, "too-many-at-once", "Too many requests under way"),
     errors.Overloaded: Kind(503, "overloaded", "Too much work is waiting"),
     errors.StorageUnavailable: Kind(503, "storage-unavailable", "Tasks cannot be kept now"),
+    errors.UnreadablePicture: Kind(
+        503, "picture-unreadable", "The bytes of the picture cannot be read"
+    ),
     errors.Culprit: Kind(500, "culprit", "The service died of this picture"),
     errors.DetectorClosed: Kind(503, "not-serving", "The service is not serving"),
     errors.WorkerDied: Kind(503, "worker-died", "The model is being started again"),
@@ -112,13 +117,16 @@ def answer_to(error: Exception, scope: Scope) -> Response:
             return _problem(scope, kind, detail, {}, more)
         case HTTPException():
             kind = http_kind(error.status_code)
-            return _problem(scope, kind, _http_detail(error, scope), dict(error.headers or {}))
+            headers = dict(error.headers or {})
+            if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+                headers |= allowed(scope)
+            return _problem(scope, kind, _http_detail(error, scope), headers)
         case errors.SightlineError() if kind_of(error).status != INTERNAL.status:
             kind = kind_of(error)
             return _problem(scope, kind, str(error), *_extras(error))
         case _:
             _log.error("request failed", exc_info=error)
-            return _problem(scope, INTERNAL, _HIDDEN)
+            return _problem(scope, INTERNAL, HIDDEN)
 
 
 def kind_of(error: Exception) -> Kind:
@@ -129,7 +137,7 @@ def kind_of(error: Exception) -> Kind:
 def failure_body(failure: Failure) -> dict[str, Any]:
     """The problem that a picture of a task failed with. What is internal is the log's."""
     kind = kind_of_name(failure.error)
-    return problem_body(kind, _HIDDEN if kind is INTERNAL else failure.detail)
+    return problem_body(kind, HIDDEN if kind is INTERNAL else failure.detail)
 
 
 def answer_to_failure(failure: Failure, scope: Scope) -> Response:
@@ -139,7 +147,7 @@ def answer_to_failure(failure: Failure, scope: Scope) -> Response:
     now.
     """
     kind = kind_of_name(failure.error)
-    detail = _HIDDEN if kind is INTERNAL else failure.detail
+    detail = HIDDEN if kind is INTERNAL else failure.detail
     if kind.status >= INTERNAL.status:
         kind = kind._replace(status=HTTPStatus.UNPROCESSABLE_ENTITY.value)
     return _problem(scope, kind, detail)

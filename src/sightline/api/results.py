@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import OrderedDict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sightline.api.problems import failure_body
 from sightline.tasks.task import ENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from sightline.tasks.task import Image, Task
 
+    Run: TypeAlias = Callable[[Callable[[Task], bytes], Task], Coroutine[Any, Any, bytes]]
+
 _SLOWEST_POLL = 10  # seconds
 _KEPT_BYTES = 8 * 2**20
+_SMALL = 32 * 1024  # bytes of answers that are written sooner than handed to a thread
 
 
 def accepted(task: Task) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def head_of(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, Any
         "task_id": task.id,
         "status": task.status,
         "priority": task.priority,
-        "model": task.model or _model_that_answered(task),
+        "model": task.model or task.answered,
         "digest": task.digest,
         "created_at": _time(task.created),
         "started_at": _time(task.started),
@@ -58,35 +62,58 @@ def progress_of(task: Task) -> dict[str, int]:
     return {"done": task.done, "total": len(task.images), "failed": task.failed}
 
 
-def result_of(image: Image) -> dict[str, Any]:
-    """An image's entry: what `POST /detect` would have answered, or a problem."""
-    entry = {"index": image.index, "filename": image.filename, "status": image.status}
+def entry_of(image: Image, **more: Any) -> bytes:
+    """An image's entry, as JSON: what `POST /detect` would have answered, or a problem.
+
+    An answer is JSON as it is kept, and goes in as it is.
+    """
+    entry = {"index": image.index, "filename": image.filename, "status": image.status, **more}
     if image.failure is not None:
-        return entry | {"error": failure_body(image.failure)}
-    return entry | (image.result or {})
+        entry["error"] = failure_body(image.failure)
+    if image.answer in {None, "{}"}:
+        return to_json(entry)
+    return b"%s,%s" % (to_json(entry)[:-1], (image.answer or "").encode()[1:])
 
 
 class States:
     """All of a task as JSON. Pollers are many, and its results are written once a version."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
+        """`run` calls a function with a task on a thread: what is large is not written here."""
+        self._run = run
+        self._writing: dict[tuple[str, int], asyncio.Task[bytes]] = {}
         self._results: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._size = 0
 
-    def of(self, task: Task, queue: Mapping[str, Any] | None = None) -> bytes:
+    async def of(self, task: Task, queue: Mapping[str, Any] | None = None) -> bytes:
         """The object; `queue` is where it is in the queue."""
-        return b'%s,"results":%s}' % (to_json(head_of(task, queue))[:-1], self._results_of(task))
+        head = to_json(head_of(task, queue))[:-1]
+        return b'%s,"results":%s}' % (head, await self._results_of(task))
 
-    def _results_of(self, task: Task) -> bytes:
+    async def _results_of(self, task: Task) -> bytes:
         key = task.id, task.version
-        found = self._results.get(key)
-        if found is None:
-            found = self._results[key] = to_json([result_of(image) for image in task.images])
-            self._size += len(found)
-            while self._size > _KEPT_BYTES and len(self._results) > 1:
-                self._size -= len(self._results.popitem(last=False)[1])
+        if key not in self._results:
+            self._keep(key, await self._written(key, task))
         self._results.move_to_end(key)
-        return found
+        return self._results[key]
+
+    async def _written(self, key: tuple[str, int], task: Task) -> bytes:
+        if sum(len(image.answer or "") for image in task.images) < _SMALL:
+            return _entries(task)
+        if key not in self._writing:
+            writing = self._writing[key] = asyncio.create_task(self._run(_entries, task))
+            writing.add_done_callback(lambda _: self._writing.pop(key))
+        return await asyncio.shield(self._writing[key])
+
+    def _keep(self, key: tuple[str, int], written: bytes) -> None:
+        self._size += len(written) - len(self._results.get(key, b""))
+        self._results[key] = written
+        while self._size > _KEPT_BYTES and len(self._results) > 1:
+            self._size -= len(self._results.popitem(last=False)[1])
+
+
+def _entries(task: Task) -> bytes:
+    return b"[%s]" % b",".join(entry_of(image) for image in task.images)
 
 
 def etag_of(
@@ -122,11 +149,6 @@ def retry_after(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str,
 def to_json(value: object) -> bytes:
     """Compact, as /detect answers."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _model_that_answered(task: Task) -> str | None:
-    """What the default model is called, once it has answered."""
-    return next((image.result["model"] for image in task.images if image.result), None)
 
 
 def _time(seconds: float | None) -> str | None:

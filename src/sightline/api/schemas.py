@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from sightline.serving.options import MAX_DETECTIONS
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+Size = Annotated[
+    tuple[int, int],
+    # What generators of clients understand: the keyword for tuples is newer than many of them.
+    WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
+]
+
+Missing = SkipJsonSchema[None]
+"""Where something is left out; a query cannot say null."""
+
+
+_DIGEST = "427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7"
 
 
 class DetectQuery(BaseModel):
@@ -16,21 +29,24 @@ class DetectQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    confidence: Fraction | None = Field(
-        default=None, description="Lowest confidence reported; the service's own if left out."
+    confidence: Fraction | Missing = Field(
+        default=None,
+        description="Lowest confidence reported; the service's own if left out.",
+        examples=[0.5],
     )
-    iou: Fraction | None = Field(
+    iou: Fraction | Missing = Field(
         default=None,
         description="Boxes of one class that overlap more than this are one object.",
+        examples=[0.45],
     )
-    classes: list[str] | None = Field(
+    classes: list[str] | Missing = Field(
         default=None,
         description="Labels or class ids to report, comma-separated or repeated: `person,bus`.",
     )
     max_detections: int = Field(
         default=300, ge=1, le=MAX_DETECTIONS, description="Most boxes reported, best first."
     )
-    model: str | None = Field(default=None, description="Name of the model; see `/health`.")
+    model: str | Missing = Field(default=None, description="Name of the model; see `/health`.")
 
     def class_names(self) -> list[str] | None:
         """`classes`, split at commas; None if it was not given."""
@@ -79,29 +95,31 @@ class DetectAnswer(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "model": "yolox-tiny",
-                "digest": "sha256:427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7",
-                "image": {"width": 1280, "height": 720},
-                "count": 1,
-                "detections": [
-                    {
-                        "label": "person",
-                        "class_id": 0,
-                        "confidence": 0.913,
-                        "bbox": {"x1": 50.2, "y1": 395.0, "x2": 216.4, "y2": 898.1},
-                    }
-                ],
-                "inference_time_ms": 15.4,
-                "fps": 64.9,
-                "timing": {
-                    "queue_ms": 0.2,
-                    "decode_ms": 3.1,
-                    "inference_ms": 15.4,
-                    "postprocess_ms": 0.4,
-                    "total_ms": 20.3,
-                },
-            }
+            "examples": [
+                {
+                    "model": "yolox-tiny",
+                    "digest": f"sha256:{_DIGEST}",
+                    "image": {"width": 1280, "height": 720},
+                    "count": 1,
+                    "detections": [
+                        {
+                            "label": "person",
+                            "class_id": 0,
+                            "confidence": 0.913,
+                            "bbox": {"x1": 50.2, "y1": 395.0, "x2": 216.4, "y2": 898.1},
+                        }
+                    ],
+                    "inference_time_ms": 15.4,
+                    "fps": 64.9,
+                    "timing": {
+                        "queue_ms": 0.2,
+                        "decode_ms": 3.1,
+                        "inference_ms": 15.4,
+                        "postprocess_ms": 0.4,
+                        "total_ms": 20.3,
+                    },
+                }
+            ]
         }
     )
 
@@ -117,6 +135,27 @@ class DetectAnswer(BaseModel):
 
 class Health(BaseModel):
     """What serves, and on what."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "ok",
+                    "model": "yolox-tiny",
+                    "digest": f"sha256:{_DIGEST}",
+                    "models": ["yolox-tiny"],
+                    "family": "yolox",
+                    "classes": 80,
+                    "device": "cpu",
+                    "engine": "openvino",
+                    "precision": "fp32",
+                    "gpu_available": False,
+                    "version": "0.1.0",
+                    "notice": None,
+                }
+            ]
+        }
+    )
 
     status: Literal["ok"]
     model: str
@@ -143,6 +182,7 @@ class ModelSource(BaseModel):
         min_length=1,
         max_length=2000,
         description="A path inside SIGHTLINE_MODELS_FOLDER, or an address.",
+        examples=["/models/parts-v2.onnx", "hf://owner/repository/file.onnx"],
     )
 
 
@@ -155,7 +195,7 @@ class ModelOut(BaseModel):
     digest: str | None = None
     family: str | None = None
     labels: list[str] | None = None
-    input_size: tuple[int, int] | None = Field(default=None, description="height, width")
+    input_size: Size | None = Field(default=None, description="height, width")
     device: str | None = None
     engine: str | None = None
     precision: str | None = None
@@ -173,10 +213,33 @@ class Live(BaseModel):
     status: Literal["ok"]
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """Where it has no value it is not there, rather than null."""
+    schema.pop("default")
+
+
+class OptionError(BaseModel):
+    """A parameter that is not acceptable."""
+
+    parameter: str
+    message: str
+    value: str
+
+
 class Problem(BaseModel):
     """RFC 9457. `type` is stable; `detail` is for people and says what to do."""
 
-    type: str
+    type: str = Field(pattern="^urn:sightline:problem:[a-z-]+$")
     title: str
-    status: int
+    status: int = Field(ge=400, le=599, description="as the answer's")
     detail: str
+    retry_after: Annotated[int, Field(ge=1)] | Missing = Field(
+        default=None,
+        description="With 429 and 503: seconds, as in Retry-After.",
+        json_schema_extra=_without_default,
+    )
+    errors: list[OptionError] | Missing = Field(
+        default=None,
+        description="With `bad-option`: each parameter that is not acceptable.",
+        json_schema_extra=_without_default,
+    )

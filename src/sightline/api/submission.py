@@ -13,12 +13,16 @@ from python_multipart.multipart import parse_options_header
 
 from sightline.api.multipart import MultipartReader
 from sightline.api.record import record_of
+from sightline.api.replay import Comparison
 from sightline.api.uploads import read_bytes
 from sightline.api.urls import is_json
 from sightline.errors import BadOption, MalformedBody, WrongFileCount
+from sightline.tasks.admission import require_same
 from sightline.tasks.task import MAX_IMAGES, NewImage, NewTask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from sightline.api.arrivals import Arrival
@@ -56,9 +60,13 @@ async def submit(request: Request, query: PredictQuery, tasks: Tasks) -> tuple[T
         Conflict: the idempotency key was used for something else.
         Overloaded: too much waits.
         StorageUnavailable: tasks cannot be kept now.
+        ExpiredTask: the task under this idempotency key was forgotten while it was compared.
         ClientDisconnect: the client hung up in the middle; nothing stays.
     """
     new = _blank(request, query)
+    if (found := await tasks.find(new)) is not None:
+        require_same(replace(new, fingerprint=await _read_again(request, new)), found.fingerprint)
+        return await tasks.get(request, found.id), True
     with await tasks.room_for(request) as arrival:
         new = replace(new, digest=await tasks.require_options(query))
         if is_json(request.headers.get("content-type", "")):
@@ -94,32 +102,53 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
+async def _read_again(request: Request, new: NewTask) -> str:
+    """The fingerprint of a request that is only compared: it takes no room, so none is asked for.
+
+    Nor is anything else asked again that was once allowed.
+    """
+    if is_json(request.headers.get("content-type", "")):
+        return _fingerprint(new, _read_urls(await read_bytes(request, _MAX_JSON)))
+    files = Comparison()
+    await _read_form(request, files, lambda _received: None)
+    return _fingerprint(new, await files.fingerprints())
+
+
 async def _submit_addresses(request: Request, new: NewTask, tasks: Tasks) -> tuple[Task, bool]:
     urls = _read_urls(await read_bytes(request, _MAX_JSON))
     await tasks.require_addresses(urls)
     images = tuple(NewImage(_name_in(url), url=url) for url in urls)
-    return await tasks.submit(replace(new, images=images, fingerprint=_fingerprint(new, urls)))
+    new = replace(new, images=images, fingerprint=_fingerprint(new, urls))
+    return await tasks.submit(request, new)
 
 
 async def _submit_files(
     request: Request, new: NewTask, tasks: Tasks, intake: Intake, arrival: Arrival
 ) -> tuple[Task, bool]:
-    content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
-    record = record_of(request.scope)
     try:
-        reader = MultipartReader(content_type, parameters, intake)
-        async for chunk in request.stream():
-            arrival.grow(record.bytes_in)
-            reader.feed(chunk)
-            intake.require_pictures(record.bytes_in)
-            await intake.settle()
-        reader.finish()
+        await _read_form(request, intake, arrival.grow)
         images = await intake.finish()
         fingerprint = _fingerprint(new, intake.fingerprints())
-        return await tasks.submit(replace(new, images=images, fingerprint=fingerprint), intake)
+        new = replace(new, images=images, fingerprint=fingerprint)
+        return await tasks.submit(request, new, intake)
     except BaseException:
         intake.abandon()
         raise
+
+
+async def _read_form(
+    request: Request, files: Intake | Comparison, grow: Callable[[int], None]
+) -> None:
+    """Feed the body to `files`; `grow` is told of the bytes that have come, and may refuse them."""
+    content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
+    record = record_of(request.scope)
+    reader = MultipartReader(content_type, parameters, files)
+    async for chunk in request.stream():
+        grow(record.bytes_in)
+        reader.feed(chunk)
+        files.require_pictures(record.bytes_in)
+        await files.settle()
+    reader.finish()
 
 
 def _read_urls(body: bytes) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline.api.schemas import DetectionOut, DetectQuery, ImageSize, Problem, TimingOut
+from sightline.api.schemas import DetectionOut, DetectQuery, ImageSize, Missing, Problem, TimingOut
 from sightline.tasks.task import Priority, Status
 
 _TASK_ID = "6d1f0b9a4e8c4c7f9b0a5f3d2c1e0a98"
@@ -49,16 +49,16 @@ _FAILED: dict[str, Any] = {
 }
 _STATE: dict[str, Any] = {
     "task_id": _TASK_ID,
-    "status": "processing",
+    "status": "completed",
     "priority": "normal",
-    "model": None,
+    "model": "yolox-tiny",
     "digest": "sha256:427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7",
     "created_at": "2026-01-31T12:00:00.123+00:00",
     "started_at": "2026-01-31T12:00:00.150+00:00",
-    "completed_at": None,
-    "expires_at": None,
-    "progress": {"done": 2, "total": 3, "failed": 1},
-    "results": [_IMAGE, _FAILED, {"index": 2, "filename": "late.jpg", "status": "queued"}],
+    "completed_at": "2026-01-31T12:00:00.200+00:00",
+    "expires_at": "2026-01-31T12:05:00.200+00:00",
+    "progress": {"done": 2, "total": 2, "failed": 1},
+    "results": [_IMAGE, _FAILED],
 }
 
 
@@ -70,10 +70,11 @@ class PredictQuery(DetectQuery):
         description="`high` gets eight times the turns of `low` and twice those of `normal`; none "
         "waits for ever.",
     )
-    callback_url: str | None = Field(
+    callback_url: str | Missing = Field(
         default=None,
         max_length=4096,
         description="Called with a signed webhook when the task ends.",
+        examples=["https://example.com/hooks/sightline"],
     )
     strict: bool = Field(
         default=False,
@@ -94,7 +95,7 @@ class ResultQuery(BaseModel):
         description="Seconds to wait for the task to end or, where If-None-Match names what you "
         "know of it, for anything to change.",
     )
-    annotated: Literal["inline"] | None = Field(
+    annotated: Literal["inline"] | Missing = Field(
         default=None, description="`inline` adds the annotated pictures as data URLs."
     )
 
@@ -102,7 +103,7 @@ class ResultQuery(BaseModel):
 class TaskAccepted(BaseModel):
     """A task that is kept. `failed` counts the files that are no pictures."""
 
-    model_config = ConfigDict(json_schema_extra={"example": _ACCEPTED})
+    model_config = ConfigDict(json_schema_extra={"examples": [_ACCEPTED]})
 
     task_id: str
     status: Literal["queued"]
@@ -163,10 +164,8 @@ class WebhookOut(BaseModel):
     attempts: list[AttemptOut]
 
 
-class TaskOut(BaseModel):
-    """A task, as it is now. Times are ISO 8601, UTC. Members without a value may be left out."""
-
-    model_config = ConfigDict(json_schema_extra={"example": _STATE})
+class TaskHead(BaseModel):
+    """All of a task but its results. Times are ISO 8601, UTC."""
 
     task_id: str
     status: Status
@@ -180,14 +179,52 @@ class TaskOut(BaseModel):
     progress: ProgressOut
     queue: QueueOut | None = None
     webhook: WebhookOut | None = None
+
+
+class TaskOut(TaskHead):
+    """A task, as it is now. Members without a value may be left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_STATE]})
+
     results: list[ImageOut]
+
+
+class TaskProgress(BaseModel):
+    """How far a task is, as its events tell it."""
+
+    status: Status
+    progress: ProgressOut
+    queue: QueueOut | None = None
 
 
 class TasksOut(BaseModel):
     """The queue at a glance."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "statuses": {"processing": 1, "completed": 12},
+                    "priorities": {"normal": 13},
+                    "images_waiting": 40,
+                    "bytes_waiting": 5_242_880,
+                }
+            ]
+        }
+    )
 
     statuses: dict[Status, int] = Field(description="how many tasks there are of each")
     priorities: dict[Priority, int]
     images_waiting: int
     bytes_waiting: int
     ids: list[str] | None = Field(default=None, description="With the admin key: the latest tasks.")
+
+
+EVENTS: dict[str, type[BaseModel]] = {
+    "task": TaskOut,
+    "image": ImageOut,
+    "progress": TaskProgress,
+    "end": TaskHead,
+    "problem": Problem,
+}
+"""What the events of a task are about."""

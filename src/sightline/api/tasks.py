@@ -13,8 +13,10 @@ import anyio.to_thread
 
 from sightline.api.arrivals import Arrivals
 from sightline.api.bodies import declared
+from sightline.api.disconnect import unless_gone
 from sightline.api.fresh import Fresh
 from sightline.api.intake import Intake, Writers
+from sightline.api.patience import PatientThreads
 from sightline.api.places import Places
 from sightline.api.record import record_of
 from sightline.api.results import States
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from sightline.api.schemas import ModelOut
     from sightline.api.task_schemas import PredictQuery
     from sightline.settings import Settings
+    from sightline.tasks.admission import Found
     from sightline.tasks.desk import Desk
     from sightline.tasks.task import Glance, NewTask, Task
 
@@ -47,6 +50,7 @@ T = TypeVar("T")
 _BLOB_THREADS = 8
 _UNWRITTEN = 64  # pictures that are all there and wait for a thread, of all submissions together
 _SQL_THREADS = 4
+_PATIENCE = 10.0  # seconds that a change may wait for those before it
 _MOMENT = 1.0  # seconds for which a glance at the queue, or at the models, is good
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -66,12 +70,12 @@ class Tasks:
         """
         self.changes = desk.changes
         self.blobs = desk.blobs
-        self.states = States()
+        self.states = States(self._look)
         self._desk = desk
         self._backend = backend
         self._settings = settings
         self._writers = Writers(_BLOB_THREADS, _UNWRITTEN)
-        self._changing = ThreadPoolExecutor(_SQL_THREADS, "sightline-tasks")
+        self._changing = PatientThreads(_SQL_THREADS, "sightline-tasks", _PATIENCE)
         # Apart: who changes something waits for the database's one writer, who looks does not.
         self._looking = ThreadPoolExecutor(_SQL_THREADS, "sightline-look")
         self._nudging: set[asyncio.Task[None]] = set()
@@ -82,6 +86,14 @@ class Tasks:
         self._places = Places(lambda: self._look(desk.store.positions))
 
     # Submitting
+
+    async def find(self, new: NewTask) -> Found | None:
+        """The task that came under the same idempotency key before, if it is there.
+
+        Raises:
+            StorageUnavailable: it cannot be known now.
+        """
+        return None if new.idempotency_key is None else await self._look(self._desk.store.find, new)
 
     async def room_for(self, request: Request) -> AbstractContextManager[Arrival]:
         """Room for a submission while it is read, as far as that can be told from its head.
@@ -118,20 +130,27 @@ class Tasks:
         limits = self._settings.max_upload_bytes, self._settings.max_pixels
         return Intake(task_id, self.blobs, self._writers, limits, strict=strict)
 
-    async def submit(self, new: NewTask, intake: Intake | None = None) -> tuple[Task, bool]:
+    async def submit(
+        self, request: Request, new: NewTask, intake: Intake | None = None
+    ) -> tuple[Task, bool]:
         """Keep a task, whose blobs are safe already.
 
-        Once this was called, the task is kept even if nobody waits for the answer.
+        If the client hangs up before it begins to be written, it is not. Once that has begun, it
+        is kept though nobody waits for the answer.
 
         Returns:
             The task, and whether it was there already under the same idempotency key.
 
         Raises:
             Conflict, Overloaded, StorageUnavailable: as `TaskStore.submit`.
+            ClientDisconnect: the client hung up.
         """
-        if intake is not None:
-            intake.keep()
-        task = await asyncio.shield(self._change(self._desk.store.submit, new))
+        job = self._changing.submit(self._desk.store.submit, new)
+        try:
+            task = await unless_gone(request, self._changing.result(job))
+        finally:
+            if not job.cancel() and intake is not None:
+                intake.keep()
         self._nudge()
         return task, task.id != new.id
 
@@ -206,7 +225,7 @@ class Tasks:
         return await asyncio.wrap_future(self._looking.submit(work, *args, **kwargs))
 
     async def _change(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.wrap_future(self._changing.submit(work, *args, **kwargs))
+        return await self._changing.result(self._changing.submit(work, *args, **kwargs))
 
     async def _model(self, name: str | None) -> ModelOut:
         models = await self._known_models()

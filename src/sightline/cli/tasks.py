@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from sightline.cli.asking import Ask, persist, service
 from sightline.errors import SightlineError
 
 tasks = typer.Typer(
@@ -21,7 +21,6 @@ tasks = typer.Typer(
 )
 
 _WAIT = 20  # seconds that the service may hold an answer back until there is something new
-_TIMEOUT = 30.0
 _ENDED = frozenset({"completed", "error", "cancelled"})
 _COLUMNS = ("", "picture", "status", "found")
 
@@ -42,7 +41,7 @@ _HERE = "http://127.0.0.1:8000"
 @tasks.command("list")
 def list_tasks(url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
     """The queue at a glance: tasks by status and priority, and with the admin key their ids."""
-    with _service(url, key) as ask:
+    with service(url, key) as ask:
         glance = ask("GET", "/tasks")[0]
     if as_json:
         typer.echo(json.dumps(glance))
@@ -60,15 +59,24 @@ def list_tasks(url: Url = _HERE, key: Key = None, as_json: Json = False) -> None
 @tasks.command()
 def show(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
     """One task: how far it is, and what was found in each picture."""
-    with _service(url, key) as ask:
+    with service(url, key) as ask:
         _show(ask("GET", f"/result/{task_id}")[0], as_json)
 
 
 @tasks.command()
-def watch(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
+def watch(
+    task_id: TaskId,
+    url: Url = _HERE,
+    key: Key = None,
+    as_json: Json = False,
+    patience: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds to go on for while the service is away or overloaded."),
+    ] = 60.0,
+) -> None:
     """Follow a task until it ends; the exit code is 0 if every picture was done, else 1."""
-    with _service(url, key) as ask:
-        task = _follow(ask, task_id, as_json)
+    with service(url, key) as ask:
+        task = _follow(ask, task_id, as_json, patience)
     if not as_json:
         _show(task, as_json=False)
     if task["status"] != "completed" or task["progress"]["failed"]:
@@ -86,7 +94,7 @@ def cancel(
     ] = False,
 ) -> None:
     """Cancel a task: what has not begun is never run. One that has ended is left alone."""
-    with _service(url, key) as ask:
+    with service(url, key) as ask:
         status = ask("GET", f"/result/{task_id}")[0]["status"]
         if status in _ENDED and not forget:
             raise SightlineError(
@@ -99,7 +107,7 @@ def cancel(
 @tasks.command()
 def retry(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
     """Run the pictures of a task that failed once more."""
-    with _service(url, key) as ask:
+    with service(url, key) as ask:
         answer, _ = ask("POST", f"/result/{task_id}/retry")
     _told(answer, f"{task_id} is {answer.get('status', 'queued')}", as_json)
 
@@ -108,13 +116,14 @@ def _told(answer: dict[str, Any], words: str, as_json: bool) -> None:
     typer.echo(json.dumps(answer) if as_json else words)
 
 
-def _follow(ask: _Ask, task_id: str, as_json: bool) -> dict[str, Any]:
+def _follow(ask: Ask, task_id: str, as_json: bool, patience: float) -> dict[str, Any]:
     """Tell of each change until the task has ended; the task as it is then."""
     seen: dict[str, Any] = {}
     headers: dict[str, str] = {}
     while True:
         began = time.monotonic()
-        task, answered = ask("GET", f"/result/{task_id}", headers, wait=str(_WAIT))
+        look = partial(ask, "GET", f"/result/{task_id}", headers, wait=str(_WAIT))
+        task, answered = persist(look, patience, known=bool(seen))
         if "etag" in answered:
             headers["If-None-Match"] = answered["etag"]
         if task and task != seen:
@@ -189,67 +198,3 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)
-
-
-class _Ask:
-    """Asks the service; what fails is one line that says what to do."""
-
-    def __init__(self, url: str, key: str | None) -> None:
-        import httpx
-
-        if not url.startswith(("http://", "https://")):
-            raise SightlineError(f"'{url}' is no address of a service: write http://host:port")
-        self._url = url.rstrip("/")
-        headers = {"Accept": "application/json"}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        # Proxies of the environment are for the internet, and a service is mostly near.
-        self.client = httpx.Client(
-            headers=headers,
-            timeout=_TIMEOUT,
-            trust_env=False,
-            verify=httpx.create_ssl_context(),
-        )
-
-    def __call__(
-        self, method: str, path: str, headers: dict[str, str] | None = None, **query: str
-    ) -> tuple[dict[str, Any], dict[str, str]]:
-        """The answer's JSON ({} of none, and of 304) and its headers, names in lower case.
-
-        Raises:
-            SightlineError: there is none, or it is a problem.
-        """
-        import httpx
-
-        try:
-            answer = self.client.request(
-                method, f"{self._url}{path}", headers=headers, params=query or None
-            )
-        except httpx.TimeoutException:
-            raise SightlineError(f"{self._url} did not answer within {_TIMEOUT:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise SightlineError(
-                f"nothing answers at {self._url} ({error}). Is the service up, and is this its "
-                "port? --url names another"
-            ) from None
-        try:
-            body = answer.json() if answer.content else {}
-        except ValueError:
-            body = None
-        if not isinstance(body, dict) or not (answer.is_success or answer.status_code == 304):
-            raise SightlineError(self._trouble(answer.status_code, body))
-        return body, dict(answer.headers)
-
-    def _trouble(self, status: int, body: object) -> str:
-        if not isinstance(body, dict) or "detail" not in body:
-            return f"{self._url} answered {status}, and not as Sightline does. Is it this service?"
-        if status == 401:
-            return f"{body['detail']} Give one with --key or SIGHTLINE_KEY."
-        return str(body["detail"])
-
-
-@contextmanager
-def _service(url: str, key: str | None) -> Iterator[_Ask]:
-    ask = _Ask(url, key)
-    with ask.client:
-        yield ask

@@ -5,6 +5,8 @@ A key is `task/index`: the blobs of one task are one folder.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import secrets
 import shutil
@@ -15,10 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from sightline.errors import ExpiredTask
-from sightline.storage.trouble import disk_trouble
+from sightline.errors import ExpiredTask, UnreadablePicture
+from sightline.storage.trouble import RETRY_SECONDS, Outage, disk_trouble
 
 _PART = ".part"
+_NAME = "the folder of pictures"
+_OF_ALL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # what keeps any file from being read
+
+_log = logging.getLogger("sightline.storage")
 
 
 class BlobFolder(NamedTuple):
@@ -62,7 +68,8 @@ class Blobs(Protocol):
 
         Raises:
             ExpiredTask: it is not there (any more).
-            StorageUnavailable: it cannot be read now.
+            UnreadablePicture: it cannot be read, and others can.
+            StorageUnavailable: none can be read now.
         """
 
     def delete(self, folder: str) -> None:
@@ -77,31 +84,44 @@ class FolderBlobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._unread, self._unwritten = (Outage(_NAME, how) for how in ("read", "written"))
 
     def create(self, key: str) -> BlobWriter:
         path = self._path(key)
-        with _translated():
+        with _translated(self._unwritten):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return _FileWriter(path)
+            return _FileWriter(path, self._unwritten)
 
     def commit(self, folder: str) -> None:
-        with _translated():
+        with _translated(self._unwritten):
             for path in (self._path(folder), self._root, self._root.parent):
                 _sync_folder(path)
 
     def read(self, key: str) -> bytes:
-        with _translated():
+        with _translated(self._unread):
             try:
-                return self._path(key).read_bytes()
-            except FileNotFoundError:
-                raise ExpiredTask(key.partition("/")[0]) from None
+                data = self._path(key).read_bytes()
+            except OSError as error:
+                if error.errno in _OF_ALL or not self._is_readable():
+                    raise
+                if isinstance(error, FileNotFoundError):
+                    raise ExpiredTask(key.partition("/")[0]) from None
+                _log.warning("picture %s cannot be read: %s", key, error)
+                raise UnreadablePicture(
+                    "The disk does not give the bytes of this picture "
+                    f"({error.strerror or 'it does not say why'}), though it gives others. Have "
+                    "it checked, and retry the task or upload the picture again.",
+                    RETRY_SECONDS,
+                ) from error
+        self._unread.worked()
+        return data
 
     def delete(self, folder: str) -> None:
-        with _translated(), suppress(FileNotFoundError):
+        with _translated(self._unwritten), suppress(FileNotFoundError):
             shutil.rmtree(self._path(folder))
 
     def folders(self) -> list[BlobFolder]:
-        with _translated():
+        with _translated(self._unread):
             if not self._root.is_dir():
                 return []
             return [
@@ -110,6 +130,15 @@ class FolderBlobs:
                 if path.name.isalnum() and path.is_dir() and (found := _measure(path)) is not None
             ]
 
+    def _is_readable(self) -> bool:
+        """Whether it is one picture's trouble, if one cannot be read."""
+        try:
+            with os.scandir(self._root) as entries:
+                next(entries, None)
+        except OSError:
+            return False
+        return True
+
     def _path(self, key: str) -> Path:
         if not all(part.isalnum() for part in key.split("/")):
             raise ValueError(f"{key!r} is not a key of a blob")
@@ -117,8 +146,9 @@ class FolderBlobs:
 
 
 class _FileWriter:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, outage: Outage) -> None:
         self._path = path
+        self._outage = outage
         self._part = path.with_name(f"{path.name}-{secrets.token_hex(4)}{_PART}")
         self._file = self._part.open("x+b", buffering=0)
         self._open = True
@@ -140,6 +170,7 @@ class _FileWriter:
             self._file.close()
             self._part.replace(self._path)
             self._open = False
+        self._outage.worked()
 
     def abort(self) -> None:
         if self._open:
@@ -154,6 +185,7 @@ class _FileWriter:
             yield
         except OSError as error:
             self.abort()
+            self._outage.failed(error)
             raise disk_trouble(error) from error
 
 
@@ -241,8 +273,10 @@ def _measure(path: Path) -> BlobFolder | None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(outage: Outage) -> Iterator[None]:
+    """Notes failures alone: that a file can be made or removed says nothing of a full disk."""
     try:
         yield
     except OSError as error:
+        outage.failed(error)
         raise disk_trouble(error) from error

@@ -17,9 +17,10 @@ from sqlalchemy import Connection, Engine, exc
 
 from sightline.errors import ConfigError
 from sightline.storage import postgres, schema, sqlite
-from sightline.storage.trouble import database_trouble, disk_trouble, locked
+from sightline.storage.trouble import Outage, database_trouble, disk_trouble, locked
 
 _OPENING_SECONDS = 30
+_NAME = "the database of tasks"
 
 
 class Database:
@@ -36,6 +37,7 @@ class Database:
             StorageUnavailable: it cannot be opened now.
         """
         self._writing = threading.Lock()
+        self._unread, self._unwritten = (Outage(_NAME, how) for how in ("read", "written"))
         self._file = place if isinstance(place, Path) else None
         self._shared = place is None
         self._dialect = postgres if isinstance(place, str) else sqlite
@@ -59,7 +61,11 @@ class Database:
         Raises:
             StorageUnavailable: the database cannot be read now.
         """
-        with self._turn(self._shared), _translated(), self._engine.begin() as connection:
+        with (
+            self._turn(self._shared),
+            _translated(self._unread),
+            self._engine.begin() as connection,
+        ):
             self._dialect.begin_read(connection)
             yield connection
 
@@ -70,7 +76,7 @@ class Database:
         Raises:
             StorageUnavailable: the database cannot be written now.
         """
-        with self._turn(True), _translated(), self._engine.begin() as connection:
+        with self._turn(True), _translated(self._unwritten), self._engine.begin() as connection:
             self._dialect.begin_write(connection)
             yield connection
 
@@ -80,7 +86,7 @@ class Database:
         Raises:
             StorageUnavailable: the database cannot be written now.
         """
-        with self._turn(True), _translated(), self._engine.connect() as connection:
+        with self._turn(True), _translated(self._unwritten), self._engine.connect() as connection:
             more: bool = self._dialect.compact(connection)
         return more
 
@@ -136,11 +142,14 @@ class Database:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(outage: Outage) -> Iterator[None]:
     try:
         yield
     except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
         trouble = database_trouble(error)
         if trouble is None:
             raise
+        outage.failed(error)
         raise trouble from error
+    else:
+        outage.worked()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import sqlite3
+import threading
+from time import monotonic
 
 from sqlalchemy import exc
 
@@ -12,6 +14,8 @@ from sightline.errors import StorageUnavailable
 
 RETRY_SECONDS = 5
 """Told to clients: by then a lock has gone; a full disk may not have."""
+
+_QUIET_SECONDS = 2.0  # what works between two failures, and sooner after one, is no end of them
 
 _log = logging.getLogger("sightline.storage")
 
@@ -72,9 +76,36 @@ _BY_SQLSTATE = {
 }
 
 
+class Outage:
+    """Tells the log that something fails, and that it works again: once each, however often."""
+
+    def __init__(self, what: str, how: str) -> None:
+        """While it lasts, `what` cannot be `how` ("read", "written")."""
+        self._words = what, how
+        self._lock = threading.Lock()
+        self._failed: float | None = None
+
+    def failed(self, error: Exception) -> None:
+        """It was tried, and did not work."""
+        with self._lock:
+            begins, self._failed = self._failed is None, monotonic()
+        if begins:
+            cause = error.orig if isinstance(error, exc.DBAPIError) else error
+            _log.warning("storage unavailable: %s cannot be %s: %s", *self._words, cause)
+
+    def worked(self) -> None:
+        """It was tried, and worked."""
+        with self._lock:
+            ends = self._failed is not None and monotonic() - self._failed > _QUIET_SECONDS
+            if ends:
+                self._failed = None
+        if ends:
+            _log.warning("storage is back: %s can be %s", *self._words)
+
+
 def disk_trouble(error: OSError) -> StorageUnavailable:
     """`error`, of a folder of blobs, as what a client is told."""
-    return _told(_BY_ERRNO.get(error.errno or 0, _BROKEN), error)
+    return StorageUnavailable(_BY_ERRNO.get(error.errno or 0, _BROKEN), RETRY_SECONDS)
 
 
 def database_trouble(
@@ -82,30 +113,27 @@ def database_trouble(
 ) -> StorageUnavailable | None:
     """`error` as what a client is told; None if it is a mistake of ours."""
     if isinstance(error, OSError):
-        return _told(_AWAY, error)
+        return StorageUnavailable(_AWAY, RETRY_SECONDS)
     if isinstance(error, exc.TimeoutError):
-        return _told("Too many ask the database of tasks at once.", error)
+        return StorageUnavailable("Too many ask the database of tasks at once.", RETRY_SECONDS)
+    reason = _reason(error)
+    return StorageUnavailable(reason, RETRY_SECONDS) if reason else None
+
+
+def _reason(error: exc.SQLAlchemyError | sqlite3.Error) -> str | None:
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
-        reason = _BY_SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
-        return _told(reason, error) if reason else None
+        return _BY_SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
     if not isinstance(error, exc.DBAPIError):
         return None
     facts = cause.args[0] if cause is not None and cause.args else None
     if isinstance(facts, dict):
         state = str(facts.get("C", ""))
-        reason = _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2])
-        return _told(reason, error) if reason else None
+        return _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2])
     # Without a code it was not the server that spoke.
-    return _told(_AWAY, error) if isinstance(error, exc.InterfaceError) else None
+    return _AWAY if isinstance(error, exc.InterfaceError) else None
 
 
 def locked() -> StorageUnavailable:
     """Another thread of this process has held the database for too long."""
     return StorageUnavailable(_LOCKED, RETRY_SECONDS)
-
-
-def _told(reason: str, error: Exception) -> StorageUnavailable:
-    cause = error.orig if isinstance(error, exc.DBAPIError) else error
-    _log.warning("storage unavailable: %s", cause)
-    return StorageUnavailable(reason, RETRY_SECONDS)

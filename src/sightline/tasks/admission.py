@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
@@ -23,31 +23,55 @@ FEWER = "Send fewer or smaller pictures a task, or raise SIGHTLINE_MAX_BACKLOG_M
 """Told to clients whose task could never be taken."""
 
 
+class Found(NamedTuple):
+    """The task that an idempotency key came with before, and what it came with."""
+
+    id: str
+    fingerprint: str
+
+
 def known(connection: Connection, task: NewTask, now: float) -> str | None:
     """Id of the task that came with the same idempotency key before.
 
     Raises:
         Conflict: it was another request.
     """
-    if task.idempotency_key is None:
-        return None
-    found = connection.execute(
-        select(tasks.c.id, tasks.c.fingerprint, tasks.c.expires).where(
-            tasks.c.owner == task.owner,
-            tasks.c.idempotency_key == rows.text(task.idempotency_key),
-        )
-    ).one_or_none()
+    found = _under_key(connection, task)
     if found is None:
         return None
     if found.expires is not None and found.expires <= now:
         bury(connection, [found.id], now)  # its blobs are orphans, which the cleaner finds
         return None
-    if found.fingerprint != task.fingerprint:
+    require_same(task, found.fingerprint)
+    return str(found.id)
+
+
+def find(connection: Connection, task: NewTask, now: float) -> Found | None:
+    """The task under that key that is still to be had, whatever it came with; it only looks."""
+    found = _under_key(connection, task)
+    if found is None or (found.expires is not None and found.expires <= now):
+        return None
+    return Found(found.id, found.fingerprint)
+
+
+def require_same(task: NewTask, fingerprint: str) -> None:
+    """Raises Conflict if the idempotency key of `task` came with another request before."""
+    if fingerprint != task.fingerprint:
         raise Conflict(
             "This Idempotency-Key came with another request before. Use a new key for a new "
             "request, and the same key only to repeat the very same one."
         )
-    return str(found.id)
+
+
+def _under_key(connection: Connection, task: NewTask) -> rows.Row | None:
+    if task.idempotency_key is None:
+        return None
+    return connection.execute(
+        select(tasks.c.id, tasks.c.fingerprint, tasks.c.expires).where(
+            tasks.c.owner == task.owner,
+            tasks.c.idempotency_key == rows.text(task.idempotency_key),
+        )
+    ).one_or_none()
 
 
 def make_room(connection: Connection, limits: Backlog, sizes: Sequence[int]) -> None:

@@ -1,7 +1,8 @@
 """Callbacks as rows of the database: one for each time that a task with a `callback_url` ended.
 
 It is written in the transaction in which the task ends: one cannot be without the other. It holds
-all that the call says, so that the task may expire before somebody takes the call.
+all that the call says, but for where the service shows the task, so that the task may expire before
+somebody takes the call.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ def announce(
             "task_id": task_id,
             "status": status,
             "progress": {"done": total, "total": total, "failed": failed},
-            "result": f"/result/{task_id}",
         },
     }
     connection.execute(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _LOOK_EVERY = 0.2  # seconds between looks at what others commit, while somebody waits
 _PACE = 0.01  # seconds between two looks at least: whoever asks meanwhile shares the next
 _FROM_NOW = 2**62  # a sequence number that none has reached: nothing has changed since
-_KEPT = 20_000  # images and detections of the tasks that are kept in memory: some 25 MB
+_KEPT = 32 * 2**20  # about so many bytes of tasks are kept in memory
+_IMAGE_BYTES = 400  # of an image, but for its answer
 
 _log = logging.getLogger("sightline")
 
@@ -60,6 +61,7 @@ class Changes:
         self._asking: list[_Reader] = []
         self._waiting: dict[str, list[_Reader]] = {}
         self._tasks: OrderedDict[str, Task] = OrderedDict()
+        self._stale: set[str] = set()
         self._kept = 0
         self._sequence: int | None = None
         self._looked = 0.0
@@ -164,14 +166,13 @@ class Changes:
             self._tell(task_id, readers)
 
     def _changed(self) -> set[str]:
-        """Ids of the tasks that changed since the last look; they are not kept any more."""
+        """Ids of the tasks that changed since the last look; what is kept of them is stale."""
         if self._sequence is None:
             self._sequence = self._store.changes(_FROM_NOW).sequence
             return set()  # nothing is kept yet
         seen = self._store.changes(self._sequence)
         self._sequence = seen.sequence
-        for task_id in seen.tasks:
-            self._drop(task_id)
+        self._stale |= self._tasks.keys() & seen.tasks
         return set(seen.tasks)
 
     def _tell(self, task_id: str, readers: list[_Reader]) -> None:
@@ -191,25 +192,29 @@ class Changes:
             self._keep_waiting(task_id, waiting)
 
     def _read(self, task_id: str) -> Task:
-        task = self._tasks.get(task_id)
-        if task is not None and task.expires is not None and task.expires <= time():
-            self._drop(task_id)
-            task = None
-        if task is None:
-            task = self._tasks[task_id] = self._store.get(task_id)
-            self._kept += _weight(task)
-            while self._kept > _KEPT and len(self._tasks) > 1:
-                self._drop(next(iter(self._tasks)))
-        self._tasks.move_to_end(task_id)
+        kept = self._tasks.get(task_id)
+        if kept is not None and task_id not in self._stale and not _is_over(kept):
+            self._tasks.move_to_end(task_id)
+            return kept
+        self._drop(task_id)
+        task = self._tasks[task_id] = self._store.get(task_id, kept)
+        self._kept += _weight(task)
+        while self._kept > _KEPT and len(self._tasks) > 1:
+            self._drop(next(iter(self._tasks)))
         return task
 
     def _drop(self, task_id: str) -> None:
+        self._stale.discard(task_id)
         if (task := self._tasks.pop(task_id, None)) is not None:
             self._kept -= _weight(task)
 
 
 def _weight(task: Task) -> int:
-    return sum(1 + len((image.result or {}).get("detections", ())) for image in task.images)
+    return sum(_IMAGE_BYTES + len(image.answer or "") for image in task.images)
+
+
+def _is_over(task: Task) -> bool:
+    return task.expires is not None and task.expires <= time()
 
 
 def _settle(future: asyncio.Future[Task], answer: Task | SightlineError) -> None:

@@ -14,7 +14,7 @@ from sightline.storage.schema import images, state, tasks, turns
 from sightline.tasks import rows
 from sightline.tasks.fairness import PRIORITIES, RANKS, Turns
 from sightline.tasks.rows import Row
-from sightline.tasks.task import Claim, Priority
+from sightline.tasks.task import LONGEST_PAUSE, Claim, Priority
 
 _DUE = (
     select(
@@ -30,7 +30,11 @@ _DUE = (
     .where(
         images.c.status == "queued",
         images.c.rank == bindparam("of_rank"),
-        or_(images.c.not_before.is_(None), images.c.not_before <= bindparam("now")),
+        or_(
+            images.c.not_before.is_(None),
+            images.c.not_before <= bindparam("now"),
+            images.c.not_before > bindparam("never"),  # the clock was set back meanwhile
+        ),
     )
     .order_by(images.c.order_key, images.c.arrival, images.c.position)
     .limit(bindparam("most"))
@@ -145,7 +149,7 @@ def _due(
 ) -> list[Row]:
     """The first images of a class, in the order of their keys."""
     found = _DUE if addresses else _DUE_HERE
-    asked = {"of_rank": RANKS[name], "now": now, "most": most}
+    asked = {"of_rank": RANKS[name], "now": now, "never": now + LONGEST_PAUSE, "most": most}
     return list(connection.execute(found, asked))
 
 

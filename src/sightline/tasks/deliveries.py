@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sightline.errors import StorageUnavailable, TryLater
 from sightline.net.webhooks import CallFailed, Reply
+from sightline.tasks.outbox import LONGEST_PAUSE
 from sightline.tasks.task import CallbackState, Delivery
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _LOOK_EVERY = 5.0  # seconds: what other processes make due shows by nothing els
 _BREATH = 0.1  # seconds between looks, however often there is a nudge
 _SWEEP_EVERY = 3600.0
 _JITTER = 0.1
-_MOST_WAIT = 86_400.0  # of what a receiver asks for
 
 _log = logging.getLogger("sightline")
 
@@ -79,13 +79,17 @@ class Deliveries:
             self._changed.wait_for(lambda: not self._active.total(), seconds)
 
     def _run(self) -> None:
+        away = False
         while not self._stopped.is_set():
             self._wake.clear()
             began, pause = False, _LOOK_EVERY
             try:
                 began, pause = self._begin_what_is_due()
+                away = False
             except StorageUnavailable as error:
-                _log.warning("callbacks wait: %s", error)
+                if not away:
+                    _log.warning("callbacks wait: %s", error.reason)
+                away = True
             except Exception:  # noqa: BLE001  a callback is never worth the thread
                 _log.exception("looking for callbacks that are due failed")
             self._wake.wait(pause)
@@ -140,7 +144,7 @@ class Deliveries:
             _log.exception("callback %s failed", call.id)
             return None, "the service failed at it", 0.0
         why = None if reply.accepted else f"answered {reply.status}"
-        return reply, why, min(reply.retry_after or 0.0, _MOST_WAIT)
+        return reply, why, min(reply.retry_after or 0.0, LONGEST_PAUSE)
 
     def _record(self, call: Call, reply: Reply | None, error: str | None, asked: float) -> None:
         if reply is None and error is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from sightline.storage.schema import tasks, webhooks
 from sightline.tasks.callbacks import read_attempts
@@ -21,6 +21,11 @@ from sightline.tasks.task import CallbackState, Delivery
 
 if TYPE_CHECKING:
     from sightline.storage.database import Database
+
+LONGEST_PAUSE = 86_400.0
+"""Most seconds between two attempts at a call."""
+
+_LONGEST_LEASE = 600.0  # seconds: a call that was not tried yet is put off for no longer
 
 _KEPT = 86_400.0  # seconds that a call outlives its task, once there is nothing more to do about it
 
@@ -53,7 +58,11 @@ class Outbox:
         database: Database,
         clock: Callable[[], float] = time.time,
         lease: float = 30.0,
+        *,
+        root_path: str = "",
     ) -> None:
+        """The calls in `database`; `root_path` goes before the paths of the service they name."""
+        self._root_path = root_path
         self._database = database
         self._clock = clock
         self._lease = lease
@@ -66,8 +75,13 @@ class Outbox:
         """
         of_these = (webhooks.c.state == "due") & webhooks.c.host.not_in(busy)
         with self._database.read() as connection:
+            now = self._clock()
             due = connection.execute(select(func.min(webhooks.c.due)).where(of_these)).scalar()
-        return None if due is None else max(0.0, due - self._clock())
+            if due is not None and due > now:
+                lost = select(webhooks.c.due).where(of_these, _is_never(now)).limit(1)
+                if connection.execute(lost).first() is not None:
+                    return 0.0
+        return None if due is None else max(0.0, due - now)
 
     def claim(self, busy: Collection[str] = ()) -> Call | None:
         """The attempt that has been due for longest, now the caller's; None if there is none.
@@ -79,7 +93,7 @@ class Outbox:
             now = self._clock()
             row = connection.execute(
                 select(webhooks)
-                .where(webhooks.c.state == "due", webhooks.c.due <= now)
+                .where(webhooks.c.state == "due", (webhooks.c.due <= now) | _is_never(now))
                 .where(webhooks.c.host.not_in(busy))
                 .order_by(webhooks.c.due)
                 .limit(1)
@@ -94,10 +108,16 @@ class Outbox:
             row.task_id,
             row.url,
             row.host,
-            row.body.encode(),
+            self._body(row.task_id, row.body),
             read_attempts(row.attempts),
             until,
         )
+
+    def _body(self, task_id: str, kept: str) -> bytes:
+        """What is sent: what is kept, and where this service shows the task."""
+        body = json.loads(kept)
+        body["data"]["result"] = f"{self._root_path}/result/{task_id}"
+        return json.dumps(body, separators=(",", ":")).encode()
 
     def record(
         self, call: Call, attempt: Delivery | None, state: CallbackState, again_in: float = 0.0
@@ -137,3 +157,11 @@ class Outbox:
         alone = webhooks.c.task_id.not_in(select(tasks.c.id))
         with self._database.write() as connection:
             return int(connection.execute(delete(webhooks).where(old & alone)).rowcount)
+
+
+def _is_never(now: float) -> ColumnElement[bool]:
+    """What is due later than anything is put off: the clock was set back meanwhile."""
+    untried = webhooks.c.attempts == "[]"
+    return (webhooks.c.due > now + LONGEST_PAUSE) | (
+        untried & (webhooks.c.due > now + _LONGEST_LEASE)
+    )

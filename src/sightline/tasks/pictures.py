@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
+from sightline.errors import StorageUnavailable
 from sightline.net.fetch import is_url
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ FETCHING = 8
 """Pictures that are fetched from other hosts at once."""
 
 _READING = 2
+_FIRST_REST, _LONGEST_REST = 1.0, 30.0  # seconds
 _MOST_HELD = 32 * 2**20  # compressed bytes in memory, but for one picture alone
 
 
@@ -43,6 +47,7 @@ class Pictures:
         self._places = places
         self._seconds = seconds
         self._gone = threading.Event()
+        self._rest = _Rest()
         self._held = 0
         self._room = threading.Condition()
         self._readers = ThreadPoolExecutor(_READING, "sightline-blobs")
@@ -85,6 +90,7 @@ class Pictures:
     def _read(self, claim: Claim) -> bytes:
         if claim.blob is not None:
             return self._blobs.read(claim.blob)
+        self._rest.require_over()
         url = claim.url or ""
         if is_url(url):
             data = self._fetch(url, self._seconds, self._gone)
@@ -95,12 +101,16 @@ class Pictures:
 
     def _keep(self, key: str, data: bytes) -> None:
         """What was fetched is what will be drawn on: its host may give another the next time."""
-        blob = self._blobs.create(key)
         try:
-            blob.write(data)
-            blob.finish()
-        finally:
-            blob.abort()
+            blob = self._blobs.create(key)
+            try:
+                blob.write(data)
+                blob.finish()
+            finally:
+                blob.abort()
+        except StorageUnavailable as error:
+            raise StorageUnavailable(error.reason, self._rest.begin(error.reason)) from error
+        self._rest.end()
 
     def _hold(self, size: int) -> None:
         with self._room:
@@ -108,3 +118,35 @@ class Pictures:
                 lambda: not self._held or self._held + size <= _MOST_HELD or self._gone.is_set()
             )
             self._held += size
+
+
+class _Rest:
+    """Nothing is fetched for a while after it could not be kept: hosts are not asked in vain.
+
+    The while is doubled each time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reason = ""
+        self._until = self._seconds = 0.0
+
+    def require_over(self) -> None:
+        """Raises StorageUnavailable while it lasts."""
+        left = self._until - monotonic()
+        if left > 0:
+            raise StorageUnavailable(self._reason, math.ceil(left))
+
+    def begin(self, reason: str) -> int:
+        """Something could not be kept; returns after how many seconds it is worth trying again."""
+        with self._lock:
+            now = monotonic()
+            if now >= self._until:  # those that were fetched at the same time count as one
+                self._seconds = min(_LONGEST_REST, 2 * self._seconds or _FIRST_REST)
+                self._reason, self._until = reason, now + self._seconds
+            return math.ceil(self._until - now)
+
+    def end(self) -> None:
+        """Something was kept."""
+        with self._lock:
+            self._until = self._seconds = 0.0

@@ -64,6 +64,7 @@ class Cleaner:
         self._clock = clock
         self._interval = interval
         self._name = uuid4().hex
+        self._put_off = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tasks-cleaner", daemon=True)
         self.on_change: list[Callable[[], None]] = []
@@ -106,8 +107,11 @@ class Cleaner:
                 cleaned = self.clean()
                 if cleaned is not None and (cleaned.evicted or cleaned.orphans):
                     _log.info("cleaned: %s", cleaned)
+                self._put_off = False
             except StorageUnavailable as error:
-                _log.warning("cleaning is put off: %s", error)
+                if not self._put_off:
+                    _log.warning("cleaning is put off: %s", error.reason)
+                self._put_off = True
             except Exception:  # noqa: BLE001  results must go in a minute, whatever failed now
                 _log.exception("cleaning failed; it is tried again in a minute")
             self._stopping.wait(self._interval)

@@ -33,7 +33,15 @@ _COUNTS = (
     .group_by(images.c.task_id, images.c.status)
 )
 _TASK = select(tasks).where(tasks.c.id == bindparam("of_task"))
-_IMAGES = select(images).where(images.c.task_id == bindparam("of_task")).order_by(images.c.position)
+_IMAGES = (
+    select(*(column for column in images.c if column is not images.c.result))
+    .where(images.c.task_id == bindparam("of_task"))
+    .order_by(images.c.position)
+)
+_ANSWERS = select(images.c.position, images.c.result).where(
+    images.c.task_id == bindparam("of_task"),
+    images.c.position.in_(bindparam("positions", expanding=True)),
+)
 
 
 def next_version(connection: Connection) -> int:
@@ -92,8 +100,15 @@ def ended_status(counts: Collection[Status]) -> Status:
     return "completed" if "completed" in counts else "error"
 
 
-def load(connection: Connection, task_id: str, now: float) -> Task:
+def load(connection: Connection, task_id: str, now: float, known: Task | None = None) -> Task:
     """The task with its images.
+
+    Args:
+        connection: within a transaction.
+        task_id: as it was asked for.
+        now: Unix time.
+        known: the task as it was before. Answers do not change: those that it has are not read
+            again, and they are most of what there is to read.
 
     Raises:
         UnknownTask: it was never there, or long ago.
@@ -111,10 +126,29 @@ def load(connection: Connection, task_id: str, now: float) -> Task:
     called: Calls = (None, ())
     if row.callback_url is not None:
         called = deliveries_of(connection, task_id)
-    return _task(row, connection.execute(_IMAGES, {"of_task": task_id}).all(), called)
+    found = connection.execute(_IMAGES, {"of_task": task_id}).all()
+    answers = _answers(connection, task_id, found, known)
+    return _task(row, found, answers, called, known)
 
 
-def _task(row: Row, rows: Sequence[Row], called: Calls) -> Task:
+def _answers(
+    connection: Connection, task_id: str, found: Sequence[Row], known: Task | None
+) -> dict[int, str]:
+    """The answers of the images that have one, by their positions."""
+    read = {image.index: image.answer for image in known.images if image.answer} if known else {}
+    new = [row.position for row in found if row.status == "completed" and row.position not in read]
+    asked = {"of_task": task_id, "positions": new}
+    for row in connection.execute(_ANSWERS, asked) if new else ():
+        read[row.position] = row.result
+    return read
+
+
+def _task(
+    row: Row, found: Sequence[Row], answers: dict[int, str], called: Calls, known: Task | None
+) -> Task:
+    answered = known.answered if known else None
+    if answered is None and answers:
+        answered = json.loads(answers[min(answers)]).get("model")
     return Task(
         id=row.id,
         owner=row.owner,
@@ -129,13 +163,14 @@ def _task(row: Row, rows: Sequence[Row], called: Calls) -> Task:
         started=row.started,
         ended=row.ended,
         expires=row.expires,
-        images=tuple(_image(image) for image in rows),
+        images=tuple(_image(image, answers.get(image.position)) for image in found),
+        answered=answered,
         callback_state=called[0],
         deliveries=called[1],
     )
 
 
-def _image(row: Row) -> Image:
+def _image(row: Row, answer: str | None) -> Image:
     return Image(
         index=row.position,
         filename=row.filename,
@@ -144,7 +179,7 @@ def _image(row: Row) -> Image:
         url=row.url,
         size=row.size,
         attempts=row.attempts,
-        result=None if row.result is None else json.loads(row.result),
+        answer=answer,
         failure=None if row.error is None else Failure(row.error, row.detail or ""),
     )
 

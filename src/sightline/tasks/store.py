@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, union_all, update
 
-from sightline.errors import Conflict, SightlineError, StorageUnavailable
+from sightline.errors import NotEnded, SightlineError, StorageUnavailable
 from sightline.storage.blobs import Blobs
 from sightline.storage.database import Database
 from sightline.storage.schema import images, state, tasks, tombstones
 from sightline.tasks import admission, rows
+from sightline.tasks.admission import Found
 from sightline.tasks.fairness import PRIORITIES, ahead, order_key
 from sightline.tasks.task import ENDED, Backlog, Changes, Glance, Image, NewTask, Priority, Task
 
@@ -86,15 +87,20 @@ class TaskStore:
             self._remove(task.id)
         return kept
 
-    def get(self, task_id: str) -> Task:
-        """The task with its images.
+    def find(self, task: NewTask) -> Found | None:
+        """The task that came under the same owner's same idempotency key before, if it is there."""
+        with self._database.read() as connection:
+            return admission.find(connection, task, self._clock())
+
+    def get(self, task_id: str, known: Task | None = None) -> Task:
+        """The task with its images; `known` is how it was, which spares some of the reading.
 
         Raises:
             UnknownTask: it was never there, or long ago.
             ExpiredTask: it was there, and its time is over.
         """
         with self._database.read() as connection:
-            return rows.load(connection, task_id, self._clock())
+            return rows.load(connection, task_id, self._clock(), known)
 
     def cancel(self, task_id: str) -> Task:
         """End it now: what has not ended is cancelled. One that has ended is left alone.
@@ -124,13 +130,16 @@ class TaskStore:
 
         Raises:
             UnknownTask, ExpiredTask: as `get`.
-            Conflict: it has not ended.
+            NotEnded: so it is.
         """
         now = self._clock()
         with self._database.write() as connection:
             task = rows.load(connection, task_id, now)
             if task.status not in ENDED:
-                raise Conflict("The task has not ended: cancel it first.")
+                raise NotEnded(
+                    "The task has not ended, or runs again because somebody retried it: DELETE it "
+                    "once more to cancel it, and again to forget it."
+                )
             admission.bury(connection, [task_id], now)
         self._remove(task_id)
         self._changed()

@@ -8,6 +8,7 @@ for its failed images to be tried again.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -21,6 +22,9 @@ CallbackState: TypeAlias = Literal["due", "delivered", "failed"]
 
 ENDED: frozenset[Status] = frozenset({"completed", "error", "cancelled"})
 MAX_IMAGES = 100
+
+LONGEST_PAUSE = 60.0
+"""Most seconds between two attempts at an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,8 @@ class Image:
     """One image of a task, as it is now.
 
     Attributes:
-        result: what `POST /detect` would have answered, once it is completed.
+        answer: what `POST /detect` would have answered, as JSON, once it is completed; it does not
+            change any more.
         failure: why it failed, once it has.
         attempts: how often it was begun.
     """
@@ -94,8 +99,14 @@ class Image:
     url: str | None
     size: int
     attempts: int = 0
-    result: dict[str, Any] | None = None
+    answer: str | None = None
     failure: Failure | None = None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """`answer`, read; of many boxes that takes its time."""
+        read: dict[str, Any] | None = None if self.answer is None else json.loads(self.answer)
+        return read
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +125,7 @@ class Task:
     Attributes:
         version: grows with every change of this task.
         expires: when its results will be forgotten; None before it has ended.
+        answered: name of the model that answered; None as long as none has.
         callback_state: None before the task has ended, or without a callback.
         deliveries: attempts to call the callback, oldest first.
     """
@@ -132,6 +144,7 @@ class Task:
     ended: float | None
     expires: float | None
     images: tuple[Image, ...]
+    answered: str | None = None
     callback_state: CallbackState | None = None
     deliveries: tuple[Delivery, ...] = ()
 

@@ -8,16 +8,19 @@ from sightline import errors
 from sightline.errors import (
     ConfigError,
     DetectorClosed,
+    Overloaded,
     RequestError,
     SightlineError,
+    StorageUnavailable,
     TryLater,
+    UnreadablePicture,
     UrlFailed,
 )
-from sightline.tasks.task import Claim, Failure, Outcome
+from sightline.tasks.task import LONGEST_PAUSE, Claim, Failure, Outcome
 
 ATTEMPTS = 5
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+_FIRST_PAUSE = 1.0  # seconds
 _SHORT_PAUSE = 1.0  # seconds, where nothing is wrong with the image
 _log = logging.getLogger("sightline")
 
@@ -27,17 +30,21 @@ def judge(claim: Claim, error: BaseException) -> Outcome:
 
     What is wrong with the image or what was asked of it ends it at once. What is nobody's fault
     (the queue is full, the engine is being started again, the disk is full) is tried again for as
-    long as it lasts. Everything else may pass, and is tried five times, with longer and longer
+    long as it lasts. Everything else, such as a picture that the disk does not give though it gives
+    others, may pass, and is tried five times, with longer and longer
     pauses.
     """
     failure = _explain(claim, error)
     if isinstance(error, RequestError) and not isinstance(error, UrlFailed):
         return Outcome(claim, failure=failure)
-    if isinstance(error, TryLater | DetectorClosed):
+    if isinstance(error, StorageUnavailable) and not isinstance(error, UnreadablePicture):
+        pause = min(LONGEST_PAUSE, error.retry_after)
+        return Outcome(claim, failure=failure, retry_in=pause, counts=False)
+    if isinstance(error, Overloaded | DetectorClosed):
         return Outcome(claim, failure=failure, retry_in=_SHORT_PAUSE, counts=False)
     if claim.attempts + 1 >= ATTEMPTS:
         return Outcome(claim, failure=failure)
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**claim.attempts)
+    pause = min(LONGEST_PAUSE, _FIRST_PAUSE * 2**claim.attempts)
     return Outcome(claim, failure=failure, retry_in=pause)
 
 
@@ -46,6 +53,7 @@ def _explain(claim: Claim, error: BaseException) -> Failure:
         if isinstance(error, ConfigError):
             _log.error("image %d of task %s: %s", claim.index, claim.task_id, error)
         known = (cls.__name__ for cls in type(error).__mro__ if hasattr(errors, cls.__name__))
-        return Failure(next(known), str(error))
+        # When to try again is the worker's to know.
+        return Failure(next(known), error.reason if isinstance(error, TryLater) else str(error))
     _log.error("image %d of task %s failed", claim.index, claim.task_id, exc_info=error)
     return Failure("SightlineError", "Something failed inside; the service's log says what.")

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from sightline.api.deadline import HEADER, deadline, seconds_of
+from sightline import errors
+from sightline.api.deadline import deadline, seconds_of
 from sightline.api.disconnect import unless_gone
+from sightline.api.documented import BINARY, JPEG, TIMEOUT, header, ref, refusals
+from sightline.api.headers import MODEL_HEADER
 from sightline.api.negotiation import wants_jpeg
-from sightline.api.schemas import DetectAnswer, DetectQuery, Problem
+from sightline.api.schemas import DetectAnswer, DetectQuery
 from sightline.api.urls import UrlBody, picture_of
 
 if TYPE_CHECKING:
     from sightline.api.backend import Backend
+    from sightline.api.documented import Answers
     from sightline.settings import Settings
 
 router = APIRouter(tags=["detect"])
 
-_PICTURE = {"type": "string", "format": "binary"}
-_BODY = {
+_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "The picture: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) or AVIF; or, as "
@@ -30,50 +33,51 @@ _BODY = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {"file": _PICTURE},
-                }
+                    "properties": {"file": BINARY},
+                    "additionalProperties": False,
+                },
+                "encoding": {"file": {"contentType": "image/*"}},
             },
-            "image/*": {"schema": _PICTURE},
-            "application/json": {"schema": UrlBody.model_json_schema()},
+            "image/*": {"schema": BINARY},
+            "application/json": {"schema": ref(UrlBody)},
         },
     }
 }
-_PARAMETERS = {
-    "parameters": [
-        {
-            "name": HEADER,
-            "in": "header",
-            "description": "Milliseconds that you wait once the request is sent; then 504.",
-            "schema": {"type": "integer", "minimum": 1, "maximum": 3_600_000},
-        }
-    ]
-}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
+_FOUND: Answers = {
     200: {
         "model": DetectAnswer,
         "description": "The objects; with `Accept: image/jpeg` the annotated picture",
-        "content": {"image/jpeg": {"schema": _PICTURE}},
+        "headers": header(MODEL_HEADER),
+        "content": {"image/jpeg": {"schema": JPEG}},
     },
-    400: {"model": Problem, "description": "Malformed multipart or JSON"},
-    413: {"model": Problem, "description": "Too many bytes or pixels"},
-    415: {"model": Problem, "description": "Not a picture type that is read"},
-    422: {
-        "model": Problem,
-        "description": "Broken picture, no or several files, bad option, address refused or failed",
-    },
-    503: {"model": Problem, "description": "Too much waits; see Retry-After"},
-    504: {"model": Problem, "description": "The deadline passed"},
 }
+_REFUSED = refusals(
+    errors.EmptyImage,
+    errors.UnsupportedImage,
+    errors.BrokenImage,
+    errors.ImageTooLarge,
+    errors.WrongFileCount,
+    errors.UrlRefused,
+    errors.UrlFailed,
+    errors.ConfigError,
+    errors.Overloaded,
+    errors.WorkerDied,
+    errors.DeadlineExceeded,
+)
 
 
 @router.post(
     "/detect",
     summary="Detect objects in one picture",
     response_class=JSONResponse,
-    responses=_ANSWERS,
-    openapi_extra=_BODY | _PARAMETERS,
+    responses=_FOUND | _REFUSED,
+    openapi_extra=_BODY | TIMEOUT,
 )
 async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
+    """Send it as a form's field `file`, as the body itself, or the address of one as JSON.
+
+    Its first bytes say what it is, whatever it is called.
+    """
     backend: Backend = request.app.state.backend
     settings: Settings = request.app.state.settings
     drawn = wants_jpeg(",".join(request.headers.getlist("accept")))

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 
-from sightline import __version__
-from sightline.api.schemas import Health, Live, Problem
+from sightline import __version__, errors
+from sightline.api.documented import refusals
+from sightline.api.schemas import Health, Live
 from sightline.errors import DetectorClosed
 
 if TYPE_CHECKING:
@@ -15,16 +16,15 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["health"])
 
-_NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problem, "description": "It cannot serve now"}
-}
-_HUNG: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problem, "description": "It hangs; end the process and start it again"}
-}
 
-
-@router.get("/health", summary="What serves, and on what", responses=_NOT_READY)
-async def health(request: Request) -> Health:
+@router.get(
+    "/health",
+    summary="What serves, and on what",
+    response_description="It serves",
+    responses=refusals(errors.ConfigError),
+)
+async def get_health(request: Request) -> Health:
+    """The default model is loaded for it, if it had given way to others."""
     backend: Backend = request.app.state.backend
     status = await _ready(backend)
     if not status.models[0].loaded:
@@ -45,16 +45,22 @@ async def health(request: Request) -> Health:
     )
 
 
-@router.get("/health/live", summary="The process need not be restarted", responses=_HUNG)
-async def live(request: Request) -> Live:
+@router.get(
+    "/health/live", summary="The process need not be restarted", response_description="It lives"
+)
+async def get_liveness(request: Request) -> Live:
+    """503 where it hangs: end the process and start it again. Asked without a key."""
     backend: Backend = request.app.state.backend
     if hung := backend.hung:
         raise DetectorClosed(f"{'; '.join(hung)}. End the process (SIGTERM) and start it again.")
     return Live(status="ok")
 
 
-@router.get("/health/ready", summary="It can serve a picture now", responses=_NOT_READY)
-async def ready(request: Request) -> Live:
+@router.get(
+    "/health/ready", summary="It can serve a picture now", response_description="It is ready"
+)
+async def get_readiness(request: Request) -> Live:
+    """503 as long as it cannot; the detail says why."""
     await _ready(request.app.state.backend)
     return Live(status="ok")
 

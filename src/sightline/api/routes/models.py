@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import ValidationError
 
+from sightline import errors
+from sightline.api.documented import ADMIN, ref, refusals
 from sightline.api.gate import require_admin
-from sightline.api.schemas import ModelList, ModelOut, ModelSource, Problem
+from sightline.api.schemas import ModelList, ModelOut, ModelSource
 from sightline.api.uploads import read_bytes
 from sightline.errors import BadOption
 
@@ -18,21 +20,24 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["models"])
 
 _MAX_BODY = 64 * 1024
-_REFUSED: dict[int | str, dict[str, Any]] = {
-    401: {"model": Problem, "description": "The admin key is missing or wrong"},
-    403: {"model": Problem, "description": "Not allowed"},
-    422: {"model": Problem, "description": "No such model, or it cannot be loaded"},
-}
 _SOURCE: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": ModelSource.model_json_schema()}},
+        "content": {"application/json": {"schema": ref(ModelSource)}},
     }
 }
+Name = Annotated[
+    str,
+    Path(
+        description="Up to 80 letters, digits, '.', '_' and '-'.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9._-]{1,80}$", "examples": ["parts-v2"]},
+    ),
+]
 
 
-@router.get("/models", summary="List the models")
+@router.get("/models", summary="List the models", response_description="All models")
 async def list_models(request: Request) -> ModelList:
+    """The default first, and what each runs on while it is loaded."""
     backend: Backend = request.app.state.backend
     return ModelList(models=(await backend.status()).models)
 
@@ -40,10 +45,11 @@ async def list_models(request: Request) -> ModelList:
 @router.put(
     "/models/{name}",
     summary="Load a model, or put it in another's place",
-    responses=_REFUSED,
-    openapi_extra=_SOURCE,
+    response_description="The model as it is served now",
+    responses=refusals(errors.NotAllowed, errors.BadOption, errors.ConfigError),
+    openapi_extra=_SOURCE | ADMIN,
 )
-async def put_model(request: Request, name: str) -> ModelOut:
+async def put_model(request: Request, name: Name) -> ModelOut:
     """The new model is loaded and warmed first; requests under way finish on the old one."""
     require_admin(request.scope, request.app.state.keys)
     backend: Backend = request.app.state.backend
@@ -55,8 +61,16 @@ async def put_model(request: Request, name: str) -> ModelOut:
     return await backend.load(name, wanted.source)
 
 
-@router.delete("/models/{name}", summary="Unload a model", status_code=204, responses=_REFUSED)
-async def delete_model(request: Request, name: str) -> None:
+@router.delete(
+    "/models/{name}",
+    summary="Unload a model",
+    status_code=204,
+    response_description="It is unloaded",
+    responses=refusals(errors.NotAllowed, errors.BadOption),
+    openapi_extra=ADMIN,
+)
+async def delete_model(request: Request, name: Name) -> None:
+    """Requests under way finish. The default cannot be unloaded: put another in its place."""
     require_admin(request.scope, request.app.state.keys)
     backend: Backend = request.app.state.backend
     await backend.remove(name)

@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from sightline import errors
+from sightline.api.documented import BINARY, header, parameter, ref, refusals
 from sightline.api.results import accepted, to_json
-from sightline.api.schemas import Problem
 from sightline.api.submission import KEY_HEADER, UrlsBody, submit
 from sightline.api.task_schemas import PredictQuery, TaskAccepted
 from sightline.tasks.task import MAX_IMAGES
 
 if TYPE_CHECKING:
+    from sightline.api.documented import Answers
     from sightline.api.tasks import Tasks
 
 router = APIRouter(tags=["tasks"])
 
-_FILES = {
-    "type": "array",
-    "items": {"type": "string", "format": "binary"},
-    "minItems": 1,
-    "maxItems": MAX_IMAGES,
-}
-_BODY = {
+_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "1 to 100 pictures: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) or AVIF; "
@@ -34,48 +30,65 @@ _BODY = {
                 "schema": {
                     "type": "object",
                     "required": ["files"],
-                    "properties": {"files": _FILES},
-                }
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "items": BINARY,
+                            "minItems": 1,
+                            "maxItems": MAX_IMAGES,
+                        }
+                    },
+                    "additionalProperties": False,
+                },
+                "encoding": {"files": {"contentType": "image/*"}},
             },
-            "application/json": {"schema": UrlsBody.model_json_schema()},
+            "application/json": {"schema": ref(UrlsBody)},
         },
     }
 }
-_PARAMETERS = {
-    "parameters": [
-        {
-            "name": KEY_HEADER,
-            "in": "header",
-            "description": "1 to 255 characters of your choice. The same request under the same "
-            "key is the same task: send it again whenever you are not sure that it arrived.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-        }
-    ]
-}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
+_KEY = parameter(
+    KEY_HEADER,
+    "1 to 255 printable characters of your choice. The same request under the same key is the same "
+    "task: send it again whenever you are not sure that it arrived.",
+    type="string",
+    minLength=1,
+    maxLength=255,
+    pattern="^[ -~]+$",
+    example="order-4711",
+)
+
+
+def _link(operation: str, what: str) -> dict[str, Any]:
+    parameters = {"task_id": "$response.body#/task_id"}
+    return {"operationId": operation, "parameters": parameters, "description": what}
+
+
+_KEPT: Answers = {
     201: {
         "model": TaskAccepted,
         "description": "The task is kept, and outlives a crash of the service",
-        "headers": {
-            "Location": {"description": "where to ask for it", "schema": {"type": "string"}},
-            "Idempotent-Replayed": {
-                "description": f"`true` if it was there already under this {KEY_HEADER}",
-                "schema": {"type": "string"},
-            },
+        "headers": header("Location") | header("Idempotent-Replayed"),
+        "links": {
+            "state": _link("get_task", "How far it is, and what came of it"),
+            "events": _link("watch_task", "The same, as it happens"),
+            "retry": _link("retry_task", "Run what failed again"),
+            "delete": _link("delete_task", "Cancel it, or forget it"),
         },
     },
-    400: {"model": Problem, "description": "Malformed multipart or JSON"},
-    408: {"model": Problem, "description": "The body did not come in time"},
-    409: {"model": Problem, "description": f"The {KEY_HEADER} was used for something else"},
-    413: {"model": Problem, "description": "Too many bytes; with `strict` those of one picture"},
-    415: {"model": Problem, "description": "With `strict`: not a picture type that is read"},
-    422: {
-        "model": Problem,
-        "description": "No picture, or more than 100; bad option; address or callback refused; "
-        "with `strict` a broken picture",
-    },
-    503: {"model": Problem, "description": "Too much waits, or the disk is full; see Retry-After"},
 }
+_REFUSED = refusals(
+    errors.WrongFileCount,
+    errors.UrlRefused,
+    errors.CallbackRefused,
+    errors.Conflict,
+    errors.ExpiredTask,
+    errors.EmptyImage,
+    errors.UnsupportedImage,
+    errors.BrokenImage,
+    errors.ImageTooLarge,
+    errors.Overloaded,
+    errors.StorageUnavailable,
+)
 
 
 @router.post(
@@ -83,11 +96,15 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     summary="Queue 1 to 100 pictures",
     status_code=201,
     response_class=Response,
-    responses=_ANSWERS,
-    openapi_extra=_BODY | _PARAMETERS,
+    responses=_KEPT | _REFUSED,
+    openapi_extra=_BODY | _KEY,
 )
-async def predict(request: Request, query: Annotated[PredictQuery, Query()]) -> Response:
-    """Answers as soon as they are safe on disk; `GET /result/{task_id}` tells the rest."""
+async def submit_task(request: Request, query: Annotated[PredictQuery, Query()]) -> Response:
+    """Answers as soon as they are safe on disk; `GET /result/{task_id}` tells the rest.
+
+    A file that is no picture fails alone, and the task is taken; with `strict` all of it is refused
+    then.
+    """
     tasks: Tasks = request.app.state.tasks
     task, replayed = await submit(request, query, tasks)
     headers = {"Location": f"{request.scope.get('root_path', '')}/result/{task.id}"}

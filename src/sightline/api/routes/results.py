@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
+from sightline import errors
 from sightline.api.deadline import deadline, seconds_of
 from sightline.api.disconnect import unless_gone
+from sightline.api.documented import JPEG, TIMEOUT, header, parameter, ref, refusals
 from sightline.api.events import event_stream
 from sightline.api.leaving import until_leaving
-from sightline.api.problems import answer_to_failure
+from sightline.api.problems import INTERNAL, KINDS, answer_to_failure, http_kind
 from sightline.api.results import etag_of, retry_after, to_json, version_in
-from sightline.api.schemas import Problem
-from sightline.api.task_schemas import ResultQuery, TaskOut, TasksOut
-from sightline.tasks.task import ENDED
+from sightline.api.task_schemas import EVENTS, ResultQuery, TaskOut, TasksOut
+from sightline.tasks.task import ENDED, MAX_IMAGES
 
 if TYPE_CHECKING:
+    from sightline.api.documented import Answers
     from sightline.api.drawing import Drawing
     from sightline.api.tasks import Tasks
     from sightline.tasks.task import Task
@@ -26,65 +28,124 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["tasks"])
 
 _JSON = "application/json"
-_REFUSED: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "There is no such task, or it is another key's"},
-    410: {"model": Problem, "description": "Its results have expired"},
-    422: {"model": Problem, "description": "A parameter is not acceptable"},
-    503: {"model": Problem, "description": "Tasks cannot be read now; see Retry-After"},
-}
-_HEADERS = {
-    "ETag": {"description": "names this state of the task", "schema": {"type": "string"}},
-    "Retry-After": {
-        "description": "seconds after which it is worth asking again, until it has ended",
-        "schema": {"type": "integer"},
-    },
-}
-_STATE: dict[int | str, dict[str, Any]] = {
+_TASK_ID = "6d1f0b9a4e8c4c7f9b0a5f3d2c1e0a98"
+
+# What it is, for those who generate clients: any other is a task that does not exist.
+TaskId = Annotated[
+    str,
+    Path(
+        description="As `POST /predict` answered it.",
+        json_schema_extra={"pattern": "^[0-9a-f]{32}$", "examples": [_TASK_ID]},
+    ),
+]
+Index = Annotated[
+    int,
+    Path(
+        description="Of the picture in the task, from 0.",
+        json_schema_extra={"minimum": 0, "maximum": MAX_IMAGES - 1, "examples": [0]},
+    ),
+]
+
+_OF_A_TASK = (errors.UnknownTask, errors.ExpiredTask, errors.StorageUnavailable)
+_HEADERS = header("ETag") | header("Retry-After", as_in="Poll-Again")
+_STATE: Answers = {
     200: {"model": TaskOut, "description": "The task as it is now", "headers": _HEADERS}
 }
-_UNCHANGED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "Nothing has changed since the ETag in If-None-Match"}
+_UNCHANGED: Answers = {
+    304: {
+        "description": "Nothing has changed since the ETag in If-None-Match",
+        "headers": _HEADERS,
+    }
 }
-_KNOWN = {
-    "parameters": [
+_KNOWN = parameter(
+    "If-None-Match",
+    "ETag of an earlier answer: 304 if nothing has changed since.",
+    type="string",
+    example='"6d1f0b9a-42"',
+)
+_SEEN = parameter(
+    "Last-Event-ID",
+    "`id` of the last event that was read; browsers send it by themselves.",
+    type="string",
+    example="42",
+)
+_STREAM = """retry: 2000
+
+id: 7
+event: task
+data: {"task_id":"6d1f…","status":"processing","progress":{"done":0,"total":1,"failed":0},…}
+
+event: image
+data: {"index":0,"filename":"photo.jpg","status":"completed","count":1,"detections":[…],…}
+
+id: 9
+event: progress
+data: {"status":"completed","progress":{"done":1,"total":1,"failed":0}}
+
+id: 9
+event: end
+data: {"task_id":"6d1f…","status":"completed",…}
+
+"""
+# What each event is: https://spec.openapis.org/oas/v3.2.0.html#server-sent-event-streams; as the
+# framework has it for its own streams, though it says 3.1, which has no words for it.
+_EVENT = {
+    "oneOf": [
         {
-            "name": "If-None-Match",
-            "in": "header",
-            "description": "ETag of an earlier answer: 304 if nothing has changed since.",
-            "schema": {"type": "string"},
+            "type": "object",
+            "required": ["event", "data"],
+            "properties": {
+                "id": {"type": "string"},
+                "event": {"const": name},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": ref(model),
+                },
+            },
         }
+        for name, model in EVENTS.items()
     ]
 }
-_SEEN = {
-    "parameters": [
-        {
-            "name": "Last-Event-ID",
-            "in": "header",
-            "description": "`id` of the last event that was read.",
-            "schema": {"type": "string"},
-        }
-    ]
-}
-_EVENTS: dict[int | str, dict[str, Any]] = {
+_EVENTS: Answers = {
     200: {
-        "description": "`task` (all of it), then `image` and `progress`, at last `end`; `problem` "
-        "if it cannot be told any more. `id` is the task's version.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "`task` (all of it, as `GET /result/{task_id}` answers), then `image` (an "
+        "entry of its `results`) and `progress`, at last `end` (all but the results); `problem` if "
+        "it cannot be told any more. `id` is the task's version.",
+        "content": {
+            "text/event-stream": {
+                "itemSchema": _EVENT,
+                "examples": {"one picture": {"value": _STREAM}},
+            }
+        },
     },
     204: {"description": "It has ended, and the reader knows (Last-Event-ID)"},
 }
-_JPEG: dict[int | str, dict[str, Any]] = {
+_JPEG: Answers = {
     200: {
         "description": "The picture with its boxes",
-        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"image/jpeg": {"schema": JPEG}},
     },
-    409: {"model": Problem, "description": "The picture's turn has not come"},
-    413: {"model": Problem, "description": "The picture failed: too many bytes or pixels"},
-    415: {"model": Problem, "description": "The picture failed: not a type that is read"},
-    422: {"model": Problem, "description": "The picture failed; the problem is its own"},
-    504: {"model": Problem, "description": "The deadline passed"},
 }
-_DELETED: dict[int | str, dict[str, Any]] = {
+# A picture that failed is answered with what it failed of; where the service was to blame, as 422.
+_OF_A_PICTURE = (
+    http_kind(404),
+    errors.NotYet,
+    errors.BodyTooLarge,
+    errors.ImageTooLarge,
+    errors.UnsupportedImage,
+    errors.EmptyImage,
+    errors.BrokenImage,
+    errors.UrlRefused,
+    errors.UrlFailed,
+    errors.ConfigError,
+    KINDS[errors.Culprit]._replace(status=422),
+    KINDS[errors.UnreadablePicture]._replace(status=422),
+    INTERNAL._replace(status=422),
+    errors.UnreadablePicture,
+    errors.DeadlineExceeded,
+)
+_DELETED: Answers = {
     200: {"model": TaskOut, "description": "It is cancelled", "headers": _HEADERS},
     204: {"description": "It had ended, and is forgotten"},
 }
@@ -94,13 +155,16 @@ _DELETED: dict[int | str, dict[str, Any]] = {
     "/result/{task_id}",
     summary="What came of a task",
     response_class=Response,
-    responses=_STATE | _UNCHANGED | _REFUSED,
+    responses=_STATE | _UNCHANGED | refusals(*_OF_A_TASK),
     openapi_extra=_KNOWN,
 )
-async def result(
-    request: Request, task_id: str, query: Annotated[ResultQuery, Query()]
+async def get_task(
+    request: Request, task_id: TaskId, query: Annotated[ResultQuery, Query()]
 ) -> Response:
-    """Results appear as they come: an entry an image, in the order they were sent."""
+    """Results appear as they come: an entry an image, in the order they were sent.
+
+    Poll with `?wait=20` and If-None-Match: the answer is held back until there is something new.
+    """
     tasks: Tasks = request.app.state.tasks
     task = await tasks.get(request, task_id)
     tags = request.headers.get("if-none-match", "")
@@ -116,17 +180,17 @@ async def result(
     if query.annotated:
         drawing: Drawing = request.app.state.drawing
         return StreamingResponse(drawing.state(task, queue), 200, headers, _JSON)
-    return Response(tasks.states.of(task, queue), 200, headers, _JSON)
+    return Response(await tasks.states.of(task, queue), 200, headers, _JSON)
 
 
 @router.get(
     "/result/{task_id}/events",
     summary="A task as server-sent events, until it ends",
     response_class=StreamingResponse,
-    responses=_EVENTS | _REFUSED,
+    responses=_EVENTS | refusals(*_OF_A_TASK),
     openapi_extra=_SEEN,
 )
-async def events(request: Request, task_id: str) -> Response:
+async def watch_task(request: Request, task_id: TaskId) -> Response:
     """`Last-Event-ID` resumes: browsers send it by themselves."""
     tasks: Tasks = request.app.state.tasks
     task = await tasks.get(request, task_id)
@@ -140,9 +204,11 @@ async def events(request: Request, task_id: str) -> Response:
     "/result/{task_id}/images/{index}",
     summary="A picture of a task with its boxes",
     response_class=Response,
-    responses=_REFUSED | _JPEG,
+    responses=_JPEG | refusals(*_OF_A_TASK, *_OF_A_PICTURE),
+    openapi_extra=TIMEOUT,
 )
-async def image(request: Request, task_id: str, index: int) -> Response:
+async def get_annotated_picture(request: Request, task_id: TaskId, index: Index) -> Response:
+    """Drawn when it is asked for."""
     tasks: Tasks = request.app.state.tasks
     drawing: Drawing = request.app.state.drawing
     task = await tasks.get(request, task_id)
@@ -160,9 +226,9 @@ async def image(request: Request, task_id: str, index: int) -> Response:
     "/result/{task_id}/retry",
     summary="Run the failed pictures of a task again",
     response_class=Response,
-    responses=_STATE | _REFUSED,
+    responses=_STATE | refusals(*_OF_A_TASK, errors.Overloaded),
 )
-async def retry(request: Request, task_id: str) -> Response:
+async def retry_task(request: Request, task_id: TaskId) -> Response:
     """Those that were no pictures stay as they are, and so does a task without failures."""
     tasks: Tasks = request.app.state.tasks
     return await _state(tasks, await tasks.retry(await tasks.get(request, task_id)))
@@ -172,9 +238,9 @@ async def retry(request: Request, task_id: str) -> Response:
     "/result/{task_id}",
     summary="Cancel a task; forget one that has ended",
     response_class=Response,
-    responses=_DELETED | _REFUSED,
+    responses=_DELETED | refusals(*_OF_A_TASK, errors.NotEnded),
 )
-async def delete(request: Request, task_id: str) -> Response:
+async def delete_task(request: Request, task_id: TaskId) -> Response:
     """Of a task that is cancelled, pictures that were not begun are never run."""
     tasks: Tasks = request.app.state.tasks
     task = await tasks.get(request, task_id)
@@ -190,10 +256,11 @@ async def delete(request: Request, task_id: str) -> Response:
     response_class=Response,
     responses={
         200: {"model": TasksOut, "description": "What there was a moment ago"},
-        503: _REFUSED[503],
+        **refusals(errors.StorageUnavailable),
     },
 )
-async def glance(request: Request) -> Response:
+async def get_queue(request: Request) -> Response:
+    """How many tasks there are of each status and priority, and how much waits."""
     tasks: Tasks = request.app.state.tasks
     return Response(to_json(await tasks.overview(request)), 200, media_type=_JSON)
 
@@ -201,4 +268,4 @@ async def glance(request: Request) -> Response:
 async def _state(tasks: Tasks, task: Task) -> Response:
     queue = await tasks.place(task)
     headers = {"ETag": etag_of(task, queue)} | retry_after(task, queue)
-    return Response(tasks.states.of(task, queue), 200, headers, _JSON)
+    return Response(await tasks.states.of(task, queue), 200, headers, _JSON)

@@ -1,0 +1,117 @@
+"""One file of a submission, judged while it arrives."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import TYPE_CHECKING, TypeAlias
+
+from sightline.errors import BodyTooLarge, ImageError, RequestError
+from sightline.tasks.task import Failure, NewImage
+from sightline.vision.decode import check_header
+from sightline.vision.formats import SNIFF_BYTES, sniff
+
+if TYPE_CHECKING:
+    from sightline.storage.blobs import Blobs, BlobWriter
+
+Fingerprint: TypeAlias = tuple[str, str]
+"""Of a file: what it is called, and the SHA-256 of its bytes in hexadecimal."""
+
+_MAX_NAME = 255
+
+# A header may be anywhere in a file, so that all of it is read once more: one at a time.
+_reading_back = threading.Lock()
+
+
+class Picture:
+    """One file. Its bytes go through `take` on the event loop and `write`, `finish` on threads."""
+
+    def __init__(self, key: str, filename: str, blobs: Blobs, max_bytes: int) -> None:
+        self.key = key
+        self.filename = shown_name(filename)
+        self.error: RequestError | None = None
+        self.ended = False
+        self.held = bytearray()
+        self._blobs = blobs
+        self._max_bytes = max_bytes
+        self._start = b""
+        self._size = 0
+        self._hash = hashlib.sha256()
+        self._writer: BlobWriter | None = None
+
+    def take(self, data: bytes) -> None:
+        """More of it; what follows a failure only tells it from others."""
+        self.held += data
+        if self.error is not None:
+            return
+        judged = len(self._start) >= SNIFF_BYTES
+        if not judged:
+            self._start = (self._start + data)[:SNIFF_BYTES]
+        self._size += len(data)
+        if self._size > self._max_bytes:
+            self.error = BodyTooLarge(self._max_bytes)
+        elif not judged and len(self._start) >= SNIFF_BYTES:
+            self._judge()
+
+    def end(self) -> None:
+        self.ended = True
+        if self.error is None and self._size < SNIFF_BYTES:
+            self._judge()
+
+    def write(self) -> None:
+        """Write what is held, unless the picture failed."""
+        block, self.held = bytes(self.held), bytearray()
+        self._hash.update(block)
+        if self.error is not None:
+            self.discard()
+            return
+        if self._writer is None:
+            self._writer = self._blobs.create(self.key)
+        self._writer.write(block)
+
+    def finish(self, max_pixels: int) -> None:
+        """Look at the header, and make the blob safe."""
+        if self.error is None:
+            try:
+                self._check(max_pixels)
+            except ImageError as error:
+                self.error = error
+        if self.error is not None:
+            self.write()
+        elif self._writer is not None:
+            self._writer.finish()
+
+    def _check(self, max_pixels: int) -> None:
+        if self._writer is None:
+            check_header(bytes(self.held), max_pixels)
+            self.write()
+        else:
+            self.write()
+            with _reading_back:
+                check_header(self._writer.read(), max_pixels)
+
+    def discard(self) -> None:
+        """Nothing of it stays, unless it is finished."""
+        if self._writer is not None:
+            self._writer.abort()
+
+    def image(self) -> NewImage:
+        if self.error is not None:
+            failure = Failure(type(self.error).__name__, str(self.error))
+            return NewImage(self.filename, failure=failure)
+        return NewImage(self.filename, blob=self.key, size=self._size)
+
+    def fingerprint(self) -> Fingerprint:
+        """What tells it from another."""
+        return self.filename, self._hash.hexdigest()
+
+    def _judge(self) -> None:
+        try:
+            sniff(self._start)
+        except ImageError as error:
+            self.error = error
+
+
+def shown_name(filename: str) -> str:
+    """What a file is called, as far as it can be shown."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in filename[:_MAX_NAME])

@@ -1,0 +1,124 @@
+"""Asks a running service over HTTP; what fails is one line that says what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import typer
+
+from sightline.errors import SightlineError
+
+Answer: TypeAlias = tuple[dict[str, Any], dict[str, str]]
+"""JSON, and headers with names in lower case."""
+
+_TIMEOUT = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts, unless it says how many
+_PASSES = frozenset({429, 502, 503, 504})
+
+
+class Away(SightlineError):
+    """No answer, or one that says: not now.
+
+    Attributes:
+        answered: something answered.
+        retry_after: seconds, None where it does not say.
+    """
+
+    def __init__(self, message: str, *, answered: bool, retry_after: float | None = None) -> None:
+        self.answered = answered
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+def persist(ask: Callable[[], Answer], seconds: float, *, known: bool) -> Answer:
+    """What is answered, though the service may be away for up to so many seconds.
+
+    Where nothing answers it may be the wrong address, unless it is `known` to be right.
+    """
+    pause, end = _FIRST_PAUSE, None
+    while True:
+        try:
+            return ask()
+        except Away as away:
+            now = time.monotonic()
+            if end is None:
+                end = now + seconds
+                typer.echo(f"waiting: {away}", err=True)
+            if now >= end or not (known or away.answered):
+                raise
+            time.sleep(min(away.retry_after or pause, end - now))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+class Ask:
+    """Asks the service; what fails is one line that says what to do."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        import httpx
+
+        if not url.startswith(("http://", "https://")):
+            raise SightlineError(f"'{url}' is no address of a service: write http://host:port")
+        self._url = url.rstrip("/")
+        headers = {"Accept": "application/json"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        # Proxies of the environment are for the internet, and a service is mostly near.
+        self.client = httpx.Client(
+            headers=headers,
+            timeout=_TIMEOUT,
+            trust_env=False,
+            verify=httpx.create_ssl_context(),
+        )
+
+    def __call__(
+        self, method: str, path: str, headers: dict[str, str] | None = None, **query: str
+    ) -> Answer:
+        """The answer's JSON ({} of none, and of 304) and its headers, names in lower case.
+
+        Raises:
+            SightlineError: there is none, or it is a problem; Away if that may pass.
+        """
+        import httpx
+
+        try:
+            answer = self.client.request(
+                method, f"{self._url}{path}", headers=headers, params=query or None
+            )
+        except httpx.TimeoutException:
+            message = f"{self._url} did not answer within {_TIMEOUT:g} s"
+            raise Away(message, answered=False) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            message = (
+                f"nothing answers at {self._url} ({error}). Is the service up, and is this its "
+                "port? --url names another"
+            )
+            raise Away(message, answered=False) from None
+        try:
+            body = answer.json() if answer.content else {}
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or not (answer.is_success or answer.status_code == 304):
+            message = self._trouble(answer.status_code, body)
+            if answer.status_code in _PASSES:
+                told = answer.headers.get("retry-after", "")
+                seconds = float(told) if told.isdecimal() else None
+                raise Away(message, answered=True, retry_after=seconds)
+            raise SightlineError(message)
+        return body, dict(answer.headers)
+
+    def _trouble(self, status: int, body: object) -> str:
+        if not isinstance(body, dict) or "detail" not in body:
+            return f"{self._url} answered {status}, and not as Sightline does. Is it this service?"
+        if status == 401:
+            return f"{body['detail']} Give one with --key or SIGHTLINE_KEY."
+        return str(body["detail"])
+
+
+@contextmanager
+def service(url: str, key: str | None) -> Iterator[Ask]:
+    ask = Ask(url, key)
+    with ask.client:
+        yield ask
