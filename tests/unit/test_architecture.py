@@ -36,7 +36,7 @@ ALLOWED = {
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},
     "wiring": EVERYONE
     | {"api", "serving", "tasks", "storage", "engines", "models", "vision", "net", "demo"},
-    "workers": EVERYONE | {"api", "tasks", "storage", "telemetry", "wiring"},
+    "workers": EVERYONE | {"api", "serving", "tasks", "storage", "telemetry", "wiring"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},
     "cli": EVERYONE

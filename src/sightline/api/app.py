@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi.exceptions import WebSocketRequestValidationError
 from starlette.datastructures import MutableHeaders
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -16,11 +17,12 @@ from sightline.api import problems
 from sightline.api.bodies import Bodies
 from sightline.api.cors import Cors
 from sightline.api.drawing import Drawing
+from sightline.api.farewell import end
 from sightline.api.gate import Gate
 from sightline.api.headers import DEVICE_HEADER
 from sightline.api.keys import Keys
 from sightline.api.recording import Recording
-from sightline.api.routes import detect, docs, health, models, predict, results
+from sightline.api.routes import detect, docs, health, live, models, predict, results
 from sightline.api.spool import DISK_BYTES, Room
 from sightline.api.tasks import Tasks
 from sightline.api.urls import Fetches
@@ -50,7 +52,7 @@ def create_app(
     fetch: Fetch,
     open_desk: Callable[[], Desk],
     share: int = 1,
-) -> FastAPI:
+) -> Service:
     """The service's application.
 
     Args:
@@ -77,11 +79,12 @@ def create_app(
     )
     app.state.fetches = Fetches(fetch, settings.url_timeout)
     app.state.open_desk = open_desk
-    for topic in (detect, predict, results, models, health):
+    for topic in (detect, live, predict, results, models, health):
         app.include_router(topic.router)
     docs.install(app)
     app.add_middleware(DeviceHeader, backend=backend)
     problems.install(app)
+    app.add_exception_handler(WebSocketRequestValidationError, end)
     return app
 
 

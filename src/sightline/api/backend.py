@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sightline.api.schemas import DetectQuery
+    from sightline.serving.job import LaneName
 
 
 class Picture(Protocol):
@@ -73,10 +74,17 @@ class Backend(Protocol):
             Overloaded: it would wait too long.
         """
 
-    async def detect(self, picture: Picture, query: DetectQuery, *, drawn: bool) -> Answer:
+    async def detect(
+        self,
+        picture: Picture,
+        query: DetectQuery,
+        *,
+        drawn: bool = False,
+        lane: LaneName = "interactive",
+    ) -> Answer:
         """The objects in a picture, as JSON or (`drawn`) on the picture, as JPEG.
 
-        The picture is closed as soon as it is queued.
+        The picture is closed as soon as it is queued, in the lane that is named.
 
         Raises:
             BadOption, ImageError, Overloaded, ConfigError, InferenceError: as `Repository.lease`

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sightline.serving.canary import Canary
     from sightline.serving.detector import Detector
     from sightline.serving.entry import Entry
-    from sightline.serving.job import Result
+    from sightline.serving.job import LaneName, Result
     from sightline.serving.repository import Repository
     from sightline.tasks.workshop import Workshop
 
@@ -122,8 +122,15 @@ class LocalBackend:
             left = max(1, ceil(refusal.retry_after - held))
             raise Overloaded(refusal.reason, left) from None
 
-    async def detect(self, picture: Picture, query: DetectQuery, *, drawn: bool) -> Answer:
-        turn = await self._begin(partial(self._queue, picture, query, drawn))
+    async def detect(
+        self,
+        picture: Picture,
+        query: DetectQuery,
+        *,
+        drawn: bool = False,
+        lane: LaneName = "interactive",
+    ) -> Answer:
+        turn = await self._begin(partial(self._queue, picture, query, drawn, lane))
         try:
             picture.close()  # the queue has it now
             result = await asyncio.wrap_future(turn.future)
@@ -171,7 +178,7 @@ class LocalBackend:
             queued.add_done_callback(_end)
             raise
 
-    def _queue(self, picture: Picture, query: DetectQuery, drawn: bool) -> _Turn:
+    def _queue(self, picture: Picture, query: DetectQuery, drawn: bool, lane: LaneName) -> _Turn:
         """Reading a header is quick, but not whatever a header may hold: not for the event loop."""
         with ExitStack() as lease:
             # It may have to be loaded.
@@ -182,6 +189,7 @@ class LocalBackend:
                 iou=query.iou,
                 classes=query.class_names(),
                 max_detections=query.max_detections,
+                lane=lane,
                 max_wait=self._max_wait,
                 keep_image=drawn,
             )

@@ -6,7 +6,11 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import (
+    RequestValidationError,
+    ValidationException,
+    WebSocketRequestValidationError,
+)
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -17,7 +21,7 @@ from sightline.api.record import CLIENT_GONE, record_of
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
-    from starlette.types import Scope
+    from starlette.types import Receive, Scope, Send
 
     from sightline.tasks.task import Failure
 
@@ -92,6 +96,11 @@ def install(app: FastAPI) -> None:
     for cls in (errors.SightlineError, RequestValidationError, HTTPException, ClientDisconnect):
         app.add_exception_handler(cls, _on_error)
     app.add_exception_handler(Exception, _on_error)
+    app.router.default = _nothing_here  # a WebSocket would get an empty 403
+
+
+async def _nothing_here(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
@@ -107,7 +116,7 @@ def answer_to(error: Exception, scope: Scope) -> Response:
     match error:
         case ClientDisconnect():
             return Response(status_code=CLIENT_GONE)
-        case RequestValidationError():
+        case RequestValidationError() | WebSocketRequestValidationError():
             kind, detail, more = _bad_option(error)
             return _problem(scope, kind, detail, {}, more)
         case HTTPException():
@@ -185,7 +194,7 @@ def _extras(error: Exception) -> tuple[dict[str, str], dict[str, object]]:
             return {}, {}
 
 
-def _bad_option(error: RequestValidationError) -> tuple[Kind, str, dict[str, object]]:
+def _bad_option(error: ValidationException) -> tuple[Kind, str, dict[str, object]]:
     wrong = [
         {"parameter": str(item["loc"][-1]), "message": item["msg"], "value": str(item["input"])}
         for item in error.errors()
@@ -201,5 +210,5 @@ def _http_detail(error: HTTPException, scope: Scope) -> str:
     path = scope["path"]
     return {
         404: f"There is nothing at {path}. See /docs for what there is.",
-        405: f"{path} does not take {scope['method']}. See /docs.",
+        405: f"{path} does not take {scope.get('method')}. See /docs.",
     }.get(error.status_code, str(error.detail))

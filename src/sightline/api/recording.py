@@ -63,6 +63,7 @@ class Recording:
                 _complete_headers(MutableHeaders(scope=message), record)
             elif message["type"] == "websocket.accept":
                 record.status = HTTPStatus.SWITCHING_PROTOCOLS
+                MutableHeaders(scope=message)["X-Request-Id"] = record.request_id
             elif message["type"] == "http.response.body":
                 record.bytes_out += len(message.get("body", b""))
                 ended = not message.get("more_body", False)
@@ -105,6 +106,7 @@ def _write(scope: Scope, record: Record, seconds: float) -> None:
         "bytes_out": record.bytes_out,
         "client": record.client,
     }
+    line |= record.counts
     if record.caller is not None:
         line["key"] = record.caller.name
     if record.problem is not None:
