@@ -20,7 +20,7 @@ from sightline.api.gate import Gate
 from sightline.api.headers import DEVICE_HEADER
 from sightline.api.keys import Keys
 from sightline.api.recording import Recording
-from sightline.api.routes import detect, docs, health, models, predict, results
+from sightline.api.routes import detect, docs, health, models, page, predict, results
 from sightline.api.spool import DISK_BYTES, Room
 from sightline.api.tasks import Tasks
 from sightline.api.urls import Fetches
@@ -80,6 +80,7 @@ def create_app(
     for topic in (detect, predict, results, models, health):
         app.include_router(topic.router)
     docs.install(app)
+    page.install(app, settings)
     app.add_middleware(DeviceHeader, backend=backend)
     problems.install(app)
     return app

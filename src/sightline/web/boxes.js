@@ -14,12 +14,14 @@ ruler.font = `600 ${TEXT}px ${FONT}`;
  * Put a `<g class="box" data-index data-class>` into `svg` for each detection, the most confident
  * on top. `data-index` is its place in `detections`.
  *
- * The svg lies over a picture of `width` × `height` pixels, with the same aspect ratio; it may be
- * shown at any size: lines and labels keep theirs.
+ * The svg lies over a picture of `width` × `height` pixels as `object-fit: contain` shows it, at any
+ * size: lines and labels keep theirs. Draw again when that size changes.
  */
 export function drawBoxes(svg, { width, height }, detections) {
   svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
-  const unit = width / (svg.getBoundingClientRect().width || width); // picture pixels a CSS pixel
+  const shown = svg.getBoundingClientRect();
+  const unit = Math.max(width / shown.width, height / shown.height); // picture pixels a CSS pixel
+  if (!Number.isFinite(unit)) return; // it is not shown
   const places = placeLabels({ width, height }, detections, unit);
   const groups = detections.map((found, index) => boxOf(found, index, places[index], unit));
   svg.replaceChildren(...groups.reverse());
