@@ -22,7 +22,7 @@ from sightline.api.gate import Gate
 from sightline.api.headers import DEVICE_HEADER
 from sightline.api.keys import Keys
 from sightline.api.recording import Recording
-from sightline.api.routes import detect, docs, health, live, models, predict, results
+from sightline.api.routes import detect, docs, health, live, models, page, predict, results
 from sightline.api.spool import DISK_BYTES, Room
 from sightline.api.tasks import Tasks
 from sightline.api.urls import Fetches
@@ -82,6 +82,7 @@ def create_app(
     for topic in (detect, live, predict, results, models, health):
         app.include_router(topic.router)
     docs.install(app)
+    page.install(app, settings)
     app.add_middleware(DeviceHeader, backend=backend)
     problems.install(app)
     app.add_exception_handler(WebSocketRequestValidationError, end)

@@ -10,6 +10,7 @@ from sightline.api.keys import ADMIN
 from sightline.api.limits import name_of, nothing
 from sightline.api.problems import answer_to
 from sightline.api.record import record_of
+from sightline.api.routes.page import PAGE
 from sightline.errors import HostUnknown, KeyWrong, NotAllowed, SightlineError
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from sightline.api.keys import Keys
     from sightline.settings import Settings
 
-OPEN = frozenset({"/health/live"})
-"""Paths that need no key and count against no limit: what a supervisor asks."""
+OPEN = frozenset({"/health/live", *PAGE})
+"""Paths that need no key and count against no limit: what a supervisor asks, and the page, which
+asks for a key itself."""
 
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -124,7 +124,7 @@ def answer_to(error: Exception, scope: Scope) -> Response:
             return _problem(scope, kind, _http_detail(error, scope), dict(error.headers or {}))
         case errors.SightlineError() if kind_of(error).status != INTERNAL.status:
             kind = kind_of(error)
-            return _problem(scope, kind, str(error), *_extras(error))
+            return _problem(scope, kind, str(error), *_extras(error, scope))
         case _:
             _log.error("request failed", exc_info=error)
             return _problem(scope, INTERNAL, _HIDDEN)
@@ -179,7 +179,7 @@ def _problem(
     return JSONResponse(body, kind.status, headers, media_type=MEDIA_TYPE)
 
 
-def _extras(error: Exception) -> tuple[dict[str, str], dict[str, object]]:
+def _extras(error: Exception, scope: Scope) -> tuple[dict[str, str], dict[str, object]]:
     """Headers and extension members that go with an error."""
     match error:
         case errors.TryLater():
@@ -189,7 +189,10 @@ def _extras(error: Exception) -> tuple[dict[str, str], dict[str, object]]:
         case errors.DetectorClosed():
             return {"Retry-After": str(RESTART_SECONDS)}, {"retry_after": RESTART_SECONDS}
         case errors.KeyWrong():
-            return {"WWW-Authenticate": 'Bearer, Basic realm="Sightline"'}, {}
+            # A browser asks for Basic in a dialog of its own, over a page that asks for the key.
+            asks_itself = any(name == b"x-api-key" for name, _ in scope["headers"])
+            basic = "" if asks_itself else ', Basic realm="Sightline"'
+            return {"WWW-Authenticate": f"Bearer{basic}"}, {}
         case _:
             return {}, {}
 

@@ -128,6 +128,7 @@ class Health(BaseModel):
     engine: str
     precision: str
     gpu_available: bool
+    confidence: float = Field(description="Lowest that is reported where a request does not say.")
     version: str
     notice: str | None = Field(
         default=None, description="What to know of a default model that nobody asked for."
