@@ -233,3 +233,22 @@ def test_without_limits_all_are_let_in(check: Callable[..., None]) -> None:
         assert len([await bench.backend.admit("alice", place=True) for _ in range(100)]) == 100
 
     check(scenario)
+
+
+def test_a_picture_waits_in_the_lane_that_is_named(
+    check: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        lanes = []
+        submit = bench.detector.submit
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            lanes.append(options["lane"])
+            return submit(*arguments, **options)
+
+        monkeypatch.setattr(bench.detector, "submit", watched)
+        await bench.detect()
+        await bench.backend.detect(Sent(GOOD), DetectQuery(), lane="stream")
+        assert lanes == ["interactive", "stream"]
+
+    check(scenario)

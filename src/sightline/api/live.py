@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SILENCE = 60.0
 """Seconds without a frame after which a client is taken for gone."""
 
+_BREATH = 0.002  # seconds between two frames: whoever sends more is read no faster
 _PAUSE = 1.0  # seconds, at most, for which no frame is taken after one that was refused
 # What is wrong with one frame, or with this moment: the next may be answered.
 _PASSING = (ImageError, MalformedBody, TryLater, DeadlineExceeded, InferenceError, WorkerDied)
@@ -98,6 +99,7 @@ class Live:
                 self._drop_newest()
             self._newest = _Frame(number, picture)
             self._come.set()
+            await asyncio.sleep(_BREATH)
 
     async def _picture(self, message: Message) -> Upload | SightlineError:
         data = message.get("bytes")
