@@ -252,3 +252,18 @@ def test_a_picture_waits_in_the_lane_that_is_named(
         assert lanes == ["interactive", "stream"]
 
     check(scenario)
+
+
+def test_status_tells_how_much_went_through(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        before = (await bench.backend.status()).load
+        await bench.detect()
+        with pytest.raises(UnsupportedImage):
+            await bench.detect(b"this never comes as far as the queue")
+        after = (await bench.backend.status()).load
+        assert after.images_total - before.images_total == 1
+        assert after.failed_total == before.failed_total
+        assert after.queue_depth == 0
+        assert after.avg_latency_ms is not None
+
+    check(scenario)

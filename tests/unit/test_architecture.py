@@ -35,7 +35,8 @@ ALLOWED = {
     "api": EVERYONE | {"serving", "tasks", "storage", "engines", "vision", "telemetry"},
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},
     "wiring": EVERYONE
-    | {"api", "serving", "tasks", "storage", "engines", "models", "vision", "net", "demo"},
+    | {"api", "serving", "tasks", "storage", "engines", "models", "vision", "net", "demo"}
+    | {"telemetry"},
     "workers": EVERYONE | {"api", "serving", "tasks", "storage", "telemetry", "wiring"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},

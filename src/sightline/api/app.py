@@ -22,7 +22,7 @@ from sightline.api.gate import Gate
 from sightline.api.headers import DEVICE_HEADER
 from sightline.api.keys import Keys
 from sightline.api.recording import Recording
-from sightline.api.routes import detect, docs, health, live, models, page, predict, results
+from sightline.api.routes import detect, docs, health, live, metrics, models, page, predict, results
 from sightline.api.spool import DISK_BYTES, Room
 from sightline.api.tasks import Tasks
 from sightline.api.urls import Fetches
@@ -79,13 +79,12 @@ def create_app(
     )
     app.state.fetches = Fetches(fetch, settings.url_timeout)
     app.state.open_desk = open_desk
-    for topic in (detect, live, predict, results, models, health):
+    for topic in (detect, live, predict, results, models, health, metrics):
         app.include_router(topic.router)
     docs.install(app)
     page.install(app, settings)
     app.add_middleware(DeviceHeader, backend=backend)
     problems.install(app)
-    app.add_exception_handler(WebSocketRequestValidationError, end)
     return app
 
 
@@ -97,6 +96,7 @@ class Service(FastAPI):
 
     def __init__(self, settings: Settings, backend: Backend, share: int, **options: Any) -> None:
         super().__init__(**options)
+        self.add_exception_handler(WebSocketRequestValidationError, end)
         self.state.settings = settings
         self.state.backend = backend
         self.state.keys = Keys(settings)

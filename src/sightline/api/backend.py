@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import BaseModel
 
-from sightline.api.schemas import ModelOut
+from sightline.api.schemas import Load, ModelOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,12 +43,14 @@ class Status(BaseModel):
         troubles: why it is not ready; empty if all is well.
         notice: what people should know of a default model that nobody asked for, or "".
         gpu_available: whether this machine has a GPU that could be used.
+        load: how much goes through them.
     """
 
     models: list[ModelOut]
     troubles: list[str]
     notice: str
     gpu_available: bool
+    load: Load
 
 
 class Backend(Protocol):
