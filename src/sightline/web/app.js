@@ -9,6 +9,7 @@ import { wireModes } from './modes.js';
 import { Progress } from './progress.js';
 import { offerSamples } from './samples.js';
 import { Service } from './service.js';
+import { mountStrip } from './strip.js';
 import { Viewer } from './viewer.js';
 import { Work } from './work.js';
 
@@ -128,8 +129,7 @@ if (api.foreign) {
   byId('elsewhere').hidden = false;
   byId('elsewhere').textContent = `Pictures are sent to ${api.base}`;
 }
-const strip = document.querySelector('link[href="strip.js"]');
-if (strip) import(strip.href).then(({ mountStrip }) => mountStrip(byId('strip'), api));
+mountStrip(byId('strip'), api);
 
 const before = tasksInAddress();
 if (before.length) work.restore(before);

@@ -36,7 +36,7 @@ export class Progress {
     this.bar.setAttribute('aria-valuenow', Math.round(100 * part));
     this.bar.firstElementChild.style.inlineSize = `${100 * part}%`;
     const text = items.length ? line(items, count, running, found)
-      : 'Nothing leaves this page before you choose a picture.';
+      : 'No pictures yet.';
     if (this.line.textContent !== text) this.line.textContent = text;
     this.cancel.hidden = !running;
     const again = items.filter((item) => item.retryable).length;

@@ -14,13 +14,17 @@ export class Viewer {
     this.notice = stage.querySelector('#notice');
     this.list = list;
     this.count = count;
+    this.empty = list.parentElement.querySelector('#none');
     this.service = service;
     this.item = null;
     this.shown = [];
     this.pinned = null;
     new ResizeObserver(() => this.draw()).observe(this.figure);
     this.picture.addEventListener('load', () => this.draw());
-    this.picture.addEventListener('error', () => this.borrow());
+    this.picture.addEventListener('error', () => {
+      this.picture.hidden = true;
+      this.borrow();
+    });
     this.listen();
   }
 
@@ -87,6 +91,8 @@ export class Viewer {
     const focused = this.list.contains(document.activeElement)
       ? document.activeElement.dataset.index : null;
     this.list.replaceChildren(...this.shown.map(rowOf));
+    this.empty.hidden = this.shown.length > 0;
+    this.empty.textContent = this.item?.state === 'done' ? 'None at this confidence.' : '';
     if (focused !== null) this.list.querySelector(`[data-index="${focused}"]`)?.focus();
     this.count.textContent = this.item?.state === 'done' ? this.shown.length : '';
     this.light(this.pinned);

@@ -1,0 +1,4 @@
+// The status of the service in a line.
+
+/** Nothing yet. */
+export function mountStrip() {}
