@@ -186,9 +186,11 @@ def test_turned_and_shrunk_photographs_keep_their_boxes(
     sent: list[int] = []
     page.on(
         "request",
-        lambda request: sent.append(int(request.all_headers().get("content-length", 0)))
-        if request.method == "POST"
-        else None,
+        lambda request: (
+            sent.append(int(request.all_headers().get("content-length", 0)))
+            if request.method == "POST"
+            else None
+        ),
     )
     page.goto(service.url)
     for small, within in ((False, 4), (True, 25)):
@@ -242,7 +244,9 @@ def test_programs_that_ask_the_same_can_be_copied(
     command = page.evaluate("navigator.clipboard.readText()")
     assert command == f"curl -F 'file=@{photos[0].name}' '{service.url}/detect?confidence=0.5'"
     page.click("#copy-python")
-    page.wait_for_function("() => document.querySelector('#copied').textContent.includes('program')")
+    page.wait_for_function(
+        "() => document.querySelector('#copied').textContent.includes('program')"
+    )
     program = page.evaluate("navigator.clipboard.readText()")
     compile(program, "copied", "exec")
     assert f'"{service.url}/detect"' in program
@@ -283,7 +287,9 @@ def test_pasted_pictures_folders_and_samples(
             new ClipboardEvent('paste', { bubbles: true, clipboardData: transfer }));
         }"""
     )
-    page.wait_for_function("() => document.querySelectorAll('#film [data-state=done]').length === 2")
+    page.wait_for_function(
+        "() => document.querySelectorAll('#film [data-state=done]').length === 2"
+    )
     assert "clock" in page.inner_text("#classes")
     folder = tmp_path / "folder" / "inner"
     folder.mkdir(parents=True)
@@ -291,7 +297,9 @@ def test_pasted_pictures_folders_and_samples(
     (folder / "grey.jpg").write_bytes(grey)
     (folder / "notes.txt").write_text("no picture", "utf-8")
     page.set_input_files("#tree", tmp_path / "folder")
-    page.wait_for_function("() => document.querySelectorAll('#film [data-state=done]').length === 3")
+    page.wait_for_function(
+        "() => document.querySelectorAll('#film [data-state=done]').length === 3"
+    )
     assert page.locator("#film button").count() == 3  # of a folder, pictures alone
     page.click("#clear")
     page.wait_for_selector("#invitation:visible")
