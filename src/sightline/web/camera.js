@@ -206,7 +206,10 @@ function counted(detections = []) {
     const swatch = document.createElement('span');
     swatch.className = 'swatch';
     swatch.style.background = colourOf(id);
-    entry.append(swatch, `${count} ${label}`);
+    const number = document.createElement('span');
+    number.className = 'number';
+    number.textContent = count;
+    entry.append(swatch, label, number);
     return entry;
   });
 }
@@ -216,9 +219,9 @@ function build(section) {
   const choice = make('select');
   const chooser = make('label', { className: 'chooser', hidden: true });
   chooser.append('Camera ', choice);
-  const tools = make('div', { className: 'buttons' });
-  tools.append(button, chooser);
   const status = make('p', { className: 'said', role: 'status' });
+  const tools = make('div', { className: 'buttons' });
+  tools.append(button, chooser, status);
   const canvas = make('canvas', { width: LARGEST, height: 0.75 * LARGEST });
   canvas.setAttribute('role', 'img');
   canvas.setAttribute('aria-label', 'What the camera sees');
@@ -227,13 +230,16 @@ function build(section) {
   const stage = make('div', { className: 'live' });
   stage.append(canvas, svg);
   const [rate, delay] = [make('dd'), make('dd')];
+  const well = make('div', { className: 'well' });
+  well.append(stage);
   const figures = make('dl');
   figures.append(make('dt', { textContent: 'Frames/s' }), rate, make('dt', { textContent: 'Latency' }), delay);
   const objects = make('ul', { className: 'seen' });
-  objects.setAttribute('aria-label', 'What is seen now');
+  const side = make('div', { className: 'side' });
+  side.append(figures, make('h2', { textContent: 'In view' }), objects);
   // With its looks, so that nothing jumps.
   const style = make('link', { rel: 'stylesheet', href: 'camera.css' });
-  const put = () => section.replaceChildren(tools, status, stage, figures, objects);
+  const put = () => section.replaceChildren(tools, well, side);
   style.addEventListener('load', put);
   style.addEventListener('error', put);
   document.head.append(style);
