@@ -7,17 +7,20 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page
 
 from support import pictures
-from support.browser import DESKTOP, PHONE, Watched, chromium, watched
-from support.servers import Process, serve
+from support.browser import DESKTOP, PHONE, Watched, watched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from support.servers import Process
 
 # What is on the screen, in pixels of the picture: from where the browser shows both.
 BOXES = """() => {
@@ -42,29 +45,10 @@ BOXES = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def service(yolov8n: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    data = tmp_path_factory.mktemp("data")
-    with serve(["--model", str(yolov8n), "--data-dir", str(data)]) as running:
-        yield running
-
-
 @pytest.fixture(params=["desktop", "phone"])
 def screen(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watched]:
     options = DESKTOP if request.param == "desktop" else PHONE
     with watched(browser, **options) as page:
-        yield page
-
-
-@pytest.fixture
-def desktop(browser: Browser) -> Iterator[Watched]:
-    with watched(browser, **DESKTOP) as page:
         yield page
 
 
@@ -76,10 +60,6 @@ def ask(service: Process, data: bytes, **options: Any) -> list[dict[str, Any]]:
     answer = httpx.post(f"{service.url}/detect", content=data, params=options, timeout=30)
     found: list[dict[str, Any]] = answer.raise_for_status().json()["detections"]
     return found
-
-
-def wait_for_end(page: Page) -> None:
-    page.wait_for_selector("#clear:visible")
 
 
 def pick(page: Page, index: int, name: str) -> None:
@@ -115,7 +95,7 @@ def test_boxes_of_dropped_photographs_are_at_the_right_pixels(
     page.goto(service.url)
     page.wait_for_selector("#service[data-state=ready]")
     screen.drop(files_of(three))
-    wait_for_end(page)
+    screen.wait_for_end()
     assert "3 of 3 done" in page.inner_text("#progress p")
     answers = [ask(service, photo.read_bytes()) for photo in three]
     for index, photo in enumerate(three):
@@ -153,7 +133,7 @@ def test_a_box_and_its_row_light_up_together(
     page = desktop.page
     page.goto(service.url)
     page.set_input_files("#files", photos[0])
-    wait_for_end(page)
+    desktop.wait_for_end()
     row = page.locator("#objects button").nth(1)
     lit = page.locator("figure .box.lit")
     row.hover()
@@ -196,7 +176,7 @@ def test_turned_and_shrunk_photographs_keep_their_boxes(
     for small, within in ((False, 4), (True, 25)):
         page.set_checked("#small", small)
         page.set_input_files("#files", turned)
-        wait_for_end(page)
+        desktop.wait_for_end()
         pick(page, int(small), "turned.jpg")
         assert page.inner_text("figcaption").endswith(f"{large.width} × {large.height}")
         shown = page.evaluate(BOXES)
@@ -211,7 +191,7 @@ def test_the_annotated_picture_and_the_table_can_be_saved(
     page = desktop.page
     page.goto(service.url)
     page.set_input_files("#files", photos[1])
-    wait_for_end(page)
+    desktop.wait_for_end()
     pick(page, 0, photos[1].name)
     answer = ask(service, photos[1].read_bytes())
     with page.expect_download() as saving:
@@ -238,7 +218,7 @@ def test_programs_that_ask_the_same_can_be_copied(
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(service.url)
     page.set_input_files("#files", photos[0])
-    wait_for_end(page)
+    desktop.wait_for_end()
     page.click("#copy-curl")
     page.wait_for_function("() => document.querySelector('#copied').textContent")
     command = page.evaluate("navigator.clipboard.readText()")
@@ -258,7 +238,7 @@ def test_a_pdf_is_refused_in_words_and_loses_no_other(
     page = screen.page
     page.goto(service.url)
     screen.drop([("notes.pdf", "application/pdf", b"%PDF-1.7\n1 0 obj\n"), *files_of(photos[:1])])
-    wait_for_end(page)
+    screen.wait_for_end()
     assert "1 of 2 done · 1 failed" in page.inner_text("#progress p")
     said = page.inner_text("#failures")
     assert "notes.pdf" in said
@@ -276,7 +256,7 @@ def test_pasted_pictures_folders_and_samples(
     page = desktop.page
     page.goto(service.url)
     page.locator("#samples button").first.click()
-    wait_for_end(page)
+    desktop.wait_for_end()
     assert "stop sign" in page.inner_text("#classes")
     page.evaluate(
         """async () => {

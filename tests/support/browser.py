@@ -38,11 +38,13 @@ _WATCH_SHIFTS = """
 window.shifts = [];
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) {
-    const moved = entry.sources.map((one) => one.node?.id || one.node?.className || String(one.node));
+    const moved = entry.sources.map(({ node, previousRect: from, currentRect: to }) =>
+      `${node?.id || node?.className || node} ${from.x},${from.y} to ${to.x},${to.y}`);
     window.shifts.push([entry.value, ...moved]);
   }
 }).observe({ type: 'layout-shift', buffered: true });
 """
+_DONE = "(least) => document.querySelectorAll('#film [data-state=done]').length >= least"
 _DROP = """([target, files]) => {
   const transfer = new DataTransfer();
   for (const [name, type, data] of files) {
@@ -104,6 +106,14 @@ class Watched:
         """What moved without being asked to: how much, and what."""
         found: list[Any] = self.page.evaluate("window.shifts")
         return found
+
+    def wait_for_end(self) -> None:
+        """Until nothing is under way any more."""
+        self.page.wait_for_selector("#clear:visible")
+
+    def wait_for_done(self, count: int) -> None:
+        """Until at least so many pictures are done."""
+        self.page.wait_for_function(_DONE, arg=count)
 
     def drop(self, files: Sequence[tuple[str, str, bytes]], target: str = "#stage") -> None:
         """Drop files (name, type, bytes) as a file manager does."""

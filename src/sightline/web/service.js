@@ -62,8 +62,7 @@ export class Service extends EventTarget {
     }
     const [headline] = notice.split('\n');
     const toys = /\(([^)]+)\)/.exec(headline)?.[1];
-    const known = toys ? `It knows ${toys}, and nothing else.` : headline;
-    return this.say('demo', `Demo model. ${known}`, notice);
+    return this.say('demo', toys ? `Demo model: knows only ${toys}.` : headline, notice);
   }
 
   say(state, text, title = '') {
