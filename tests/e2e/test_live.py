@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -58,3 +62,25 @@ def test_without_the_engine_process_clients_are_told_to_come_again(tmp_path: Pat
 
 def ready(running: Process) -> int:
     return httpx.get(f"{running.url}/health/ready", timeout=20).status_code
+
+
+def test_the_example_of_the_docs_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "live.md").read_text("utf-8")
+    found = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert found
+    film = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(3):
+        writer.write(np.full((48, 64, 3), 220, np.uint8))
+    writer.release()
+    with serve(["--engine", "fake"]) as running:
+        code = found[1].replace("127.0.0.1:8000", running.url.removeprefix("http://"))
+        code = code.replace("VideoCapture(0)", f"VideoCapture({str(film)!r})")
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"no_proxy": "127.0.0.1"},
+        )
+    assert done.stdout.splitlines() == [f"{number} ['bright']" for number in (1, 2, 3)]
