@@ -17,7 +17,7 @@ BENCH_INT8 = $(or $(INT8),$(VENV)-bench/$(basename $(notdir $(BENCH_MODEL))).int
 BENCH = benchmarks/bench.py --model "$(BENCH_MODEL)" $(if $(IMAGE),--image "$(IMAGE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test cover soak check bench bench-peers audit demo-model format docs clean
+.PHONY: help serve test browser cover soak check bench bench-peers audit demo-model format docs clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,11 +25,13 @@ help: ## show this help
 serve: $(VENV)/base ## set up and serve: make serve MODEL=path/to/model.onnx [ARGS="--port 9000"]
 	$(BIN)/sightline serve $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
-test: $(VENV)/dev ## set up everything and run all tests, two halves side by side
+test: $(VENV)/dev $(VENV)/browser ## set up everything and run all tests, two halves side by side
 	$(BIN)/python tests/halves.py $(ARGS)
 
-cover: $(VENV)/dev ## the same, and what of the code they reach: 90 % at least
+cover: $(VENV)/dev $(VENV)/browser ## the same, and what of the code they reach: 90 % at least
 	$(BIN)/python tests/halves.py --cov $(ARGS)
+
+browser: $(VENV)/browser ## find or install the Chromium that the page is tried in (CHROMIUM= names one)
 
 soak: $(VENV)/dev ## the long tests: a million hostile requests (SOAK_REQUESTS=, SOAK_SEED=)
 	$(BIN)/python -m pytest -m soak $(ARGS)
@@ -96,3 +98,13 @@ $(VENV)-train/ready: pyproject.toml constraints.txt src/sightline/training/demo/
 $(VENV)/dev: $(VENV)/base
 	$(PIP) --editable '.[dev]'
 	@touch $@
+
+# Chromium as it is there, else Debian's, else Playwright's own.
+$(VENV)/browser: $(VENV)/dev
+	@if test -n "$$CHROMIUM" || command -v chromium chromium-browser google-chrome google-chrome-stable > /dev/null; then \
+		touch $@; \
+	elif test "$$(id -u)" = 0 && grep -qs '^ID=debian' /etc/os-release; then \
+		apt-get update -qq && apt-get install --yes -qq --no-install-recommends chromium fonts-dejavu-core && touch $@; \
+	else \
+		$(BIN)/playwright install chromium && touch $@; \
+	fi || echo "There is no Chromium, and none was to be had: the tests that want one are skipped (and fail under CI=true)."

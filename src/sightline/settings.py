@@ -7,27 +7,21 @@ Flags of `sightline serve` win over `SIGHTLINE_*` in the environment, which win 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from sightline.errors import ConfigError
-from sightline.sources import TomlFile, explain, split_names
+from sightline.sources import Frames, Names, Seconds, TomlFile, explain
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "fake"]
 
 _HOME = Path("~/.sightline")
-
-Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
-"""Comma-separated in the environment, a list in sightline.toml."""
-
-Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -148,6 +142,11 @@ class Settings(BaseSettings):
         default=(),
         description="Web pages of other origins that may use the service, comma-separated: "
         "`https://app.example.org`; `*` for all. None if not set.",
+    )
+    frame_ancestors: Frames = Field(
+        default=(),
+        description="Web pages that may show the page in a frame, comma-separated: "
+        "`https://huggingface.co`, `https://*.example.org`, `self`, `*`. None if not set.",
     )
     trusted_proxies: Names = Field(
         default=(),

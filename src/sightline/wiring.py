@@ -23,6 +23,7 @@ from sightline.net.guard import Guard, parse_allowed
 from sightline.serving.canary import Canary
 from sightline.serving.detector import Detector
 from sightline.serving.repository import Repository
+from sightline.telemetry.meter import meter
 from sightline.vision.formats import SNIFF_BYTES, sniff
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def local_backend(
         partial(check_source, settings),
         Limits(settings),
         settings.max_wait,
+        meter(),
         None if open_desk is None else lambda models: open_workshop(settings, models, open_desk()),
     )
 
@@ -279,7 +281,7 @@ def open_fetcher(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> F
 
 def _open(settings: Settings, name: str | None, source: str | None) -> Detector:
     fake = settings.engine == "fake"
-    return Detector(
+    detector = Detector(
         source if fake else resolve(source, settings.pulled_dir).path,
         name=name,
         engine=settings.engine,
@@ -290,3 +292,5 @@ def _open(settings: Settings, name: str | None, source: str | None) -> Detector:
         max_batch=settings.max_batch,
         cache_dir=settings.cache_dir,
     )
+    detector.listen(meter().note)
+    return detector

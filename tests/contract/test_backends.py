@@ -233,3 +233,37 @@ def test_without_limits_all_are_let_in(check: Callable[..., None]) -> None:
         assert len([await bench.backend.admit("alice", place=True) for _ in range(100)]) == 100
 
     check(scenario)
+
+
+def test_a_picture_waits_in_the_lane_that_is_named(
+    check: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        lanes = []
+        submit = bench.detector.submit
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            lanes.append(options["lane"])
+            return submit(*arguments, **options)
+
+        monkeypatch.setattr(bench.detector, "submit", watched)
+        await bench.detect()
+        await bench.backend.detect(Sent(GOOD), DetectQuery(), lane="stream")
+        assert lanes == ["interactive", "stream"]
+
+    check(scenario)
+
+
+def test_status_tells_how_much_went_through(check: Callable[..., None]) -> None:
+    async def scenario(bench: Bench) -> None:
+        before = (await bench.backend.status()).load
+        await bench.detect()
+        with pytest.raises(UnsupportedImage):
+            await bench.detect(b"this never comes as far as the queue")
+        after = (await bench.backend.status()).load
+        assert after.images_total - before.images_total == 1
+        assert after.failed_total == before.failed_total
+        assert after.queue_depth == 0
+        assert after.avg_latency_ms is not None
+
+    check(scenario)

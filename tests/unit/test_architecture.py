@@ -35,8 +35,9 @@ ALLOWED = {
     "api": EVERYONE | {"serving", "tasks", "storage", "engines", "vision", "telemetry"},
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},
     "wiring": EVERYONE
-    | {"api", "serving", "tasks", "storage", "engines", "models", "vision", "net", "demo"},
-    "workers": EVERYONE | {"api", "tasks", "storage", "telemetry", "wiring"},
+    | {"api", "serving", "tasks", "storage", "engines", "models", "vision", "net", "demo"}
+    | {"telemetry"},
+    "workers": EVERYONE | {"api", "serving", "tasks", "storage", "telemetry", "wiring"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},
     "cli": EVERYONE

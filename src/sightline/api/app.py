@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi.exceptions import WebSocketRequestValidationError
 from starlette.datastructures import MutableHeaders
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -16,12 +17,13 @@ from sightline.api import problems
 from sightline.api.bodies import Bodies
 from sightline.api.cors import Cors
 from sightline.api.drawing import Drawing
+from sightline.api.farewell import end
 from sightline.api.gate import Gate
 from sightline.api.headers import DEVICE_HEADER
 from sightline.api.keys import Keys
 from sightline.api.openapi import TAGS, complete
 from sightline.api.recording import Recording
-from sightline.api.routes import detect, docs, health, models, predict, results
+from sightline.api.routes import detect, docs, health, live, metrics, models, page, predict, results
 from sightline.api.spool import DISK_BYTES, Room
 from sightline.api.tasks import Tasks
 from sightline.api.urls import Fetches
@@ -51,7 +53,7 @@ def create_app(
     fetch: Fetch,
     open_desk: Callable[[], Desk],
     share: int = 1,
-) -> FastAPI:
+) -> Service:
     """The service's application.
 
     Args:
@@ -81,9 +83,10 @@ def create_app(
     )
     app.state.fetches = Fetches(fetch, settings.url_timeout)
     app.state.open_desk = open_desk
-    for topic in (detect, predict, results, models, health):
+    for topic in (detect, live, predict, results, models, health, metrics):
         app.include_router(topic.router)
     docs.install(app)
+    page.install(app, settings)
     app.add_middleware(DeviceHeader, backend=backend)
     problems.install(app)
     return app
@@ -98,6 +101,7 @@ class Service(FastAPI):
     def __init__(self, settings: Settings, backend: Backend, share: int, **options: Any) -> None:
         super().__init__(**options)
         self._described: dict[str, Any] | None = None
+        self.add_exception_handler(WebSocketRequestValidationError, end)
         self.state.settings = settings
         self.state.backend = backend
         self.state.keys = Keys(settings)

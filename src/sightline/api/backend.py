@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import BaseModel
 
-from sightline.api.schemas import ModelOut
+from sightline.api.schemas import Load, ModelOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sightline.api.schemas import DetectQuery
+    from sightline.serving.job import LaneName
 
 
 class Picture(Protocol):
@@ -42,12 +43,14 @@ class Status(BaseModel):
         troubles: why it is not ready; empty if all is well.
         notice: what people should know of a default model that nobody asked for, or "".
         gpu_available: whether this machine has a GPU that could be used.
+        load: how much goes through them.
     """
 
     models: list[ModelOut]
     troubles: list[str]
     notice: str
     gpu_available: bool
+    load: Load
 
 
 class Backend(Protocol):
@@ -73,10 +76,17 @@ class Backend(Protocol):
             Overloaded: it would wait too long.
         """
 
-    async def detect(self, picture: Picture, query: DetectQuery, *, drawn: bool) -> Answer:
+    async def detect(
+        self,
+        picture: Picture,
+        query: DetectQuery,
+        *,
+        drawn: bool = False,
+        lane: LaneName = "interactive",
+    ) -> Answer:
         """The objects in a picture, as JSON or (`drawn`) on the picture, as JPEG.
 
-        The picture is closed as soon as it is queued.
+        The picture is closed as soon as it is queued, in the lane that is named.
 
         Raises:
             BadOption, ImageError, Overloaded, ConfigError, InferenceError: as `Repository.lease`

@@ -5,10 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from sightline.api.farewell import refuse
 from sightline.api.keys import ADMIN
-from sightline.api.limits import client_name, nothing
+from sightline.api.limits import name_of, nothing
 from sightline.api.problems import answer_to
 from sightline.api.record import record_of
+from sightline.api.routes.page import PAGE
 from sightline.errors import HostUnknown, KeyWrong, NotAllowed, SightlineError
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
     from sightline.api.keys import Keys
     from sightline.settings import Settings
 
-OPEN = frozenset({"/health/live"})
-"""Paths that need no key and count against no limit: what a supervisor asks."""
+OPEN = frozenset({"/health/live", *PAGE})
+"""Paths that need no key and count against no limit: what a supervisor asks, and the page, which
+asks for a key itself."""
 
 HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -43,7 +46,13 @@ class Gate:
         try:
             leave = await self._admit(scope)
         except SightlineError as error:
-            await answer_to(error, scope)(scope, receive, send)
+            strange = isinstance(
+                error, HostUnknown | NotAllowed
+            )  # a page that has no business here
+            if scope["type"] == "websocket" and not strange:
+                await refuse(error, scope, receive, send)
+            else:
+                await answer_to(error, scope)(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)
@@ -63,10 +72,9 @@ class Gate:
             return nothing
         record = record_of(scope)
         record.caller = self._keys.caller(headers)
-        name = record.caller.name if record.caller else client_name(record.client)
         welcome = record.caller is not None or not self._keys.required
         # Counted before a wrong key is refused: guessing is limited too.
-        leave = await self._backend.admit(name, place=welcome)
+        leave = await self._backend.admit(name_of(record), place=welcome)
         if not welcome:
             raise KeyWrong(
                 "The key is missing or wrong: send Authorization: Bearer KEY, or X-API-Key: KEY."

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 
+SUBPROTOCOL = "sightline"
+"""What a WebSocket speaks here."""
+
+_KEY_PROTOCOL = f"{SUBPROTOCOL}.key."
+
 ADMIN = "admin"
 """What the owner of the admin key is called in the log."""
 
@@ -124,7 +129,10 @@ def _lines(path: Path) -> list[str]:
 
 
 def _given(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The key in `Authorization` (Bearer, or Basic with any user name) or `X-API-Key`."""
+    """The key in `Authorization` (Bearer, or Basic with any user name) or `X-API-Key`.
+
+    Or, since a page cannot set these on a WebSocket, in the name of a subprotocol.
+    """
     for name, value in headers:
         if name == b"authorization":
             scheme, _, token = value.partition(b" ")
@@ -134,6 +142,20 @@ def _given(headers: list[tuple[bytes, bytes]]) -> bytes:
                 return _password(token)
         elif name == b"x-api-key":
             return value
+        elif name == b"sec-websocket-protocol" and (key := _subprotocol_key(value)):
+            return key
+    return b""
+
+
+def _subprotocol_key(value: bytes) -> bytes:
+    """The key in `sightline, sightline.key.<Base64url of the key, without padding>`."""
+    for name in value.decode("latin-1").split(","):
+        if name.strip().startswith(_KEY_PROTOCOL):
+            coded = name.strip().removeprefix(_KEY_PROTOCOL)
+            try:
+                return base64.b64decode(coded + "=" * (-len(coded) % 4), b"-_", validate=True)
+            except (ValueError, binascii.Error):
+                return b""
     return b""
 
 

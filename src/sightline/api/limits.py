@@ -18,6 +18,7 @@ from sightline.errors import ConfigError, RateLimited, TooManyAtOnce
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sightline.api.record import Record
     from sightline.settings import Settings
 
 _FORGET = 60.0  # seconds in which the longest request seen counts half
@@ -103,6 +104,11 @@ class Longest:
     def seconds(self) -> float:
         """By today's estimate."""
         return float(self._seconds * 0.5 ** ((time.monotonic() - self._noted) / _FORGET))
+
+
+def name_of(record: Record) -> str:
+    """What the client of a request is known by: the name of its key, or its address."""
+    return record.caller.name if record.caller else client_name(record.client)
 
 
 def client_name(address: str) -> str:

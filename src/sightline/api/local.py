@@ -17,10 +17,11 @@ from sightline.api.backend import Answer, Status
 from sightline.api.brake import Brake
 from sightline.api.headers import answer_headers, device_header
 from sightline.api.limits import nothing
-from sightline.api.schemas import ModelOut
+from sightline.api.schemas import Load, ModelOut
 from sightline.engines.devices import gpu_available
 from sightline.errors import Overloaded
 from sightline.serving.answer import to_answer
+from sightline.telemetry.gpu import gpu_usage
 from sightline.vision.draw import draw_detections, encode_jpeg
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from sightline.serving.canary import Canary
     from sightline.serving.detector import Detector
     from sightline.serving.entry import Entry
-    from sightline.serving.job import Result
+    from sightline.serving.job import LaneName, Result
     from sightline.serving.repository import Repository
     from sightline.tasks.workshop import Workshop
+    from sightline.telemetry.meter import Meter
 
 _THREADS = 40
 _WAITING = 0.8  # of the time promised; the rest is for reading a crowd's requests, and answering
@@ -65,6 +67,7 @@ class LocalBackend:
         check_source: Callable[[str], None],
         limits: Limits,
         max_wait: float,
+        meter: Meter,
         open_workshop: Callable[[Repository], Workshop] | None = None,
     ) -> None:
         """Nothing is opened yet.
@@ -75,6 +78,7 @@ class LocalBackend:
             check_source: raises if a source may not be loaded over HTTP.
             limits: on one client.
             max_wait: seconds; nobody is to wait longer for the engine, or for a refusal.
+            meter: counts what the models answer.
             open_workshop: called last, and closed first; None if tasks are not worked on here.
         """
         self._open_repository = open_repository
@@ -82,6 +86,7 @@ class LocalBackend:
         self._check_source = check_source
         self._limits = limits
         self._max_wait = _WAITING * max_wait
+        self._meter = meter
         self._open_workshop = open_workshop
         self._workshop: Workshop | None = None
         self._brake = Brake(self._max_wait)
@@ -122,8 +127,15 @@ class LocalBackend:
             left = max(1, ceil(refusal.retry_after - held))
             raise Overloaded(refusal.reason, left) from None
 
-    async def detect(self, picture: Picture, query: DetectQuery, *, drawn: bool) -> Answer:
-        turn = await self._begin(partial(self._queue, picture, query, drawn))
+    async def detect(
+        self,
+        picture: Picture,
+        query: DetectQuery,
+        *,
+        drawn: bool = False,
+        lane: LaneName = "interactive",
+    ) -> Answer:
+        turn = await self._begin(partial(self._queue, picture, query, drawn, lane))
         try:
             picture.close()  # the queue has it now
             result = await asyncio.wrap_future(turn.future)
@@ -144,6 +156,21 @@ class LocalBackend:
             troubles=self._repository.troubles() + (workshop.troubles() if workshop else []),
             notice=self._repository.notice,
             gpu_available=self._gpu_available,
+            load=await self._load(),
+        )
+
+    async def _load(self) -> Load:
+        read, served = self._meter.read(), [one.served for one in self._repository.entries()]
+        gpu = await anyio.to_thread.run_sync(gpu_usage) if self._gpu_available else None
+        latency = read.latency_ms
+        return Load(
+            avg_latency_ms=None if latency is None else round(latency, 2),
+            current_fps=round(read.rate, 1),
+            queue_depth=sum(one.detector.waiting for one in served if one is not None),
+            images_total=read.images,
+            failed_total=read.failed,
+            gpu_usage_percent=gpu.percent if gpu else None,
+            gpu_memory_used_mb=round(gpu.memory_mb, 1) if gpu else None,
         )
 
     async def load(self, name: str, source: str) -> ModelOut:
@@ -171,7 +198,7 @@ class LocalBackend:
             queued.add_done_callback(_end)
             raise
 
-    def _queue(self, picture: Picture, query: DetectQuery, drawn: bool) -> _Turn:
+    def _queue(self, picture: Picture, query: DetectQuery, drawn: bool, lane: LaneName) -> _Turn:
         """Reading a header is quick, but not whatever a header may hold: not for the event loop."""
         with ExitStack() as lease:
             # It may have to be loaded.
@@ -182,6 +209,7 @@ class LocalBackend:
                 iou=query.iou,
                 classes=query.class_names(),
                 max_detections=query.max_detections,
+                lane=lane,
                 max_wait=self._max_wait,
                 keep_image=drawn,
             )

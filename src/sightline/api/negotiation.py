@@ -9,6 +9,11 @@ def wants_jpeg(accept: str) -> bool:
     return jpeg[0] > 0 and jpeg > _quality(accept, "application/json")
 
 
+def accepts(accept: str, media_type: str) -> bool:
+    """Whether `Accept` takes an answer of `media_type`."""
+    return _quality(accept, media_type)[0] > 0
+
+
 def _quality(accept: str, wanted: str) -> tuple[float, int]:
     """The q of the most specific range that matches `wanted`, and how specific that is."""
     ranges = {wanted: 3, wanted.split("/", maxsplit=1)[0] + "/*": 2, "*/*": 1}

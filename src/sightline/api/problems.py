@@ -6,7 +6,11 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import (
+    RequestValidationError,
+    ValidationException,
+    WebSocketRequestValidationError,
+)
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -18,7 +22,7 @@ from sightline.api.record import CLIENT_GONE, record_of
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
-    from starlette.types import Scope
+    from starlette.types import Receive, Scope, Send
 
     from sightline.tasks.task import Failure
 
@@ -97,6 +101,11 @@ def install(app: FastAPI) -> None:
     for cls in (errors.SightlineError, RequestValidationError, HTTPException, ClientDisconnect):
         app.add_exception_handler(cls, _on_error)
     app.add_exception_handler(Exception, _on_error)
+    app.router.default = _nothing_here  # a WebSocket would get an empty 403
+
+
+async def _nothing_here(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
@@ -112,7 +121,7 @@ def answer_to(error: Exception, scope: Scope) -> Response:
     match error:
         case ClientDisconnect():
             return Response(status_code=CLIENT_GONE)
-        case RequestValidationError():
+        case RequestValidationError() | WebSocketRequestValidationError():
             kind, detail, more = _bad_option(error)
             return _problem(scope, kind, detail, {}, more)
         case HTTPException():
@@ -123,7 +132,7 @@ def answer_to(error: Exception, scope: Scope) -> Response:
             return _problem(scope, kind, _http_detail(error, scope), headers)
         case errors.SightlineError() if kind_of(error).status != INTERNAL.status:
             kind = kind_of(error)
-            return _problem(scope, kind, str(error), *_extras(error))
+            return _problem(scope, kind, str(error), *_extras(error, scope))
         case _:
             _log.error("request failed", exc_info=error)
             return _problem(scope, INTERNAL, HIDDEN)
@@ -178,7 +187,7 @@ def _problem(
     return JSONResponse(body, kind.status, headers, media_type=MEDIA_TYPE)
 
 
-def _extras(error: Exception) -> tuple[dict[str, str], dict[str, object]]:
+def _extras(error: Exception, scope: Scope) -> tuple[dict[str, str], dict[str, object]]:
     """Headers and extension members that go with an error."""
     match error:
         case errors.TryLater():
@@ -188,12 +197,15 @@ def _extras(error: Exception) -> tuple[dict[str, str], dict[str, object]]:
         case errors.DetectorClosed():
             return {"Retry-After": str(RESTART_SECONDS)}, {"retry_after": RESTART_SECONDS}
         case errors.KeyWrong():
-            return {"WWW-Authenticate": 'Bearer, Basic realm="Sightline"'}, {}
+            # A browser asks for Basic in a dialog of its own, over a page that asks for the key.
+            asks_itself = any(name == b"x-api-key" for name, _ in scope["headers"])
+            basic = "" if asks_itself else ', Basic realm="Sightline"'
+            return {"WWW-Authenticate": f"Bearer{basic}"}, {}
         case _:
             return {}, {}
 
 
-def _bad_option(error: RequestValidationError) -> tuple[Kind, str, dict[str, object]]:
+def _bad_option(error: ValidationException) -> tuple[Kind, str, dict[str, object]]:
     wrong = [
         {"parameter": str(item["loc"][-1]), "message": item["msg"], "value": str(item["input"])}
         for item in error.errors()
@@ -209,5 +221,5 @@ def _http_detail(error: HTTPException, scope: Scope) -> str:
     path = scope["path"]
     return {
         404: f"There is nothing at {path}. See /docs for what there is.",
-        405: f"{path} does not take {scope['method']}. See /docs.",
+        405: f"{path} does not take {scope.get('method')}. See /docs.",
     }.get(error.status_code, str(error.detail))

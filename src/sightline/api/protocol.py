@@ -15,6 +15,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sightline.api.bodies import declared
+from sightline.api.handshake import ordinary
 from sightline.api.leaving import LEAVING
 from sightline.api.refusals import CROWDED, HEAD_STALLED, HEAD_TOO_LARGE, MALFORMED, Refusal
 from sightline.api.timer import Reader, Timer
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-    from sightline.settings import Settings
 
 _MAX_FRAMING = 64 * 1024  # bytes of a request that are not its body
 _HEADER_COST = 256  # what a header takes in memory beside its bytes, about: counted as framing
@@ -37,7 +37,7 @@ _log = logging.getLogger("sightline.request")
 class PatientProtocol(HttpToolsProtocol):
     """A connection on which nothing takes for ever."""
 
-    # Set by `protocol_for`.
+    # Set by `upgrading.protocol_for`.
     head_timeout: float
     idle_timeout: float
     body_timeout: float
@@ -146,15 +146,14 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _on_upgrade(self, rest: memoryview) -> None:
         """Another protocol is asked for, h2c for example: none is spoken here."""
-        if self.parser.get_method() == b"CONNECT":
+        method = self.parser.get_method()
+        if method == b"CONNECT":
             self._refuse(Refusal(MALFORMED, "It asks for a tunnel, and this is no proxy."))
             return
         # The parser takes what follows for the other protocol. As the answer is in HTTP/1.1, it
         # is the body, and so the request is read once more as if it had not asked.
-        head = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1"]
-        head += [b": ".join(header) for header in self.headers if header[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
-        self._feed(memoryview(b"\r\n".join([*head, b"", b""]) + rest))
+        self._feed(memoryview(ordinary(method, self.url, self.headers) + rest))
 
     def _on_no_head(self) -> None:
         if not self._in_head:
@@ -279,14 +278,3 @@ class _Closer:
 
     def close(self) -> None:
         self._protocol.hang_up(in_the_middle=self._protocol.is_in_the_middle())
-
-
-def protocol_for(settings: Settings, max_connections: int) -> type[asyncio.Protocol]:
-    """The protocol with the limits that `settings` name."""
-    limits = {
-        "head_timeout": settings.head_timeout,
-        "idle_timeout": settings.idle_timeout,
-        "body_timeout": settings.body_timeout,
-        "max_connections": max_connections,
-    }
-    return type("Protocol", (PatientProtocol,), limits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Record:
         problem: last part of the problem's type, if it failed.
         status: of the answer; 499 while there is none.
         bytes_in: of the body, as far as it was read.
+        counts: what else is counted: of a WebSocket, its frames.
     """
 
     request_id: str
@@ -36,6 +37,7 @@ class Record:
     status: int = CLIENT_GONE
     bytes_in: int = 0
     bytes_out: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 def open_record(scope: Scope, request_id: str, client: str) -> Record:

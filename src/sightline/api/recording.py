@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sightline.request")
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-# An API answers data and never a page; /docs sets a policy of its own.
+# An API answers data and never a page; those that there are set a policy of their own.
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -63,6 +63,7 @@ class Recording:
                 _complete_headers(MutableHeaders(scope=message), record)
             elif message["type"] == "websocket.accept":
                 record.status = HTTPStatus.SWITCHING_PROTOCOLS
+                MutableHeaders(scope=message)["X-Request-Id"] = record.request_id
             elif message["type"] == "http.response.body":
                 record.bytes_out += len(message.get("body", b""))
                 ended = not message.get("more_body", False)
@@ -90,8 +91,10 @@ def _request_id(scope: Scope) -> str:
 
 def _complete_headers(headers: MutableHeaders, record: Record) -> None:
     headers["X-Request-Id"] = record.request_id
+    framed = "frame-ancestors" in headers.get("Content-Security-Policy", "")
     for name, value in _SECURITY.items():
-        headers.setdefault(name, value)
+        if name != "X-Frame-Options" or not framed:  # it would say "nobody", whatever that says
+            headers.setdefault(name, value)
 
 
 def _write(scope: Scope, record: Record, seconds: float) -> None:
@@ -105,6 +108,7 @@ def _write(scope: Scope, record: Record, seconds: float) -> None:
         "bytes_out": record.bytes_out,
         "client": record.client,
     }
+    line |= record.counts
     if record.caller is not None:
         line["key"] = record.caller.name
     if record.problem is not None:

@@ -167,10 +167,33 @@ class Health(BaseModel):
     engine: str
     precision: str
     gpu_available: bool
+    confidence: float = Field(description="Lowest that is reported where a request does not say.")
     version: str
     notice: str | None = Field(
         default=None, description="What to know of a default model that nobody asked for."
     )
+
+
+class Load(BaseModel):
+    """How much goes through the detectors, and how fast."""
+
+    avg_latency_ms: float | None = Field(
+        description="From queueing a picture to its boxes, over the last minute; null if none came."
+    )
+    current_fps: float = Field(description="Pictures answered a second, over the last 5 s.")
+    queue_depth: int = Field(description="Pictures that wait for the engine now.")
+    images_total: int = Field(description="Pictures answered since the start.")
+    failed_total: int = Field(description="Pictures that failed since the start.")
+    gpu_usage_percent: float | None = Field(description="0..100; null without an NVIDIA GPU.")
+    gpu_memory_used_mb: float | None = Field(description="null without an NVIDIA GPU.")
+
+
+class Metrics(Load):
+    """How much goes through the service, and how fast."""
+
+    model: str = Field(description="The default model.")
+    device: str | None = Field(description="What it runs on; null while it is not loaded.")
+    backlog_images: int = Field(description="Pictures of tasks that wait for their turn.")
 
 
 class ModelSource(BaseModel):

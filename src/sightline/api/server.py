@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from sightline.api.protocol import protocol_for
+from sightline.api.upgrading import protocol_for
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from starlette.types import ASGIApp
-
+    from sightline.api.app import Service
     from sightline.settings import Settings
 
 _DRAIN_SECONDS = 20
@@ -22,7 +21,7 @@ _KEEP_ALIVE = 75  # longer than load balancers keep a connection (60 s), so that
 _SPARE_FILES = 200  # for models, uploads on disk, log, listener
 
 
-def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def make_config(app: Service, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves `app`.
 
     Its own access log is off (`Recording` writes one), and so is its belief in X-Forwarded-For
@@ -30,8 +29,8 @@ def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """
     return uvicorn.Config(
         app,
-        http=protocol_for(settings, _most_connections()),
-        ws="none",
+        http=protocol_for(settings, _most_connections(), app.state.room),
+        ws="none",  # the protocol speaks it
         log_config=None,
         access_log=False,
         proxy_headers=False,

@@ -183,6 +183,10 @@ class Tasks:
         """Where it is in the queue; None if it waits no more."""
         return await self._places.of(task.id) if task.status == "queued" else None
 
+    async def images_waiting(self) -> int:
+        """Pictures of tasks that wait for their turn, as it was a moment ago."""
+        return (await self._glance.get()).images_waiting
+
     async def overview(self, request: Request) -> dict[str, Any]:
         """The queue as a whole, as it was a moment ago; ids are the admin's alone."""
         seen = await self._glance.get()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from sightline.engines.base import open_engine
 from sightline.engines.cache import EngineCache
 from sightline.errors import (
-    BrokenImage,
     ConfigError,
     InferenceError,
     ModelError,
@@ -26,21 +24,18 @@ from sightline.models.spec import read_spec
 from sightline.serving.job import Job, LaneName, Result
 from sightline.serving.options import make_options
 from sightline.serving.pipeline import Pipeline
+from sightline.serving.reading import Source, read_source
 from sightline.serving.tuning import best_batch
-from sightline.types import BGRImage, Detections, DetectOptions, ModelSpec
-from sightline.vision.decode import check_header, from_array, from_pil
+from sightline.types import BGRImage, Detections, DetectOptions, ModelSpec, Timing
+from sightline.vision.decode import check_header
 from sightline.vision.letterbox import surplus
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
-    from PIL.Image import Image
-
     from sightline.settings import EngineName
-
-Source: TypeAlias = "str | os.PathLike[str] | bytes | BGRImage | Image"
-"""A picture: a path, a compressed file's bytes, a BGR array, or a Pillow image."""
 
 FAKE_SPEC = ModelSpec("fake", "end2end", ("bright", "dark"), input_size=(640, 640), dynamic=True)
 
@@ -122,9 +117,18 @@ class Detector:
         return self._pipeline.depth
 
     @property
+    def waiting(self) -> int:
+        """Pictures that wait for the engine, decoded or not."""
+        return self._pipeline.waiting
+
+    @property
     def call_seconds(self) -> float:
         """How long the engine call under way has taken; 0 if there is none."""
         return self._pipeline.call_seconds
+
+    def listen(self, tell: Callable[[Timing | None], None]) -> None:
+        """Have `tell` called with where each picture's time went; None where it failed."""
+        self._pipeline.listeners.append(tell)
 
     def when_dead(self, tell: Callable[[], None]) -> None:
         """Have `tell` called once its worker has died; at once if it has. Closing is no death."""
@@ -196,7 +200,7 @@ class Detector:
         least = self.confidence if confidence is None else confidence
         options = make_options(self.spec, least, iou, classes, max_detections)
         deadline = None if timeout is None else perf_counter() + timeout
-        job = self._job(_read(image), options, deadline, keep_image)
+        job = self._job(read_source(image), options, deadline, keep_image)
         if max_wait is not None:
             self.require_room(max_wait, lane)
             job.max_wait = max_wait
@@ -267,30 +271,3 @@ def _locate(model: str | os.PathLike[str] | None, engine: EngineName) -> tuple[M
         raise ConfigError("no model is named; give the path of an .onnx or OpenVINO .xml file")
     path = Path(model).expanduser()
     return read_spec(path), path
-
-
-def _read(image: Source) -> bytes | BGRImage:
-    """A picture, compressed or as pixels."""
-    match image:
-        case str() | os.PathLike():
-            return _read_file(Path(image))
-        case bytes():
-            return image
-        case np.ndarray():
-            return from_array(image).copy()  # the caller may go on using its buffer
-        case _ if hasattr(image, "mode") and hasattr(image, "getexif"):
-            return from_pil(image)
-        case _:
-            raise BrokenImage(
-                "A picture must be a path, bytes, a NumPy array or a Pillow image, "
-                f"not {type(image).__name__}."
-            )
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BrokenImage(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:  # a zero byte in the name
-        raise BrokenImage(f"{path!r} cannot be read: {error}.") from error

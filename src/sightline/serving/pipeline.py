@@ -45,6 +45,7 @@ class Pipeline:
 
     Attributes:
         depth: pictures of a background lane that leave the engine no pause, if so many are queued.
+        listeners: called with where each picture's time went; None where it failed.
     """
 
     def __init__(self, engine: Engine, spec: ModelSpec, max_pixels: int, max_queue: int) -> None:
@@ -72,6 +73,7 @@ class Pipeline:
         # what the decoders take next.
         self.depth = self._background + (engine.streams + 1) * max_batch + workers
         self._closed = False
+        self.listeners: list[Callable[[Timing | None], None]] = []
         self.death: Future[None] = Future()  # ends when the worker has died, and else never
         self._batcher = Batcher(
             engine, max_batch, spec.batch, self._coming, self._deliver, self._release, self._died
@@ -95,6 +97,11 @@ class Pipeline:
         """How long the engine call under way has taken; 0 if there is none."""
         return self._batcher.call_seconds
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for the engine, decoded or not."""
+        return len(self._lanes) + self._coming()
+
     def put(self, job: Job, lane: LaneName) -> None:
         """Queue a job; its future always ends.
 
@@ -104,7 +111,15 @@ class Pipeline:
         """
         self.require_alive()
         self._lanes.put(job, lane, lambda left: self.retry_after(self._pace.seconds(left)))
+        job.future.add_done_callback(self._tell)
         self._pump()
+
+    def _tell(self, future: Future[Result]) -> None:
+        if future.cancelled():  # its caller has gone: nobody was served or failed
+            return
+        timing = None if future.exception() else future.result().timing
+        for listener in self.listeners:
+            listener(timing)
 
     def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
         """Run drawing or encoding on the pool that decodes."""

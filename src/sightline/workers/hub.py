@@ -123,7 +123,9 @@ class Hub:
             case "detect":
                 picture.count()
                 query = DetectQuery.model_validate(asked["query"])
-                answer = await self._backend.detect(picture, query, drawn=asked["drawn"])
+                answer = await self._backend.detect(
+                    picture, query, drawn=asked["drawn"], lane=asked["lane"]
+                )
                 header = {"media_type": answer.media_type, "headers": answer.headers}
                 return header, answer.body
             case "require_room":

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sightline.api.backend import Picture
     from sightline.api.schemas import DetectQuery
+    from sightline.serving.job import LaneName
     from sightline.settings import Settings
 
 _BYTES_A_PIXEL = 3  # of an annotated picture, at the very most: it is compressed
@@ -94,9 +95,16 @@ class RemoteBackend:
         # A refusal may be held back for as long as a picture may wait.
         await _soon(self._call("require_room", model=model), self._max_wait + _PATIENCE)
 
-    async def detect(self, picture: Picture, query: DetectQuery, *, drawn: bool) -> Answer:
+    async def detect(
+        self,
+        picture: Picture,
+        query: DetectQuery,
+        *,
+        drawn: bool = False,
+        lane: LaneName = "interactive",
+    ) -> Answer:
         asked = query.model_dump(exclude_defaults=True)
-        header, body = await self._call("detect", picture, query=asked, drawn=drawn)
+        header, body = await self._call("detect", picture, query=asked, drawn=drawn, lane=lane)
         return Answer(body, header["media_type"], header["headers"])
 
     async def status(self, *, wake: bool = False) -> Status:

@@ -39,6 +39,7 @@ async def get_health(request: Request) -> Health:
         models=[model.name for model in status.models],
         classes=len(default.labels or ()),
         gpu_available=status.gpu_available,
+        confidence=request.app.state.settings.confidence,
         version=__version__,
         notice=status.notice or None,
         **same,

@@ -1,0 +1,169 @@
+"""Detection on a stream of frames: the newest wins, and nothing piles up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from starlette.websockets import WebSocketDisconnect
+from websockets.frames import CloseCode
+
+from sightline.api.deadline import deadline
+from sightline.api.farewell import accept, end, farewell
+from sightline.api.leaving import until_leaving
+from sightline.api.limits import name_of
+from sightline.api.record import record_of
+from sightline.api.spool import Upload
+from sightline.errors import (
+    BodyStalled,
+    BodyTooLarge,
+    DeadlineExceeded,
+    ImageError,
+    InferenceError,
+    MalformedBody,
+    SightlineError,
+    TryLater,
+    WorkerDied,
+)
+
+if TYPE_CHECKING:
+    from starlette.types import Message
+    from starlette.websockets import WebSocket
+
+    from sightline.api.backend import Backend
+    from sightline.api.schemas import DetectQuery
+    from sightline.settings import Settings
+
+SILENCE = 60.0
+"""Seconds without a frame after which a client is taken for gone."""
+
+_BREATH = 0.002  # seconds between two frames: whoever sends more is read no faster
+_PAUSE = 1.0  # seconds, at most, for which no frame is taken after one that was refused
+# What is wrong with one frame, or with this moment: the next may be answered.
+_PASSING = (ImageError, MalformedBody, TryLater, DeadlineExceeded, InferenceError, WorkerDied)
+
+
+class _Frame(NamedTuple):
+    number: int  # from 1, in the order they came
+    picture: Upload | SightlineError  # or why there is none
+
+
+class Live:
+    """One client's frames: at most one is worked on, and the newest of the others waits."""
+
+    def __init__(self, websocket: WebSocket, query: DetectQuery) -> None:
+        """For a client that has not been answered yet."""
+        state = websocket.app.state
+        self._backend: Backend = state.backend
+        self._settings: Settings = state.settings
+        self._room = state.room
+        self._websocket = websocket
+        self._query = query
+        self._record = record_of(websocket.scope)
+        self._counts = self._record.counts
+        self._counts |= dict.fromkeys(("frames", "answered", "refused", "dropped"), 0)
+        self._newest: _Frame | None = None
+        self._come = asyncio.Event()
+
+    async def run(self) -> None:
+        """Answer frames until the client goes, or the service does."""
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await accept(self._websocket)
+            await self._backend.require_room(self._query.model)
+            tasks = [asyncio.create_task(work()) for work in (self._answer_all, self._read)]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            next(task for task in tasks if task.done()).result()
+        except WebSocketDisconnect:
+            pass
+        except Exception as error:  # noqa: BLE001  the client is told as much as it may know
+            await end(self._websocket, error)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._drop_newest()
+
+    # From the client
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            self._counts["frames"] += 1
+            number = self._counts["frames"]
+            picture = await self._picture(message)
+            if self._newest is not None:
+                self._counts["dropped"] += 1
+                self._drop_newest()
+            self._newest = _Frame(number, picture)
+            self._come.set()
+            await asyncio.sleep(_BREATH)
+
+    async def _picture(self, message: Message) -> Upload | SightlineError:
+        data = message.get("bytes")
+        if data is None:
+            return MalformedBody("A frame is one binary message, and this was text.")
+        self._record.bytes_in += len(data)
+        if len(data) > self._settings.max_upload_bytes:
+            return BodyTooLarge(self._settings.max_upload_bytes)
+        upload = Upload(self._room)
+        try:
+            upload.append(data)
+            upload.finish()
+            await upload.settle()
+        except SightlineError as error:
+            upload.close()
+            return error
+        return upload
+
+    def _drop_newest(self) -> None:
+        if self._newest is not None and isinstance(self._newest.picture, Upload):
+            self._newest.picture.close()
+        self._newest = None
+
+    # To the client
+
+    async def _answer_all(self) -> None:
+        scope = self._websocket.scope
+        while (frame := await until_leaving(scope, self._next())) is not None:
+            pause = 0.0
+            try:
+                text = await self._detect(frame.picture)
+                self._counts["answered"] += 1
+            except _PASSING as error:
+                text = farewell(error, scope).text
+                self._counts["refused"] += 1
+                if isinstance(error, TryLater):
+                    pause = min(_PAUSE, error.retry_after)
+            finally:
+                if isinstance(frame.picture, Upload):
+                    frame.picture.close()
+            dropped = self._counts["dropped"]
+            text = f'{{"frame":{frame.number},"dropped":{dropped},{text[1:]}'
+            self._record.bytes_out += len(text)
+            await self._websocket.send_text(text)
+            await asyncio.sleep(pause)
+        await self._websocket.close(CloseCode.SERVICE_RESTART, "The service is going down.")
+
+    async def _next(self) -> _Frame:
+        """Raises BodyStalled if none comes."""
+        try:
+            async with asyncio.timeout(SILENCE):
+                await self._come.wait()
+        except TimeoutError:
+            raise BodyStalled(f"No frame came for {SILENCE:g} s. Connect again.") from None
+        self._come.clear()
+        frame, self._newest = self._newest, None
+        if frame is None:
+            raise RuntimeError("a frame was announced and is not there")
+        return frame
+
+    async def _detect(self, picture: Upload | SightlineError) -> str:
+        if isinstance(picture, SightlineError):
+            raise picture
+        async with deadline(self._settings.request_timeout):
+            await self._backend.admit(name_of(self._record), place=False)
+            answer = await self._backend.detect(picture, self._query, lane="stream")
+        return answer.body.decode()

@@ -1,0 +1,25 @@
+"""`WS /detect/ws`: frames in, JSON out (docs/how-to/live.md)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, WebSocket
+
+from sightline.api.live import Live
+from sightline.api.schemas import DetectQuery
+
+PATH = "/detect/ws"
+
+router = APIRouter()
+
+
+@router.websocket(PATH)
+async def live(websocket: WebSocket, query: Annotated[DetectQuery, Query()]) -> None:
+    await Live(websocket, query).run()
+
+
+@router.get(PATH, include_in_schema=False)
+async def not_live() -> None:
+    headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    raise HTTPException(426, "This is a WebSocket (RFC 6455, version 13): open it as one.", headers)

@@ -1,0 +1,77 @@
+// Where the service is, and how it is asked: every request of the page goes through here.
+
+const KEY_NAME = 'sightline-key';
+
+/**
+ * The service that this page talks to: the one it came from, or `?api=https://…`.
+ *
+ * `base` is an address without a slash at its end, '' for the root of this origin.
+ * `foreign` tells whether it is another origin. Paths begin with a slash.
+ */
+export function createApi(address = location.href) {
+  const base = baseOf(address);
+  const foreign = new URL(base || '/', address).origin !== new URL(address).origin;
+  const store = `${KEY_NAME}:${base}`;
+  const api = {
+    base,
+    foreign,
+    key: recall(store),
+    /** The address of `path` at the service, whole. */
+    url: (path) => new URL(base + path, address).href,
+    /** As the browser's fetch, with the key that the person entered. */
+    fetch: (path, options = {}) => fetch(api.url(path), withKey(options, api)),
+    /** The address of a WebSocket at `path`. It takes no headers: `key` is there to be sent. */
+    socket: (path) => api.url(path).replace(/^http/, 'ws'),
+    /** Remember a key until the tab is closed; '' forgets it. */
+    setKey(key) {
+      api.key = key;
+      remember(store, key);
+    },
+  };
+  return api;
+}
+
+/** What each request carries besides its own headers. */
+export function keyHeaders(api) {
+  // Sent empty too, where it costs no question to another origin first: a service that is asked
+  // with it for a key does not make the browser open a dialog of its own.
+  return api.key || !api.foreign ? { 'X-API-Key': api.key } : {};
+}
+
+function withKey(options, api) {
+  const headers = new Headers(options.headers);
+  for (const [name, value] of Object.entries(keyHeaders(api))) headers.set(name, value);
+  return { ...options, headers };
+}
+
+/** The address of the service, from the page's own; what is no http(s) address is not heeded. */
+function baseOf(address) {
+  const page = new URL(address);
+  const named = page.searchParams.get('api');
+  if (named && URL.canParse(named)) {
+    const service = new URL(named);
+    if (/^https?:$/.test(service.protocol)) {
+      return (service.origin + service.pathname).replace(/\/+$/, '');
+    }
+  }
+  return new URL('.', page).pathname.replace(/\/+$/, '');
+}
+
+// Storage is closed to pages in some frames: a key then lives as long as the page.
+
+function recall(name) {
+  try {
+    return sessionStorage.getItem(name) ?? '';
+  } catch {
+    return '';
+  }
+}
+
+function remember(name, key) {
+  try {
+    if (key) sessionStorage.setItem(name, key);
+    else sessionStorage.removeItem(name);
+  } catch {
+    // kept in memory
+  }
+}

@@ -1,0 +1,136 @@
+// The page: what there is on it, put together.
+
+import { createApi } from './api.js';
+import { enableExports, wireExports } from './export-buttons.js';
+import { Film } from './film.js';
+import { Filters } from './filters.js';
+import { listen } from './intake.js';
+import { wireModes } from './modes.js';
+import { Progress } from './progress.js';
+import { offerSamples } from './samples.js';
+import { Service } from './service.js';
+import { mountStrip } from './strip.js';
+import { Viewer } from './viewer.js';
+import { Work } from './work.js';
+
+const byId = (id) => document.getElementById(id);
+const api = createApi();
+const service = new Service(api, byId('service'), byId('key'));
+const work = new Work(service);
+const film = new Film(byId('film'));
+const filters = new Filters(byId('confidence'), byId('classes'));
+const progress = new Progress(byId('progress'));
+const viewer = new Viewer(byId('stage'), byId('objects'), byId('count'), service);
+const small = byId('small');
+let chosen = null;
+
+// Showing: at most once a frame, and of the film only what has changed
+
+let changed = new Set();
+let scheduled = false;
+
+function refresh(item) {
+  if (item && changed) changed.add(item);
+  else changed = null; // all of it
+  if (scheduled) return;
+  scheduled = true;
+  requestAnimationFrame(() => {
+    scheduled = false;
+    show();
+  });
+}
+
+function show() {
+  const { items } = work;
+  if (!items.includes(chosen)) chosen = items[0] ?? null;
+  film.show(items, changed, chosen, (one) => filters.of(one).length);
+  const found = items.reduce((sum, one) => sum + filters.of(one).length, 0);
+  progress.show(items, found);
+  if (!changed || changed.has(chosen)) viewer.show(chosen, filters);
+  if (!changed || [...changed].some(({ state }) => state === 'done')) filters.show(items);
+  enableExports(items, chosen);
+  showFailures(items);
+  changed = new Set();
+}
+
+function showFailures(items) {
+  const failed = items.filter(({ state }) => state === 'failed');
+  const box = byId('failures');
+  box.hidden = !failed.length;
+  box.querySelector('ul').replaceChildren(...failed.map(({ name, error }) => {
+    const line = document.createElement('li');
+    const title = document.createElement('b');
+    title.textContent = name;
+    line.append(title, ` ${error.title}. ${error.detail}`);
+    return line;
+  }));
+}
+
+// Doing
+
+function add(files) {
+  if (!files.length) return;
+  const [first] = work.add(files, { small: small.checked });
+  if (!chosen || chosen.ended) chosen = first;
+  refresh();
+}
+
+function rememberTasks() {
+  const hash = work.tasks.length ? `#tasks=${work.tasks.join(',')}` : '';
+  history.replaceState(null, '', location.pathname + location.search + hash);
+}
+
+function tasksInAddress() {
+  const found = /^#tasks=([0-9a-f,]+)$/.exec(location.hash);
+  return found ? found[1].split(',').filter((id) => id.length === 32) : [];
+}
+
+function recall(name, fallback) {
+  try {
+    return localStorage.getItem(name) ?? fallback;
+  } catch {
+    return fallback; // closed to pages in some frames
+  }
+}
+
+function remember(name, value) {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // for this page only, then
+  }
+}
+
+work.addEventListener('change', ({ detail }) => refresh(detail));
+work.addEventListener('tasks', rememberTasks);
+filters.addEventListener('change', () => refresh());
+film.addEventListener('pick', ({ detail }) => {
+  chosen = detail;
+  refresh();
+});
+service.addEventListener('ready', () => {
+  filters.begin(service.health.confidence);
+  offerSamples(byId('samples').querySelector('ul'), Boolean(service.health.notice), add);
+});
+progress.cancel.addEventListener('click', () => work.cancel());
+progress.retry.addEventListener('click', () => work.retry(small.checked));
+progress.clear.addEventListener('click', () => {
+  work.clear();
+  byId('pick').focus();
+});
+small.checked = recall('sightline-small', '') === 'yes';
+small.addEventListener('change', () => remember('sightline-small', small.checked ? 'yes' : ''));
+wireExports(() => ({ items: work.items, item: chosen, filters, api }));
+wireModes(api);
+listen(add);
+
+byId('docs').href = api.url('/docs');
+if (api.foreign) {
+  byId('elsewhere').hidden = false;
+  byId('elsewhere').textContent = `Pictures are sent to ${api.base}`;
+}
+mountStrip(byId('strip'), api);
+
+const before = tasksInAddress();
+if (before.length) work.restore(before);
+service.start();

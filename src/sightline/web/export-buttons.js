@@ -1,0 +1,44 @@
+// The buttons under "Save or copy".
+
+import { csvOf, curlOf, jpegOf, jsonOf, pythonOf, save } from './exports.js';
+
+const byId = (id) => document.getElementById(id);
+
+/** Wire the buttons; `now()` tells `{items, item, filters, api}` as they are. */
+export function wireExports(now) {
+  const on = (id, act) => byId(id).addEventListener('click', () => act(now()));
+  on('save-json', ({ items, filters }) => save(jsonOf(items, filters), 'detections.json', 'application/json'));
+  on('save-csv', ({ items, filters }) => save(csvOf(items, filters), 'detections.csv', 'text/csv'));
+  on('save-jpeg', async ({ item, filters }) => {
+    const name = `${item.name.replace(/\.[^.]*$/, '')}-boxes.jpg`;
+    save(await jpegOf(item, filters.of(item)), name, 'image/jpeg');
+  });
+  on('copy-curl', ({ item, filters, api }) => copy(curlOf(item, filters, api), 'The curl command'));
+  on('copy-python', ({ item, filters, api }) => copy(pythonOf(item, filters, api), 'The program'));
+}
+
+/** What can be taken along now. */
+export function enableExports(items, item) {
+  const any = items.some(({ result }) => result);
+  for (const id of ['save-json', 'save-csv']) byId(id).disabled = !any;
+  for (const id of ['save-jpeg', 'copy-curl', 'copy-python']) byId(id).disabled = !item?.result;
+}
+
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+    const note = byId('copied');
+    note.textContent = `${what} is on the clipboard.`;
+    setTimeout(() => { note.textContent = ''; }, 4000);
+  } catch {
+    showText(text); // no clipboard without HTTPS, or without permission
+  }
+}
+
+function showText(text) {
+  const dialog = byId('text');
+  const area = dialog.querySelector('textarea');
+  area.value = text;
+  dialog.showModal();
+  area.select();
+}

@@ -1,0 +1,104 @@
+// A tile for each picture, and how far it is.
+
+const SAID = {
+  waiting: 'waiting', shrinking: 'being made smaller', uploading: 'uploading', queued: 'queued',
+  processing: 'processing', done: 'done', failed: 'failed', cancelled: 'cancelled',
+};
+
+/** Dispatches `pick` with an item when its tile is chosen. */
+export class Film extends EventTarget {
+  constructor(list) {
+    super();
+    this.list = list;
+    this.tiles = new Map(); // by item
+    list.addEventListener('click', ({ target }) => this.pick(target.closest('button')));
+    list.addEventListener('keydown', (event) => this.step(event));
+  }
+
+  /** Show `items`; those in `changed` anew. `counts(item)` says how many boxes are shown. */
+  show(items, changed, chosen, counts) {
+    for (const item of this.tiles.keys()) {
+      if (items.includes(item)) continue;
+      this.tiles.get(item).parentElement.remove();
+      this.tiles.delete(item);
+    }
+    const fresh = items.filter((item) => !this.tiles.has(item));
+    this.list.append(...fresh.map((item) => this.tile(item)));
+    const stale = changed ? new Set([...changed, ...fresh]) : items;
+    for (const item of stale) if (this.tiles.has(item)) update(this.tiles.get(item), item, counts);
+    for (const [item, tile] of this.tiles) mark(tile, item === chosen);
+  }
+
+  tile(item) {
+    const place = document.createElement('li');
+    const tile = document.createElement('button');
+    tile.type = 'button';
+    tile.dataset.item = item.id;
+    const badge = document.createElement('span');
+    badge.className = 'badge';
+    const sent = document.createElement('span');
+    sent.className = 'sent';
+    tile.append(badge, sent);
+    place.append(tile);
+    this.tiles.set(item, tile);
+    return place;
+  }
+
+  pick(tile) {
+    const found = [...this.tiles].find(([, one]) => one === tile);
+    if (found) this.dispatchEvent(new CustomEvent('pick', { detail: found[0] }));
+  }
+
+  /** Arrow keys go from picture to picture. */
+  step(event) {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const tiles = [...this.tiles.values()];
+    const next = tiles[tiles.indexOf(document.activeElement) + by];
+    if (!by || !next) return;
+    event.preventDefault();
+    next.focus();
+    this.pick(next);
+  }
+}
+
+function update(tile, item, counts) {
+  tile.dataset.state = item.state;
+  const badge = tile.querySelector('.badge');
+  const count = counts(item);
+  badge.textContent = badgeOf(item, count);
+  tile.querySelector('.sent').style.inlineSize = `${100 * (item.state === 'uploading' ? item.progress : 0)}%`;
+  const more = item.state === 'failed' ? `: ${item.error.title}` : '';
+  const objects = item.state === 'done' ? `, ${count} objects` : '';
+  tile.setAttribute('aria-label', `${item.name}, ${SAID[item.state]}${more}${objects}`);
+  tile.title = item.name + more;
+  if (item.url && !tile.querySelector('img')) tile.prepend(thumbnail(item));
+}
+
+function badgeOf(item, count) {
+  switch (item.state) {
+    case 'uploading': return `${Math.round(100 * item.progress)} %`;
+    case 'queued': return item.position ? `#${item.position + 1}` : 'queued';
+    case 'processing': return '…';
+    case 'done': return count;
+    case 'failed': return '!';
+    case 'cancelled': return '–';
+    default: return '';
+  }
+}
+
+function thumbnail(item) {
+  const picture = document.createElement('img');
+  picture.alt = '';
+  picture.decoding = 'async';
+  picture.loading = 'lazy';
+  picture.width = 88;
+  picture.height = 66;
+  picture.addEventListener('error', () => picture.remove());
+  picture.src = item.url;
+  return picture;
+}
+
+function mark(tile, chosen) {
+  if (chosen) tile.setAttribute('aria-current', 'true');
+  else tile.removeAttribute('aria-current');
+}

@@ -1,0 +1,45 @@
+// Every way in which pictures come to the page.
+
+import { filesOfDrop, picturesOf } from './gather.js';
+
+const byId = (id) => document.getElementById(id);
+
+/** Call `add(files)` for what is picked, photographed, dropped or pasted. */
+export function listen(add) {
+  openBy('pick', 'files', (files) => add([...files]));
+  openBy('photograph', 'lens', (files) => add([...files]));
+  openBy('folder', 'tree', (files) => add(picturesOf(files)));
+  document.addEventListener('paste', (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length) event.preventDefault();
+    add(files);
+  });
+  listenToDrops(add);
+}
+
+function openBy(button, input, take) {
+  byId(button).addEventListener('click', () => byId(input).click());
+  byId(input).addEventListener('change', ({ target }) => {
+    take(target.files);
+    target.value = ''; // so that the same file can be picked again
+  });
+}
+
+function listenToDrops(add) {
+  const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
+  const mark = (over) => document.body.classList.toggle('dropping', over);
+  document.addEventListener('dragover', (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    mark(true);
+  });
+  document.addEventListener('dragleave', (event) => {
+    if (!event.relatedTarget) mark(false);
+  });
+  document.addEventListener('drop', async (event) => {
+    mark(false);
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    add(await filesOfDrop(event.dataTransfer));
+  });
+}

@@ -1,0 +1,212 @@
+// One task of the service: up to a hundred pictures that are sent, followed, cancelled together.
+
+import { Gone, follow, look } from './follow.js';
+import { forget, keep } from './keep.js';
+import { keyHeaders } from './api.js';
+import { Stopped, patiently, problemOf } from './patience.js';
+import { shrink } from './shrink.js';
+import { upload } from './upload.js';
+
+/** The most pictures that the service takes in a task. */
+export const MOST = 100;
+
+const EXPIRED = {
+  title: 'The results have expired',
+  detail: 'The service keeps them for a while only. Send the picture again.',
+};
+
+/**
+ * A task with its items, in their order. `changed(item)` is called whenever one of them has.
+ */
+export class Job {
+  constructor(service, items, changed) {
+    this.service = service;
+    this.items = items;
+    this.changed = changed;
+    this.task = null; // its id, once the service has it
+    this.stopping = new AbortController();
+    this.out = false; // all bytes are, and the answer is not there yet
+    this.cancelled = false;
+  }
+
+  get ended() {
+    return this.items.every((item) => item.ended);
+  }
+
+  /** Send it. `small` shrinks large pictures first; `query` goes with the request. */
+  async send({ small, query }) {
+    try {
+      if (small) await this.shrink();
+      this.require();
+      const answer = await this.upload(query);
+      if (!answer.ok) return this.fail(await problemOf(answer), answer.status >= 500);
+      this.begin((await answer.json()).task_id);
+      this.each((item) => item.again('queued'));
+      await keep(this.task, this.items.map(recordOf));
+      if (this.cancelled) await this.tellCancelled();
+    } catch (error) {
+      if (!(error instanceof Stopped) && error.name !== 'AbortError') throw error;
+      this.each((item) => { item.state = 'cancelled'; });
+    }
+  }
+
+  /** It is the service's task `id`. */
+  begin(id) {
+    this.task = id;
+    this.items.forEach((item, index) => { item.origin = { task: id, index }; });
+  }
+
+  /** Until it has ended. */
+  async follow() {
+    try {
+      const told = {
+        task: (state) => this.take(state),
+        image: (entry) => this.takeImage(entry),
+        progress: (state) => this.takeProgress(state),
+      };
+      await follow(this.service, this.task, told, this.stopping.signal);
+    } catch (error) {
+      if (error instanceof Gone) this.lose(error.problem);
+      else if (!this.stopping.signal.aborted) throw error;
+    }
+  }
+
+  /** Nothing more of it is begun. */
+  async cancel() {
+    if (this.ended || this.cancelled) return;
+    this.cancelled = true;
+    if (this.task) await this.tellCancelled();
+    // Once all bytes are out it may have been taken: then its id is waited for, to cancel it there.
+    else if (!this.out) this.stopping.abort();
+  }
+
+  /** Run again what failed; false if the service has forgotten it. */
+  async retry() {
+    const answer = await this.service.ask(`/result/${this.task}/retry`, { method: 'POST' });
+    if (!answer.ok) return false;
+    this.cancelled = false;
+    const state = await answer.json();
+    this.items.forEach((item, index) => {
+      if (state.results[index]?.status !== 'error' && item.state === 'failed') item.again('queued');
+    });
+    this.take(state);
+    return true;
+  }
+
+  /** It is of no interest any more. */
+  drop() {
+    this.stopping.abort();
+    if (this.task) forget(this.task);
+  }
+
+  // What `follow` tells
+
+  take(state) {
+    state.results.forEach((entry, index) => this.items[index]?.take(entry));
+    this.takeProgress(state);
+  }
+
+  takeImage(entry) {
+    this.items[entry.index]?.take(entry);
+    this.changed(this.items[entry.index]);
+  }
+
+  takeProgress({ queue }) {
+    this.each((item) => { item.position = item.state === 'queued' ? queue?.position ?? null : null; });
+  }
+
+  // Inside
+
+  async shrink() {
+    for (const item of this.items) {
+      this.require();
+      item.state = 'shrinking';
+      this.changed(item);
+      const { blob, width, height } = await shrink(item.blob);
+      item.sent = blob;
+      if (blob !== item.blob) Object.assign(item, { width, height });
+      item.state = 'waiting';
+    }
+  }
+
+  upload(query) {
+    const form = new FormData();
+    for (const item of this.items) form.append('files', item.sent, item.name);
+    const headers = { 'Idempotency-Key': uniqueKey() };
+    const url = this.service.api.url(`/predict?${new URLSearchParams(query)}`);
+    const told = {
+      progress: (sent, total) => this.spread(sent, total),
+      sent: () => { this.out = true; },
+    };
+    const { signal } = this.stopping;
+    const ask = async () => {
+      this.require();
+      this.each((item) => { item.state = 'uploading'; });
+      try {
+        const all = { ...headers, ...keyHeaders(this.service.api) };
+        return await upload(url, form, { headers: all, signal, told });
+      } finally {
+        this.out = false;
+      }
+    };
+    return patiently(ask, this.service.told, signal);
+  }
+
+  /** Bytes go out in the order of the items. */
+  spread(sent, total) {
+    const sizes = this.items.map((item) => item.sent.size);
+    const whole = sizes.reduce((sum, size) => sum + size, 0) || 1;
+    let left = whole * (total ? sent / total : 0);
+    this.items.forEach((item, index) => {
+      item.progress = sizes[index] ? Math.min(1, Math.max(0, left / sizes[index])) : 1;
+      left -= sizes[index];
+      this.changed(item);
+    });
+  }
+
+  async tellCancelled() {
+    const answer = await this.service.ask(`/result/${this.task}`, { method: 'DELETE' });
+    if (answer.status === 200) this.take(await answer.json());
+    else this.each((item) => { if (!item.ended) item.state = 'cancelled'; });
+  }
+
+  fail(problem, retryable) {
+    this.each((item) => item.fail(problem, retryable));
+  }
+
+  lose(problem) {
+    const told = problem.status === 404 || problem.status === 410 ? EXPIRED : problem;
+    this.each((item) => { if (!item.ended) item.fail(told, Boolean(item.blob)); });
+  }
+
+  require() {
+    if (this.cancelled) throw new Stopped();
+  }
+
+  each(change) {
+    for (const item of this.items) {
+      change(item);
+      this.changed(item);
+    }
+  }
+}
+
+/** What the service has of a task, and its entries; null if it is forgotten. */
+export async function stateOf(service, task) {
+  try {
+    return await (await look(service, task)).json();
+  } catch (error) {
+    if (error instanceof Gone) return null;
+    throw error;
+  }
+}
+
+function recordOf({ name, blob, width, height }) {
+  return { name, blob, width, height };
+}
+
+/** Of 128 random bits; `crypto.randomUUID` is for secure pages alone. */
+function uniqueKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}

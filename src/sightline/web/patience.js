@@ -1,0 +1,81 @@
+// Asking again: for a service that is busy, is being started, or does not answer for a while.
+
+const AGAIN = new Set([408, 429, 502, 503, 504]);
+const SLOWEST = 15; // seconds
+
+/** Thrown where the person, or the page, wants to wait no longer. */
+export class Stopped extends Error {}
+
+/**
+ * The answer of `ask()`, a promise of a Response, once it is worth having.
+ *
+ * Waits as `Retry-After` says, else longer each time. `told.wait({seconds, reason, busy})` is
+ * called before each wait, `told.well()` once there is an answer; `told.key()` promises a key where
+ * one is wanted.
+ */
+export async function patiently(ask, told, signal) {
+  for (let attempt = 0; ; attempt += 1) {
+    const answer = await answerOf(ask, signal);
+    if (answer?.status === 401) {
+      await told.key();
+    } else if (answer && !AGAIN.has(answer.status)) {
+      told.well();
+      return answer;
+    } else {
+      const seconds = patienceOf(answer, attempt);
+      told.wait({ seconds, busy: Boolean(answer), reason: await reasonOf(answer) });
+      await pause(seconds, signal);
+    }
+  }
+}
+
+/** So many seconds; Stopped as soon as `signal` says so. */
+export function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(new Stopped());
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', stop);
+      resolve();
+    }, seconds * 1000);
+    if (signal?.aborted) stop();
+    else signal?.addEventListener('abort', stop, { once: true });
+  });
+}
+
+/** What the service says of a failure; the problem's members, or what can be said without it. */
+export async function problemOf(answer) {
+  try {
+    const problem = await answer.json();
+    if (problem.title) return problem;
+  } catch {
+    // a proxy's page
+  }
+  return {
+    title: `The service answered ${answer.status}`,
+    detail: answer.statusText || '',
+    status: answer.status,
+  };
+}
+
+/** The answer; null if there is none to be had now. */
+async function answerOf(ask, signal) {
+  try {
+    return await ask();
+  } catch (error) {
+    if (signal?.aborted || error instanceof Stopped) throw new Stopped();
+    if (!(error instanceof TypeError)) throw error; // what fetch throws where nobody answers
+    return null;
+  }
+}
+
+function patienceOf(answer, attempt) {
+  const told = Number(answer?.headers.get('Retry-After'));
+  return told > 0 ? told : Math.min(SLOWEST, 1.5 ** attempt);
+}
+
+async function reasonOf(answer) {
+  return answer ? (await problemOf(answer)).detail : '';
+}

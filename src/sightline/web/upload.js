@@ -1,0 +1,30 @@
+// Sending files with progress, which fetch does not tell.
+
+/**
+ * POST `form` and answer as fetch would.
+ *
+ * `told.progress(sent, total)` is called with bytes; `told.sent()` when all are out.
+ */
+export function upload(url, form, { headers, signal, told }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', url);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.onprogress = ({ loaded, total }) => told.progress(loaded, total);
+    request.upload.onload = () => told.sent();
+    request.onload = () => resolve(responseOf(request));
+    request.onerror = () => reject(new TypeError('Nobody answers'));
+    request.ontimeout = request.onerror;
+    request.onabort = () => reject(new DOMException('Stopped', 'AbortError'));
+    signal.addEventListener('abort', () => request.abort(), { once: true });
+    if (signal.aborted) request.onabort();
+    else request.send(form);
+  });
+}
+
+function responseOf(request) {
+  const headers = new Headers();
+  const wait = request.getResponseHeader('Retry-After');
+  if (wait) headers.set('Retry-After', wait);
+  return new Response(request.responseText, { status: request.status, headers });
+}

@@ -1,0 +1,176 @@
+// The chosen picture with its boxes, and the list of what is in it.
+
+import { captionOf, colourOf, drawBoxes } from './boxes.js';
+import { stateText } from './progress.js';
+
+/** Shows an item in `stage`, and its objects in `list`; a box and its row light up together. */
+export class Viewer {
+  constructor(stage, list, count, service) {
+    this.figure = stage.querySelector('figure');
+    this.picture = this.figure.querySelector('img');
+    this.svg = this.figure.querySelector('svg');
+    this.caption = this.figure.querySelector('figcaption');
+    this.invitation = stage.querySelector('#invitation');
+    this.notice = stage.querySelector('#notice');
+    this.list = list;
+    this.count = count;
+    this.empty = list.parentElement.querySelector('#none');
+    this.service = service;
+    this.item = null;
+    this.shown = [];
+    this.pinned = null;
+    new ResizeObserver(() => this.draw()).observe(this.figure);
+    this.picture.addEventListener('load', () => this.draw());
+    this.picture.addEventListener('error', () => {
+      this.picture.hidden = true;
+      this.borrow();
+    });
+    this.listen();
+  }
+
+  /** Show `item` with the boxes that `filters` lets through; without one the invitation. */
+  show(item, filters) {
+    if (item !== this.item) this.pinned = null;
+    this.item = item;
+    this.shown = item ? filters.of(item) : [];
+    this.invitation.hidden = Boolean(item);
+    this.figure.hidden = !item;
+    this.say();
+    if (item) this.load();
+    else this.picture.removeAttribute('src');
+    this.draw();
+    this.fill();
+  }
+
+  load() {
+    const { item, picture } = this;
+    if (!item.url && item.state === 'done') this.borrow();
+    const address = item.url ?? '';
+    if (picture.getAttribute('src') !== address) {
+      picture.hidden = !address;
+      if (address) picture.src = address;
+      else picture.removeAttribute('src');
+    }
+    picture.alt = item.name;
+    const size = item.width ? ` · ${item.width} × ${item.height}` : '';
+    this.caption.textContent = `${item.name}${size}`;
+  }
+
+  /** This page does not have the picture, or cannot show it: the service's has boxes drawn in. */
+  async borrow() {
+    const { item } = this;
+    if (!item || item.borrowed || item.state !== 'done' || !item.origin) return;
+    item.borrowed = true;
+    const answer = await this.service.ask(`/result/${item.origin.task}/images/${item.origin.index}`);
+    if (!answer.ok) return;
+    item.release();
+    item.address = URL.createObjectURL(await answer.blob());
+    if (item === this.item) this.load();
+  }
+
+  draw() {
+    const { item } = this;
+    const whole = item?.width && !item.borrowed;
+    if (whole) drawBoxes(this.svg, item, this.shown);
+    else this.svg.replaceChildren();
+    this.light(this.pinned);
+  }
+
+  say() {
+    const { item, notice } = this;
+    const said = item && !(item.state === 'done') ? stateText(item) : null;
+    notice.hidden = !said;
+    if (!said) return;
+    notice.dataset.state = item.state;
+    notice.querySelector('.title').textContent = said.title;
+    notice.querySelector('.detail').textContent = said.detail;
+  }
+
+  /** The rows of the list. */
+  fill() {
+    const focused = this.list.contains(document.activeElement)
+      ? document.activeElement.dataset.index : null;
+    this.list.replaceChildren(...this.shown.map(rowOf));
+    this.empty.hidden = this.shown.length > 0;
+    this.empty.textContent = this.item?.state === 'done' ? 'None at this confidence.' : '';
+    if (focused !== null) this.list.querySelector(`[data-index="${focused}"]`)?.focus();
+    this.count.textContent = this.item?.state === 'done' ? this.shown.length : '';
+    this.light(this.pinned);
+  }
+
+  /** Light up a box and its row; null for none. */
+  light(index) {
+    this.svg.toggleAttribute('data-lit', index !== null);
+    for (const one of [...this.svg.children, ...this.list.querySelectorAll('button')]) {
+      one.classList.toggle('lit', index !== null && Number(one.dataset.index) === index);
+    }
+    for (const row of this.list.querySelectorAll('button')) {
+      row.setAttribute('aria-pressed', Number(row.dataset.index) === this.pinned);
+    }
+    const row = this.list.querySelector('.lit');
+    // Only the list scrolls, never the page under the pointer.
+    if (row && this.list.scrollHeight > this.list.clientHeight && !this.list.matches(':hover')) {
+      this.list.scrollTop = row.offsetTop - this.list.offsetTop - this.list.clientHeight / 2;
+    }
+  }
+
+  pin(index) {
+    this.pinned = index === this.pinned ? null : index;
+    this.light(this.pinned);
+  }
+
+  listen() {
+    const { svg, list } = this;
+    const rowUnder = (event) => {
+      const row = event.target.closest('button');
+      return row ? Number(row.dataset.index) : null;
+    };
+    svg.addEventListener('pointermove', (event) => this.light(this.boxUnder(event) ?? this.pinned));
+    svg.addEventListener('pointerleave', () => this.light(this.pinned));
+    svg.addEventListener('click', (event) => this.pin(this.boxUnder(event)));
+    list.addEventListener('pointerover', (event) => this.light(rowUnder(event) ?? this.pinned));
+    list.addEventListener('pointerleave', () => this.light(this.pinned));
+    list.addEventListener('focusin', (event) => this.light(rowUnder(event)));
+    list.addEventListener('focusout', () => this.light(this.pinned));
+    list.addEventListener('click', (event) => {
+      if (rowUnder(event) !== null) this.pin(rowUnder(event));
+    });
+  }
+
+  /** The smallest box under the pointer: one that lies in a larger one can be reached too. */
+  boxUnder({ clientX, clientY }) {
+    const matrix = this.svg.getScreenCTM();
+    if (!matrix) return null;
+    const { x, y } = new DOMPoint(clientX, clientY).matrixTransform(matrix.inverse());
+    let found = null;
+    this.shown.forEach(({ bbox }, index) => {
+      const inside = bbox.x1 <= x && x <= bbox.x2 && bbox.y1 <= y && y <= bbox.y2;
+      if (inside && (found === null || area(bbox) < area(this.shown[found].bbox))) found = index;
+    });
+    return found;
+  }
+}
+
+function area({ x1, y1, x2, y2 }) {
+  return (x2 - x1) * (y2 - y1);
+}
+
+function rowOf(found, index) {
+  const place = document.createElement('li');
+  const row = document.createElement('button');
+  row.type = 'button';
+  row.dataset.index = index;
+  const swatch = document.createElement('span');
+  swatch.className = 'swatch';
+  swatch.style.backgroundColor = colourOf(found.class_id);
+  const label = document.createElement('span');
+  label.className = 'name';
+  label.textContent = found.label;
+  const confidence = document.createElement('span');
+  confidence.className = 'number';
+  confidence.textContent = found.confidence.toFixed(2);
+  row.append(swatch, label, confidence);
+  row.title = captionOf(found);
+  place.append(row);
+  return place;
+}

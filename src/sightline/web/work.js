@@ -1,0 +1,131 @@
+// All pictures of the page, and the tasks that they are in.
+
+import { Item } from './item.js';
+import { Job, MOST, stateOf } from './job.js';
+import { kept, sweep } from './keep.js';
+
+const FOLLOWED = 3; // at once: browsers open six connections to a host, and uploads want one
+const ASKED = 0.05; // lowest confidence that the service is asked for: the slider does the rest
+
+/** Dispatches `change` when items have changed or come, and `tasks` when other tasks run. */
+export class Work extends EventTarget {
+  constructor(service) {
+    super();
+    this.service = service;
+    this.items = [];
+    this.jobs = [];
+    this.sending = Promise.resolve(); // one upload at a time: each is as fast as the line
+    this.followers = new Set();
+  }
+
+  get tasks() {
+    return this.jobs.map((job) => job.task).filter(Boolean);
+  }
+
+  get running() {
+    return this.items.some((item) => !item.ended);
+  }
+
+  /** Detect in files. */
+  add(files, { small }) {
+    const items = files.map((file) => new Item({ name: file.name || 'picture', blob: file }));
+    this.items.push(...items);
+    this.submit(items, small);
+    return items;
+  }
+
+  /** Nothing more is sent, and nothing more begun by the service. */
+  async cancel() {
+    await Promise.all(this.jobs.map((job) => job.cancel()));
+  }
+
+  /** Everything once more that failed and may go better now. */
+  async retry(small) {
+    const lost = [];
+    for (const job of this.jobs) {
+      if (!job.items.some((item) => item.retryable)) continue;
+      const cancelled = job.items.some((item) => item.state === 'cancelled');
+      // The service runs failures again; what was cancelled, or forgotten, is sent again.
+      if (!cancelled && job.task && (await job.retry())) this.watch(job);
+      else lost.push(...this.takeOut(job));
+    }
+    if (lost.length) this.submit(lost, small);
+    this.tell('tasks');
+  }
+
+  /** An empty page. */
+  async clear() {
+    await this.cancel();
+    for (const job of this.jobs) job.drop();
+    for (const item of this.items) item.release();
+    this.items = [];
+    this.jobs = [];
+    this.tell('tasks');
+  }
+
+  /** Find tasks again that an earlier page has begun. */
+  async restore(tasks) {
+    sweep();
+    await Promise.all(tasks.map((task) => this.restoreOne(task)));
+    this.tell('tasks');
+  }
+
+  async restoreOne(task) {
+    const job = new Job(this.service, [], (item) => this.tell('change', item));
+    job.task = task;
+    this.jobs.push(job);
+    const [state, pictures] = await Promise.all([stateOf(this.service, task), kept(task)]);
+    const entries = state?.results ?? pictures;
+    job.items = entries.map((entry, index) => {
+      const picture = pictures[index];
+      return new Item(picture ?? { name: entry.filename });
+    });
+    job.begin(task);
+    this.items.push(...job.items);
+    if (!state) return job.lose({ status: 410 });
+    job.take(state);
+    if (!job.ended) this.watch(job);
+    return undefined;
+  }
+
+  /** Hand in tasks of items that wait. */
+  submit(items, small) {
+    for (let start = 0; start < items.length; start += MOST) {
+      const job = new Job(this.service, items.slice(start, start + MOST), (item) => this.tell('change', item));
+      job.each((item) => item.again('waiting'));
+      this.jobs.push(job);
+      this.sending = this.sending.then(() => this.send(job, small));
+    }
+  }
+
+  async send(job, small) {
+    const standard = this.service.health?.confidence ?? 1;
+    await job.send({ small, query: { confidence: Math.min(ASKED, standard) } });
+    this.tell('tasks');
+    if (job.task && !job.ended) this.watch(job);
+  }
+
+  /** Follow a task as soon as there is a connection to spare. */
+  async watch(job) {
+    while (this.followers.size >= FOLLOWED) await Promise.race(this.followers);
+    const following = job.follow().finally(() => this.followers.delete(following));
+    this.followers.add(following);
+  }
+
+  /** What of a task has to be sent again: it belongs to none then. */
+  takeOut(job) {
+    const again = job.items.filter((item) => item.retryable);
+    job.stopping.abort();
+    job.items = job.items.filter((item) => !again.includes(item));
+    if (!job.items.length) {
+      job.drop();
+      this.jobs = this.jobs.filter((one) => one !== job);
+    }
+    return again;
+  }
+
+  tell(kind, item) {
+    this.dispatchEvent(new CustomEvent(kind, { detail: item }));
+    if (kind === 'tasks') this.dispatchEvent(new CustomEvent('change'));
+  }
+}

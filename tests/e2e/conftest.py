@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.browser import DESKTOP, Watched, chromium, watched
+from support.servers import Process, serve
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="module")  # no longer: while it runs, this thread can run no other loop
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def service(yolov8n: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A service as people start it, for all tests of the page."""
+    data = tmp_path_factory.mktemp("data")
+    with serve(["--model", str(yolov8n), "--data-dir", str(data)]) as running:
+        yield running
+
+
+@pytest.fixture
+def desktop(browser: Browser) -> Iterator[Watched]:
+    with watched(browser, **DESKTOP) as page:
+        yield page

@@ -1,0 +1,164 @@
+"""The page for everybody: weight, contrast, keyboard, and where it may be shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from support.browser import DESKTOP, PHONE, Watched, watched
+from support.servers import live
+from support.shelf import open_shelf
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, FileChooser, Page
+
+    from support.servers import Process
+
+MOST_BYTES = 100_000
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core finds serious or worse: rule and where."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("options", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_axe_finds_nothing_serious(
+    browser: Browser, service: Process, photos: list[Path], options: Any, scheme: Any
+) -> None:
+    with watched(browser, color_scheme=scheme, **options) as screen:
+        page = screen.page
+        page.goto(service.url)
+        page.wait_for_selector("#samples button")
+        assert serious(page) == []
+        screen.drop(
+            [
+                (photos[0].name, "image/jpeg", photos[0].read_bytes()),
+                ("notes.pdf", "application/pdf", b"%PDF-1.7\n1 0 obj\n"),
+            ]
+        )
+        screen.wait_for_end()
+        page.locator("#classes button").first.click()
+        page.locator("#film button").nth(1).click()
+        page.wait_for_selector("#notice:visible")
+        assert serious(page) == []
+        page.evaluate("document.querySelector('#key').showModal()")
+        assert serious(page) == []
+
+
+@pytest.mark.parametrize("options", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_first_paint_is_light(browser: Browser, service: Process, options: Any) -> None:
+    with watched(browser, **options) as screen:
+        session = screen.page.context.new_cdp_session(screen.page)
+        session.send("Network.enable")
+        sizes: list[float] = []
+        session.on(
+            "Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"])
+        )
+        screen.page.goto(service.url)
+        screen.page.wait_for_selector("#samples button")
+        screen.page.wait_for_load_state("networkidle")
+        assert len(sizes) > 20  # all of it was counted
+        assert sum(sizes) < MOST_BYTES
+        assert screen.hosts() == {service.url.removeprefix("http://")}
+        assert screen.errors == []
+        assert screen.shifts() == []
+        page = screen.page
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_everything_can_be_done_with_a_keyboard(
+    desktop: Watched, service: Process, photos: list[Path]
+) -> None:
+    page = desktop.page
+
+    def choose(chooser: FileChooser) -> None:
+        chooser.set_files(photos[:2])
+
+    page.on("filechooser", choose)
+    page.goto(service.url)
+    page.wait_for_selector("#samples button")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.locator("#pick").focus()
+    page.keyboard.press("Enter")
+    desktop.wait_for_end()
+    page.locator("#film button").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "(name) => document.querySelector('figure img').alt === name", arg=photos[1].name
+    )
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('#objects') !== null"):
+            break
+    assert page.locator("figure .box.lit").get_attribute("data-index") == "0"
+    before = page.locator("figure .box").count()
+    page.locator("#confidence").focus()
+    page.keyboard.press("End")
+    page.wait_for_function("() => document.querySelectorAll('figure .box').length === 0")
+    assert before > 0
+    assert "None at this confidence" in page.inner_text("#panel")
+
+
+def test_the_demo_model_says_what_it_knows(browser: Browser, tmp_path: Path) -> None:
+    with live(engine="onnxruntime", data_dir=tmp_path) as demo, watched(browser, **PHONE) as screen:
+        page = screen.page
+        page.goto(demo.url)
+        page.wait_for_selector("#service[data-state=demo]")
+        said = page.inner_text("#service")
+        assert "Demo model: knows only" in said
+        page.click("#service summary")
+        assert "sightline pull yolox-tiny" in page.inner_text("#service")
+        page.click("#service summary")
+        page.click("#samples button")
+        screen.wait_for_end()
+        assert page.locator("figure .box").count() >= 5
+        assert screen.errors == []
+        assert screen.shifts() == []
+
+
+def test_below_a_path_of_a_proxy(desktop: Watched) -> None:
+    with live(root_path="/vision") as shown:
+        page = desktop.page
+        page.goto(f"{shown.url}/vision")
+        assert page.url == f"{shown.url}/vision/"
+        page.wait_for_selector("#service[data-state=ready]")
+        page.locator("#samples button").first.click()
+        desktop.wait_for_end()
+        assert "1 of 1 done" in page.inner_text("#progress p")
+        assert desktop.errors == []
+        assert {url.split("/")[3] for url in desktop.requests if url.startswith("http")} == {
+            "vision"
+        }
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_frames_are_for_those_who_are_named(desktop: Watched, allowed: bool) -> None:
+    with (
+        open_shelf() as outer,
+        live(frame_ancestors=outer.url if allowed else "https://huggingface.co") as shown,
+    ):
+        outer.content_type = "text/html"
+        frame = f"<title>outer</title><iframe src='{shown.url}/' width=1000 height=800></iframe>"
+        page = desktop.page
+        page.goto(outer.put("/outer.html", frame.encode()))
+        inside = page.frame_locator("iframe")
+        if allowed:
+            inside.locator("#samples button").first.click()
+            inside.locator("#clear").wait_for(state="visible")
+            assert "1 of 1 done" in inside.locator("#progress p").inner_text()
+        else:
+            assert inside.locator("#pick").count() == 0
+            assert any("frame-ancestors" in error for error in desktop.errors)
