@@ -107,6 +107,10 @@ class NotAllowed(RequestError):
     """Nobody may do this here, or not this client."""
 
 
+class NotAcceptable(RequestError):
+    """The answer is not to be had in a form that the request accepts."""
+
+
 class UnknownTask(RequestError):
     """There is no such task, or it belongs to somebody else."""
 

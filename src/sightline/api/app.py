@@ -39,12 +39,18 @@ if TYPE_CHECKING:
     from sightline.settings import Settings
     from sightline.tasks.desk import Desk
 
-DESCRIPTION = """
+DESCRIBED: dict[str, Any] = {
+    "title": "Sightline",
+    "version": __version__,
+    "license_info": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+    "openapi_tags": TAGS,
+    "description": """
 Post a picture to `/detect` and get its objects back, as JSON or (with `Accept: image/jpeg`) as
 an annotated picture. Post up to a hundred to `/predict`, and ask `/result/{task_id}` for what
 came of them. Every error is an
 [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem that says what to do.
-"""
+""",
+}
 
 
 def create_app(
@@ -71,15 +77,11 @@ def create_app(
         settings,
         backend,
         share,
-        title="Sightline",
-        version=__version__,
-        description=DESCRIPTION,
         lifespan=_lifespan,
-        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
-        openapi_tags=TAGS,
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
+        **DESCRIBED,
     )
     app.state.fetches = Fetches(fetch, settings.url_timeout)
     app.state.open_desk = open_desk

@@ -57,6 +57,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.BadOption: Kind(422, "bad-option", "An option is not acceptable"),
     errors.KeyWrong: Kind(401, "key-wrong", "A key is needed"),
     errors.NotAllowed: Kind(403, "not-allowed", "Not allowed"),
+    errors.NotAcceptable: Kind(406, "not-acceptable", "Not to be had in that form"),
     errors.UnknownTask: Kind(404, "unknown-task", "There is no such task"),
     errors.ExpiredTask: Kind(410, "expired-task", "The results have expired"),
     errors.Conflict: Kind(409, "idempotency-conflict", "The key was used for something else"),

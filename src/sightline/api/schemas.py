@@ -150,6 +150,7 @@ class Health(BaseModel):
                     "engine": "openvino",
                     "precision": "fp32",
                     "gpu_available": False,
+                    "confidence": 0.5,
                     "version": "0.1.0",
                     "notice": None,
                 }

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Query, Request
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 
+from sightline import errors
+from sightline.api.documented import refusals
 from sightline.api.negotiation import accepts
-from sightline.api.schemas import Metrics, Problem
+from sightline.api.schemas import Metrics
+from sightline.errors import NotAcceptable
 
 if TYPE_CHECKING:
     from sightline.api.backend import Backend
 
 router = APIRouter(tags=["health"])
-
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    406: {"model": Problem, "description": "Only JSON is spoken"},
-    503: {"model": Problem, "description": "It cannot serve now"},
-}
 
 
 class MetricsQuery(BaseModel):
@@ -26,15 +24,21 @@ class MetricsQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal["json"] | None = None
+    format: Literal["json"] | None = Field(default=None, description="Overrides `Accept`.")
 
 
-@router.get("/metrics", summary="How much goes through, and how fast", responses=_ANSWERS)
-async def metrics(request: Request, query: Annotated[MetricsQuery, Query()]) -> Metrics:
+@router.get(
+    "/metrics",
+    summary="How much goes through, and how fast",
+    response_description="Of now, and since the start",
+    responses=refusals(errors.NotAcceptable),
+)
+async def get_metrics(request: Request, query: Annotated[MetricsQuery, Query()]) -> Metrics:
+    """Of all processes of the service together, as JSON."""
     backend: Backend = request.app.state.backend
     accept = ",".join(request.headers.getlist("accept")) or "*/*"
     if query.format is None and not accepts(accept, "application/json"):
-        raise HTTPException(406, "Only JSON is spoken here: send Accept: application/json.")
+        raise NotAcceptable("Only JSON is spoken here: send Accept: application/json.")
     waiting = await request.app.state.tasks.images_waiting()
     status = await backend.status()
     default = status.models[0]
