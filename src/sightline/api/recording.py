@@ -63,6 +63,7 @@ class Recording:
                 _complete_headers(MutableHeaders(scope=message), record)
             elif message["type"] == "websocket.accept":
                 record.status = HTTPStatus.SWITCHING_PROTOCOLS
+                message.setdefault("headers", [])
                 MutableHeaders(scope=message)["X-Request-Id"] = record.request_id
             elif message["type"] == "http.response.body":
                 record.bytes_out += len(message.get("body", b""))
