@@ -531,11 +531,9 @@ def test_a_failure_that_nobody_foresaw(
     assert "a secret of ours" in caplog.text
 
 
-def test_one_line_in_the_log_tells_of_a_connection(
-    server: Live, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_line_in_the_log_tells_of_a_connection(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with watching(server.url, "?confidence=0.3") as connection:
+    with live() as server, watching(server.url, "?confidence=0.3") as connection:
         for sent in (GOOD, b"garbage"):
             connection.send(sent)
             said(connection)

@@ -1,4 +1,4 @@
-"""WebSockets at the gate: there is no route for them yet, and the gate is closed already."""
+"""WebSockets at the gate, without a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = b"https://app.example.org"
 
 
 def statuses(headers: list[tuple[bytes, bytes]], **options: Any) -> list[int]:
-    """What a client that asks for a WebSocket is told; 101 where the application has it."""
+    """What a client that asks for a WebSocket is told: statuses, and the code of a close."""
     settings = load_settings(engine="fake", **options)
     told: list[int] = []
 
@@ -30,6 +30,8 @@ def statuses(headers: list[tuple[bytes, bytes]], **options: Any) -> list[int]:
             told.append(101)
         elif message["type"] == "websocket.http.response.start":
             told.append(message["status"])
+        elif message["type"] == "websocket.close":
+            told.append(message["code"])
 
     async def receive() -> Any:
         return {"type": "websocket.connect"}
@@ -56,7 +58,7 @@ def test_a_page_of_another_origin_gets_no_websocket() -> None:
 
 
 def test_a_websocket_wants_the_key() -> None:
-    assert statuses([], api_keys="bob:secret") == [401]
+    assert statuses([], api_keys="bob:secret") == [101, 1008]
     assert statuses([(b"authorization", b"Bearer secret")], api_keys="bob:secret") == [101]
     assert statuses([], allowed_hosts="other.example.org") == [400]
 

@@ -47,7 +47,7 @@ async def accept(websocket: WebSocket) -> None:
     Raises:
         WebSocketDisconnect: the client has gone.
     """
-    spoken = SUBPROTOCOL in websocket.scope["subprotocols"]
+    spoken = SUBPROTOCOL in websocket.scope.get("subprotocols", ())
     try:
         await websocket.accept(SUBPROTOCOL if spoken else None)
     except OSError as error:

@@ -46,10 +46,8 @@ class Gate:
         try:
             leave = await self._admit(scope)
         except SightlineError as error:
-            strange = isinstance(
-                error, HostUnknown | NotAllowed
-            )  # a page that has no business here
-            if scope["type"] == "websocket" and not strange:
+            # To a page that has no business here, no connection is opened to tell it.
+            if scope["type"] == "websocket" and not isinstance(error, HostUnknown | NotAllowed):
                 await refuse(error, scope, receive, send)
             else:
                 await answer_to(error, scope)(scope, receive, send)
