@@ -31,7 +31,7 @@ test: $(VENV)/dev ## set up everything and run all tests, two halves side by sid
 cover: $(VENV)/dev ## the same, and what of the code they reach: 90 % at least
 	$(BIN)/python tests/halves.py --cov $(ARGS)
 
-soak: $(VENV)/dev ## the long tests: a million hostile requests (SOAK_REQUESTS=, SOAK_SEED=)
+soak: $(VENV)/dev ## the long tests: a million hostile requests (SOAK_REQUESTS=, SOAK_SEED=, SOAK_EXAMPLES=)
 	$(BIN)/python -m pytest -m soak $(ARGS)
 	$(BIN)/python -m pytest tests/fuzz/test_properties.py --hypothesis-profile=soak $(ARGS)
 
