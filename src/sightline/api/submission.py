@@ -49,6 +49,7 @@ class UrlsBody(BaseModel):
         description="http(s) addresses on the public internet, port 80 or 443; s3://, gs://, az:// "
         "and file:// where the service is set up to read there.",
         examples=[_EXAMPLE],
+        json_schema_extra={"minItems": 1, "maxItems": MAX_IMAGES},
     )
 
 
