@@ -106,7 +106,7 @@ def read(answer: httpx.Response, parse: Callable[[Any], T]) -> T:
     """
     try:
         return parse(answer.json())
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UnexpectedAnswer(
             f"{answer.url.copy_with(userinfo=b'')} answered {answer.status_code}, and not as "
             f"Sightline does ({type(error).__name__}: {error}). Is it this service?"

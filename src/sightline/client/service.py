@@ -116,17 +116,17 @@ class Service:
         timeout = httpx.Timeout(
             min(self._timeout, left), read=min(self._timeout + held, left), pool=None
         )
+        upload = wanted.upload
         request = httpx.Request(
             wanted.method,
             self._address + wanted.path,
             params={name: one for name, one in wanted.params.items() if one is not None},
-            headers=self._headers | dict(wanted.headers),
+            headers={**self._headers, **wanted.headers, **(upload.headers if upload else {})},
             json=wanted.json,
+            stream=upload,
             extensions={"timeout": timeout.as_dict()},
         )
-        if wanted.upload is not None:
-            request.headers.update(wanted.upload.headers)
-            request.stream = wanted.upload
+        request.headers.setdefault("Host", request.url.netloc.decode("ascii"))  # not with a stream
         return request
 
     def _unreachable(self, error: httpx.RequestError) -> Unreachable:
