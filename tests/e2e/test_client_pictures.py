@@ -16,6 +16,7 @@ from PIL import Image
 from sightline import ConfigError, Detections
 from sightline.client import errors, flows
 from sightline.client.pictures import Picture, picture_of
+from sightline.client.upload import Upload
 from support import pictures
 from support.clients import client_of
 from support.hosts import Answer, Host, host, ok
@@ -145,7 +146,9 @@ def test_pixels_arrive_as_they_are() -> None:
         made = picture_of(image)
         assert isinstance(made, Picture)
         with made.open() as file:
-            assert (cv2.imdecode(np.frombuffer(file.read(), np.uint8), 1) == noise).all()
+            arrived = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+        assert arrived is not None
+        assert np.array_equal(arrived, noise)
 
 
 def test_a_turned_pillow_image_is_sent_upright(client: Any) -> None:
@@ -228,11 +231,10 @@ def test_a_file_of_text(client: Any) -> None:
 
 def test_a_file_that_shrinks_while_it_is_sent(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = on_disk(picture(3))
-    upload = flows.Upload
 
     def shrinking(field: str, files: Any) -> Any:
         os.truncate(path, 20)
-        return upload(field, files)
+        return Upload(field, files)
 
     monkeypatch.setattr(flows, "Upload", shrinking)
     with pytest.raises(errors.FileChanged, match=r"three\.png became shorter"):

@@ -53,10 +53,6 @@ def client_of(kind: Kind, base_url: str | None = None, **options: Any) -> Iterat
             yield client
         return
     with asyncio.Runner() as runner:
-
-        async def made() -> AsyncClient:
-            return await AsyncClient(base_url, **options).__aenter__()
-
-        client = runner.run(made())
-        yield Told(client, runner)
-        runner.run(client.__aexit__())
+        told = Told(AsyncClient(base_url, **options), runner)
+        yield told
+        told.close()
