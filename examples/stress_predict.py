@@ -19,7 +19,7 @@ async def main() -> None:
     options = parser.parse_args()
     options.save.mkdir(parents=True, exist_ok=True)
     photos = (options.photos * options.count)[: options.count]
-    async with AsyncClient(options.url) as client:
+    async with AsyncClient(options.url, patience=600) as client:
         started = time.perf_counter()
         tasks = await asyncio.gather(*(client.submit(path) for path in photos))
         results = await asyncio.gather(*(task.wait() for task in tasks))

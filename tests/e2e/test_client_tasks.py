@@ -299,6 +299,17 @@ def test_hundreds_at_once_from_one_event_loop(server: Live) -> None:
     assert asyncio.run(main()) == [number % 100 for number in range(8 * AT_ONCE)]
 
 
+def test_proxies_are_not_for_this_machine(
+    kind: Kind, server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with client_of(kind, server.url, patience=0) as client:
+        assert client.detect(picture(1)).detections
+    elsewhere = client_of(kind, "http://service.test", patience=0)
+    with elsewhere as client, pytest.raises(errors.Unreachable):
+        client.detect(picture(1))
+
+
 def test_threads_share_a_client(server: Live) -> None:
     with Client(server.url) as client, ThreadPoolExecutor(8) as threads:
         found = threads.map(lambda number: client.detect(picture(number)).detections, range(50))

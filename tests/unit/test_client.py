@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import re
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 
 import sightline.client
 from sightline import SightlineError
-from sightline.client import errors
+from sightline.client import Client, Result, errors
 from sightline.client.blocking import TaskHandle
 from sightline.client.handle import AsyncTaskHandle
 from sightline.client.pictures import gather
@@ -367,6 +368,17 @@ def test_the_key_and_who_is_asking(asking: Asking, monkeypatch: pytest.MonkeyPat
 def test_no_address_of_a_service(asking: Asking, url: str) -> None:
     with pytest.raises(ValueError, match="no address of a service"):
         asking(Script(GOOD), base_url=url)
+
+
+def test_a_client_needs_no_event_loop_and_minds_none() -> None:
+    """As in a notebook, whose cells are run by one."""
+
+    async def cell() -> list[Result]:
+        script = Script(ACCEPTED, httpx.Response(200, json=STATE), state("completed"))
+        with Client(transport=httpx.MockTransport(script)) as client:
+            return list(client.submit(b"a picture").results())
+
+    assert len(asyncio.run(cell())) == 1
 
 
 def test_an_upload_can_be_sent_again() -> None:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from sightline.client.answers import ENDED, Progress, Result, Status, read
-from sightline.client.errors import ClientError, TimedOut, TryLater, Unreachable
+from sightline.client.errors import ClientError, TimedOut, Unreachable
 from sightline.client.service import Ask
 from sightline.client.task import Task
 
@@ -114,7 +114,7 @@ class AsyncTaskHandle:
         """
         until = time.monotonic() + self._service.patience
         for task in self._tasks:
-            await self._look(task, until=until)
+            await self._look(task)
             while task.status not in ENDED:
                 await self._cancel(task, until)
         return self._progress()
@@ -191,10 +191,8 @@ class AsyncTaskHandle:
         try:
             await self._look(tasks[0], until, max(0, min(longest, until - began)), each=each)
             await self._sweep(until)
-        except (Unreachable, TryLater) as error:
-            if until > began + self._service.patience:
-                raise
-            raise self._timed_out() from error
+        except TimedOut as error:
+            raise self._timed_out() from error.__cause__
         if self._open():
             now = time.monotonic()
             if now >= until:
@@ -232,12 +230,12 @@ class AsyncTaskHandle:
         """One attempt. If nobody knows whether it arrived, one looks: to repeat it might forget."""
         try:
             ask = Ask("DELETE", task.path, repeat=False)
-            answer = await self._service.ask(ask, until)
+            answer = await self._service.ask(ask)
         except Unreachable:
             if time.monotonic() > until:
                 raise
             await self._service.wire.sleep(_ROUND)
-            await self._look(task, until)
+            await self._look(task)
             return
         if answer.status_code == HTTPStatus.NO_CONTENT:
             task.give_up()

@@ -18,7 +18,7 @@ import httpx
 
 import sightline
 from sightline.client.answers import problem_in
-from sightline.client.errors import ClientError, UnexpectedAnswer, Unreachable
+from sightline.client.errors import ClientError, TimedOut, UnexpectedAnswer, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ _HERE = "http://127.0.0.1:8000"
 _LATER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}  # of a proxy, if no Problem
 _OURS_TO_BLAME = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts, doubled each time
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds between attempts; the last one stays
 _JITTER = 0.25  # of what Retry-After says, on top: those who were refused together come apart
 
 
@@ -86,17 +86,19 @@ class Service:
             Problem: the service says what is wrong.
             Unreachable: nothing answers.
             UnexpectedAnswer: something else does.
+            TimedOut: it is `until` before `patience` ends.
         """
-        until = min(until, time.monotonic() + self.patience)
+        patient_until = math.inf
         for attempt in count():
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311
+            pause = _PAUSES[min(attempt, len(_PAUSES) - 1)] * random.uniform(0.5, 1)  # noqa: S311
             trouble: ClientError
             try:
                 answer = await self.wire.send(self._request(wanted, until))
             except httpx.RequestError as error:
                 trouble = self._unreachable(error)
+                trouble.__cause__ = error
                 if not wanted.repeat or isinstance(error, _OURS_TO_BLAME):
-                    raise trouble from error
+                    raise trouble  # noqa: B904  it has its cause
             else:
                 if answer.is_success or answer.status_code == HTTPStatus.NOT_MODIFIED:
                     return answer
@@ -104,9 +106,13 @@ class Service:
                 if not _is_temporary(answer.status_code, trouble):
                     raise trouble
                 if (after := _retry_after(answer)) is not None:
-                    pause = after * random.uniform(1, 1 + _JITTER)  # noqa: S311  no secret
-            if time.monotonic() + pause > until:
+                    pause = max(after * random.uniform(1, 1 + _JITTER), _PAUSES[0])  # noqa: S311
+            now = time.monotonic()
+            patient_until = min(patient_until, now + self.patience)
+            if now + pause > patient_until:
                 raise trouble
+            if now + pause > until:
+                raise TimedOut(str(trouble)) from trouble
             await self.wire.sleep(pause)
         raise AssertionError("count() has no end")
 

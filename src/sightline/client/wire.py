@@ -44,7 +44,7 @@ class Wire(Protocol):
 
 
 class AsyncWire:
-    """On the event loop of whoever awaits: asyncio's or trio's."""
+    """On the event loop of whoever awaits."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None, *, trust_env: bool) -> None:
         self._http = httpx.AsyncClient(transport=transport, trust_env=trust_env, limits=_LIMITS)
