@@ -310,6 +310,22 @@ def test_proxies_are_not_for_this_machine(
         client.detect(picture(1))
 
 
+def test_waiting_for_many_keeps_nobody_from_asking(server: Live) -> None:
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            with stuck(server) as go_on:
+                tasks = [await client.submit(picture(1)) for _ in range(2 * AT_ONCE)]
+                waiting = [asyncio.create_task(task.wait(60)) for task in tasks]
+                await asyncio.sleep(0)
+                now = await asyncio.wait_for(tasks[0].status(), 15)
+                assert now.done == 0
+                go_on.set()
+            for results in await asyncio.gather(*waiting):
+                assert seen(results) == [1]
+
+    asyncio.run(main())
+
+
 def test_threads_share_a_client(server: Live) -> None:
     with Client(server.url) as client, ThreadPoolExecutor(8) as threads:
         found = threads.map(lambda number: client.detect(picture(number)).detections, range(50))
@@ -319,15 +335,15 @@ def test_threads_share_a_client(server: Live) -> None:
 def test_results_that_have_expired(kind: Kind) -> None:
     with live(result_ttl=0.2) as server, client_of(kind, server.url) as client:
         handle = client.submit(picture(1))
-        found = client.task(*handle.ids)
         assert handle.wait(60)[0].detections
 
         def gone() -> bool:
             try:
-                found.status()
+                client.task(*handle.ids)
             except errors.ExpiredTask:
                 return True
             return False
 
         eventually(gone, "it expires")
         assert handle.wait()[0].detections, "what is known is known"
+        assert handle.status().done == handle.cancel().done == 1

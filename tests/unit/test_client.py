@@ -364,6 +364,17 @@ def test_the_key_and_who_is_asking(asking: Asking, monkeypatch: pytest.MonkeyPat
     assert str(script.requests[0].url) == "http://127.0.0.1:8000/detect"
 
 
+def test_passwords_are_not_told(asking: Asking) -> None:
+    client = asking(Script(httpx.Response(418)), base_url="http://me:secret@nobody/")
+    with pytest.raises(errors.UnexpectedAnswer) as odd:
+        client.submit(b"a picture", callback_url="http://a/?secret=1")
+    client = asking(Script(LOST), base_url="http://me:secret@nobody/", patience=0)
+    with pytest.raises(errors.Unreachable) as lost:
+        client.detect(b"a picture")
+    assert "nobody" in str(odd.value)
+    assert "secret" not in f"{odd.value} {lost.value}"
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "http://", "http://a:b", "photos"])
 def test_no_address_of_a_service(asking: Asking, url: str) -> None:
     with pytest.raises(ValueError, match="no address of a service"):

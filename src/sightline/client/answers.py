@@ -108,9 +108,14 @@ def read(answer: httpx.Response, parse: Callable[[Any], T]) -> T:
         return parse(answer.json())
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UnexpectedAnswer(
-            f"{answer.url.copy_with(userinfo=b'')} answered {answer.status_code}, and not as "
+            f"{shown(answer.url)} answered {answer.status_code}, and not as "
             f"Sightline does ({type(error).__name__}: {error}). Is it this service?"
         ) from error
+
+
+def shown(url: httpx.URL) -> str:
+    """`url` without what may be secret in it."""
+    return str(url.copy_with(userinfo=b"", query=None))
 
 
 def problem_in(answer: httpx.Response) -> Problem | UnexpectedAnswer:

@@ -102,7 +102,7 @@ class AsyncTaskHandle:
 
     async def status(self) -> Progress:
         """How far they are now."""
-        for task in self._tasks:
+        for task in self._open():
             await self._look(task)
         return self._progress()
 
@@ -113,7 +113,7 @@ class AsyncTaskHandle:
         then counts as cancelled.
         """
         until = time.monotonic() + self._service.patience
-        for task in self._tasks:
+        for task in self._open():
             await self._look(task)
             while task.status not in ENDED:
                 await self._cancel(task, until)

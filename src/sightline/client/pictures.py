@@ -36,7 +36,7 @@ Source: TypeAlias = Union[
 - Pillow image: likewise sent as PNG, upright
 """
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # C:// is none
 _CHANNELS = {1: (slice(None), slice(None), 0), 3: np.s_[..., ::-1], 4: np.s_[..., [2, 1, 0, 3]]}
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 import sightline
-from sightline.client.answers import problem_in
+from sightline.client.answers import problem_in, shown
 from sightline.client.errors import ClientError, TimedOut, UnexpectedAnswer, Unreachable
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Service:
         self.wire = wire
         self.patience = patience
         self._address = address
+        self._shown = shown(httpx.URL(address))
         self._timeout = timeout
         self._headers = {
             "Accept": "application/json",
@@ -138,7 +139,7 @@ class Service:
     def _unreachable(self, error: httpx.RequestError) -> Unreachable:
         why = str(error) or type(error).__name__
         return Unreachable(
-            f"Nothing answers at {self._address} ({why}). Is the service up, and is this its "
+            f"Nothing answers at {self._shown} ({why}). Is the service up, and is this its "
             "address? base_url= or SIGHTLINE_URL names another."
         )
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AT_ONCE = 16
-"""Requests under way: with hundreds, the pool of connections costs more than they do."""
+"""Requests under way on an event loop: with hundreds, the pool of connections costs more than they
+do."""
 
 _LIMITS = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
 
@@ -48,10 +49,12 @@ class AsyncWire:
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None, *, trust_env: bool) -> None:
         self._http = httpx.AsyncClient(transport=transport, trust_env=trust_env, limits=_LIMITS)
-        self._places = anyio.Semaphore(AT_ONCE)
+        # Those that the service holds back must not keep all others waiting.
+        self._held = anyio.Semaphore(AT_ONCE // 2)
+        self._brief = anyio.Semaphore(AT_ONCE // 2)
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        async with self._places:
+        async with self._held if "wait" in request.url.params else self._brief:
             return await self._http.send(request)
 
     async def sleep(self, seconds: float) -> None:
@@ -68,7 +71,7 @@ class BlockingWire:
     """On the thread of whoever calls. Several may share it."""
 
     def __init__(self, transport: httpx.BaseTransport | None, *, trust_env: bool) -> None:
-        self._http = httpx.Client(transport=transport, trust_env=trust_env, limits=_LIMITS)
+        self._http = httpx.Client(transport=transport, trust_env=trust_env)
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         return self._http.send(request)
