@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 from PIL import Image
 
+from sightline.demo.moving import MovingScene
+from sightline.demo.video import write_video
 from support import pictures
-from support.servers import live
+from support.servers import Live, live
+from support.tasks import DARKEST, picture
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LARGE = (4000, 3000)
@@ -33,8 +38,8 @@ def photographs(tmp_path: Path) -> list[Path]:
 
 
 def test_each_is_short() -> None:
-    for path in EXAMPLES.iterdir():
-        assert len(path.read_text("utf-8").splitlines()) < 60, path.name
+    for path in EXAMPLES.glob("*.py"):
+        assert len(path.read_text("utf-8").splitlines()) < 40, path.name
 
 
 def test_predict_one(tmp_path: Path) -> None:
@@ -47,6 +52,70 @@ def test_predict_one(tmp_path: Path) -> None:
     assert "grey.jpg: 1 found\n  " in done.stdout
     assert wrong.returncode == 1
     assert "notes.txt: This is" in wrong.stdout
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Live]:
+    with live(confidence=0.1) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures, and one that is none."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in (7, 8, 9):
+        (photos / f"{number}.png").write_bytes(picture(number))
+    (photos / "notes.jpg").write_text("no picture")
+    return photos
+
+
+def test_detect_one(server: Live, tmp_path: Path) -> None:
+    (tmp_path / "grey.png").write_bytes(picture(30))
+    done = run("detect_one.py", tmp_path / "grey.png", tmp_path / "boxes.jpg", server.url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("bright 0.67 [0, 0, 50, 20]\n1 found by fake in ")
+    with Image.open(tmp_path / "boxes.jpg") as image:
+        assert image.size == (50, 20)
+    assert run("detect_one.py", tmp_path / "none.png", "boxes.jpg").returncode == 1
+
+
+def test_folder_to_csv(server: Live, folder: Path) -> None:
+    done = run("folder_to_csv.py", folder, server.url)
+    assert done.returncode == 1, "one was no picture"
+    assert done.stderr.startswith(f"{folder / 'notes.jpg'}: This is text")
+    head, *rows = done.stdout.splitlines()
+    assert head == "picture,label,confidence,x1,y1,x2,y2"
+    shades = {number: f"{(DARKEST + number) / 255:.3f}" for number in (7, 8, 9)}
+    assert sorted(rows) == [
+        f"{folder / f'{number}.png'},bright,{shades[number]},0.0,0.0,{20 + number}.0,20.0"
+        for number in (7, 8, 9)
+    ]
+
+
+def test_batch(server: Live, folder: Path) -> None:
+    done = run("batch.py", folder, server.url)
+    assert done.returncode == 1, "one was no picture"
+    assert "4/4" in done.stdout or "100%" in done.stdout
+    assert "     3 bright\n" in done.stdout
+    assert f"{folder / 'notes.jpg'}: This is text" in done.stdout
+    (folder / "notes.jpg").unlink()
+    assert run("batch.py", folder, server.url).returncode == 0
+
+
+def test_webcam_on_a_video_file(server: Live, tmp_path: Path) -> None:
+    for _ in write_video(tmp_path / "toys.mp4", MovingScene(1, 320, 240, 12), 12):
+        pass
+    done = run("webcam.py", tmp_path / "toys.mp4", tmp_path / "boxes.mp4", server.url)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 12
+    assert all(line.endswith(("/s  1 bright", "/s  1 dark")) for line in done.stdout.splitlines())
+    shown = cv2.VideoCapture(str(tmp_path / "boxes.mp4"))
+    assert shown.get(cv2.CAP_PROP_FRAME_COUNT) == 12
+    shown.release()
+    missing = run("webcam.py", tmp_path / "none.mp4", "", server.url)
+    assert "there is no camera or video" in missing.stderr
 
 
 def stress(photographs: list[Path], count: int, folder: Path) -> None:

@@ -32,6 +32,7 @@ ALLOWED = {
     "storage": EVERYONE,
     "tasks": EVERYONE | {"storage", "serving", "net", "vision"},
     "telemetry": EVERYONE,
+    "client": {"types", "errors"},
     "api": EVERYONE | {"serving", "tasks", "storage", "engines", "vision", "telemetry"},
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},
     "wiring": EVERYONE
@@ -42,7 +43,7 @@ ALLOWED = {
     "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},
     "cli": EVERYONE
     | {"wiring", "workers", "api", "telemetry", "serving", "models", "net", "vision", "demo"}
-    | {"training", "bench", "tasks"},
+    | {"training", "bench", "tasks", "client"},
     "asgi": EVERYONE | {"api", "wiring"},
 }
 

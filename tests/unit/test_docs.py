@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import httpx
@@ -63,7 +65,7 @@ def test_the_python_example_prints_what_it_says(example: Path) -> None:
 
 def test_the_examples_over_http_answer_what_they_say(example: Path) -> None:
     shown = json.loads(block_after("## Use", "json"))
-    code = block_after("with nothing but httpx", "python")
+    code = block_after("From Python, with retries", "python")
     assert "http://127.0.0.1:8000" in code
     with serve(["--model", "yolox-nano.onnx", "--engine", "openvino"]) as running:
         files = {"file": (example / "photo.jpg").read_bytes()}
@@ -88,6 +90,26 @@ def test_the_examples_over_http_answer_what_they_say(example: Path) -> None:
         assert found["confidence"] == pytest.approx(said["confidence"], abs=0.005)
     assert answer["image"] == shown["image"]
     assert answer["digest"] == shown["digest"]
+
+
+def test_the_snippets_of_the_client_print_what_they_say(
+    example: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All run one after the other, as somebody who tries them in a notebook does."""
+    page = (ROOT / "docs" / "how-to" / "client.md").read_text("utf-8")
+    (example / "photos").mkdir()
+    for photo in photos:
+        (example / "photos" / photo.name).symlink_to(photo)
+    known: dict[str, object] = {}
+    with serve(["--model", "yolox-nano.onnx", "--engine", "openvino"]) as running:
+        monkeypatch.setenv("SIGHTLINE_URL", running.url)
+        for code, said in re.findall(r"```python\n(.*?)```\n(?:```\n(.*?)```)?", page, re.DOTALL):
+            printed = StringIO()
+            with redirect_stdout(printed):
+                exec(code.replace("http://127.0.0.1:8000", running.url), known)  # noqa: S102
+            assert not said or printed.getvalue() == said
+        for name in ("client", "service"):
+            known[name].close()  # type: ignore[attr-defined]
 
 
 def test_the_command_line_example_works(example: Path) -> None:

@@ -1,0 +1,41 @@
+"""The client to be awaited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sightline.client.flows import Flows
+from sightline.client.service import Service, address_of
+from sightline.client.wire import AsyncWire
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import httpx
+
+
+class AsyncClient(Flows):
+    """Talks to a Sightline service, on the event loop of whoever awaits.
+
+    Sixteen requests are under way at most, however many calls are: the others wait.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = 30,
+        patience: float = 120,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """See `Client`."""
+        address, here = address_of(base_url)
+        wire = AsyncWire(transport, trust_env=not here)
+        super().__init__(Service(wire, address, api_key, timeout, patience))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,60 @@
+"""What can be asked of pictures, as keyword arguments of both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class DetectOptions(TypedDict, total=False):
+    """Options of `detect`. What is left out is the service's own choice.
+
+    Attributes:
+        confidence: lowest confidence reported, 0..1.
+        iou: boxes of one class that overlap more than this are one object, 0..1.
+        classes: labels or class ids to report.
+        max_detections: most boxes reported, best first.
+        model: name of the model.
+    """
+
+    confidence: float
+    iou: float
+    classes: Iterable[str | int]
+    max_detections: int
+    model: str
+
+
+class SubmitOptions(DetectOptions, total=False):
+    """Options of `submit`: those of `detect`, and how the task is treated.
+
+    Attributes:
+        priority: `high` gets eight times the turns of `low`, and twice those of `normal`.
+        callback_url: called when a task has ended; of more than 100 pictures, once for each task.
+        strict: refuse the whole if one file is no picture; else that one fails alone.
+        idempotency_key: up to 200 characters that name this submission: one with the same pictures
+            and the same key is the same tasks, whichever program it comes from.
+    """
+
+    priority: Literal["high", "normal", "low"]
+    callback_url: str
+    strict: bool
+    idempotency_key: str
+
+
+def params_of(options: Mapping[str, Any], known: type[DetectOptions]) -> dict[str, Any]:
+    """`options` as a query.
+
+    Raises:
+        TypeError: one is not `known`.
+    """
+    names = known.__annotations__
+    if unknown := options.keys() - names:
+        raise TypeError(f"There is no option '{min(unknown)}'; there are: {', '.join(names)}.")
+    params = {name: value for name, value in options.items() if name != "idempotency_key"}
+    if (classes := params.get("classes")) is not None:
+        several = [classes] if isinstance(classes, str) else classes
+        params["classes"] = [str(one) for one in several]
+    return params

@@ -1,0 +1,134 @@
+"""What both clients do, written once (docs/decisions/0023)."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from sightline.client.answers import answer_of, read
+from sightline.client.asking import DetectOptions, SubmitOptions, params_of
+from sightline.client.handle import AsyncTaskHandle
+from sightline.client.pictures import Address, Picture, gather, picture_of
+from sightline.client.service import Ask
+from sightline.client.upload import Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Unpack
+
+    from sightline.client.answers import Answer
+    from sightline.client.pictures import Source
+    from sightline.client.service import Service
+
+MOST_PICTURES = 100
+"""Of a task."""
+
+
+class Flows:
+    """The calls of a client, over any wire."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def detect(self, image: Source, **options: Unpack[DetectOptions]) -> Answer:
+        """What is in one picture, now.
+
+        Args:
+            image: see `sightline.client.pictures.Source`.
+            options: see `sightline.client.asking.DetectOptions`.
+
+        Raises:
+            Problem: the service says what is wrong; ImageRefused: with the picture.
+            ClientError: it does not answer, or not as it should.
+            OSError, TypeError, ValueError: the picture cannot be read, or is none.
+        """
+        params = params_of(options, DetectOptions)
+        picture = await self._service.wire.call(partial(picture_of, image))
+        ask = _ask("/detect", params, {}, [picture], alone=True)
+        return read(await self._service.ask(ask), answer_of)
+
+    async def submit(
+        self, images: Source | Iterable[Source], **options: Unpack[SubmitOptions]
+    ) -> AsyncTaskHandle:
+        """Queue pictures, and return once the service keeps them safe.
+
+        A lost connection or a restart on the way makes no second task. All are taken or none:
+        where something is wrong with a later one, tasks that were made already are cancelled
+        (but for those with an `idempotency_key` of yours: the same call goes on with them).
+
+        Args:
+            images: one, or any number; they are read as they are sent. Addresses and files cannot
+                go together. See `sightline.client.pictures.Source`.
+            options: see `sightline.client.asking.SubmitOptions`.
+
+        Raises:
+            Problem: the service says what is wrong.
+            ClientError: it does not answer, or not as it should.
+            ConfigError: a folder or glob without pictures.
+            OSError, TypeError, ValueError: a picture cannot be read, or is none.
+        """
+        params = params_of(options, SubmitOptions)
+        key = options.get("idempotency_key")
+        handle = AsyncTaskHandle(self._service)
+        pictures = gather(images)
+        try:
+            while batch := await self._service.wire.call(partial(_next, pictures)):
+                name = f"{key or uuid.uuid4().hex}-{handle.total}"
+                ask = _ask("/predict", params, {"Idempotency-Key": name}, batch)
+                task_id = read(await self._service.ask(ask), lambda body: str(body["task_id"]))
+                await handle.add(task_id, [one.source for one in batch])
+        except Exception:
+            if key is None:
+                await handle.abandon()
+            raise
+        if not handle.total:
+            raise ValueError("There are no pictures to submit.")
+        return handle
+
+    async def task(self, *ids: str) -> AsyncTaskHandle:
+        """The handle of tasks that were submitted before, by anybody with the same key.
+
+        Raises:
+            UnknownTask: there is no such task.
+            ExpiredTask: its results were kept for long enough.
+        """
+        handle = AsyncTaskHandle(self._service)
+        for task_id in ids:
+            await handle.add(task_id)
+        return handle
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._service.wire.close()
+
+
+def _next(pictures: Iterator[Picture | Address]) -> list[Picture | Address]:
+    return list(islice(pictures, MOST_PICTURES))
+
+
+def _ask(
+    path: str,
+    params: Mapping[str, Any],
+    headers: Mapping[str, str],
+    pictures: list[Picture | Address],
+    *,
+    alone: bool = False,
+) -> Ask:
+    """A request with these pictures; `alone` is the form of one.
+
+    Raises:
+        ValueError: some are to be sent, and some are to be fetched.
+    """
+    files = [one for one in pictures if isinstance(one, Picture)]
+    urls = [one.url for one in pictures if isinstance(one, Address)]
+    if files and urls:
+        raise ValueError(
+            f"Files ({files[0].source}) and addresses ({urls[0]}) cannot go together: submit them "
+            "apart."
+        )
+    if urls:
+        json: object = {"url": urls[0]} if alone else {"urls": urls}
+        return Ask("POST", path, params, headers, json=json)
+    return Ask("POST", path, params, headers, Upload("file" if alone else "files", files))

@@ -1,0 +1,259 @@
+"""Pictures that were submitted: how far they are, and what came of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from sightline.client.answers import ENDED, Progress, Result, Status, read
+from sightline.client.errors import ClientError, TimedOut, Unreachable
+from sightline.client.service import Ask
+from sightline.client.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    import httpx
+
+    from sightline.client.service import Service
+
+_LONG = 20.0
+"""Seconds that the service may hold an answer back until there is something new."""
+
+_ROUND = 0.1
+"""Seconds that a look takes at least: results come in handfuls, and leave the service in peace."""
+
+_SWEEP = 5.0
+"""Seconds after which all tasks of a handle are looked at, so that none expires unseen."""
+
+_BEST_FIRST: tuple[Status, ...] = ("completed", "error", "cancelled")
+
+
+class AsyncTaskHandle:
+    """Pictures that were submitted with an AsyncClient. `TaskHandle` is the same for a Client.
+
+    More than 100 pictures are several tasks; `index` counts through all of them.
+
+    Attributes:
+        total: how many pictures there are.
+    """
+
+    def __init__(self, service: Service) -> None:
+        """Without tasks; `AsyncClient.submit` and `AsyncClient.task` add them."""
+        self._service = service
+        self._tasks: list[Task] = []
+        self._swept = time.monotonic()
+        self.total = 0
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The service's names for the tasks: `AsyncClient.task(*ids)` finds them again."""
+        return tuple(task.id for task in self._tasks)
+
+    async def results(
+        self, timeout: float | None = None, progress: Callable[[Progress], object] | None = None
+    ) -> AsyncGenerator[Result, None]:
+        """Each picture once it has ended, those that failed too: in that order, not by index.
+
+        Goes on where the service is restarted meanwhile.
+
+        Args:
+            timeout: seconds for all of them; None for as long as it takes.
+            progress: called at first, and when anything has changed.
+
+        Raises:
+            TimedOut: they took longer. They are worked on still: `results` or `wait` go on.
+            ExpiredTask: they were not asked for in time (SIGHTLINE_RESULT_TTL).
+            ClientError: the service does not answer, or not as it should.
+        """
+        until = _end_of(timeout)
+        given: set[int] = set()
+        told = None
+        while True:
+            now = self._progress()
+            if progress is not None and now != told:
+                progress(now)
+            told = now
+            for result in self._known():
+                if result.index not in given:
+                    given.add(result.index)
+                    yield result
+            if now.status in ENDED:
+                return
+            await self._more(until, each=True)
+
+    async def wait(
+        self, timeout: float | None = None, progress: Callable[[Progress], object] | None = None
+    ) -> list[Result]:
+        """All pictures by index, once all have ended, those that failed too.
+
+        Arguments and errors are those of `results`.
+        """
+        if progress is not None:
+            async for _ in self.results(timeout, progress):
+                pass
+        until = _end_of(timeout)
+        while self._progress().status not in ENDED:
+            await self._more(until, each=False)
+        return sorted(self._known(), key=lambda result: result.index)
+
+    async def status(self) -> Progress:
+        """How far they are now."""
+        for task in self._open():
+            await self._look(task)
+        return self._progress()
+
+    async def cancel(self) -> Progress:
+        """Cancel what has not begun; it is then never looked at. What has ended stays as it is.
+
+        Where a task ends in the very moment, the service forgets it: what was not known of it by
+        then counts as cancelled.
+        """
+        until = time.monotonic() + self._service.patience
+        for task in self._open():
+            await self._look(task)
+            while task.status not in ENDED:
+                await self._cancel(task, until)
+        return self._progress()
+
+    async def retry(self) -> Progress:
+        """Run again what failed for reasons that may have passed; what was no picture stays so."""
+        for task in self._tasks:
+            answer = await self._service.ask(Ask("POST", f"{task.path}/retry"))
+            task.forget_failures()
+            self._absorb(task, answer)
+        return self._progress()
+
+    async def annotated(self, index: int) -> bytes:
+        """A JPEG of the picture with its boxes, while the service keeps it.
+
+        Raises:
+            IndexError: there is no such picture.
+            NotYet: its turn has not come.
+            ClientError: it failed; the class says why.
+        """
+        for task in self._tasks:
+            if 0 <= index < task.total:
+                answer = await self._service.ask(Ask("GET", f"{task.path}/images/{index}"))
+                return answer.content
+            index -= task.total
+        raise IndexError(f"There are {self.total} pictures.")
+
+    # For the client that makes it
+
+    async def add(self, task_id: str, sources: Sequence[str] = ()) -> None:
+        """Another task, and where its pictures came from, if that is known."""
+        task = Task(task_id, self.total, sources)
+        if not sources:
+            await self._look(task)
+        self._tasks.append(task)
+        self.total += task.total
+        await self._sweep()
+
+    async def abandon(self) -> None:
+        """Let nothing be left of it, as far as the service can be reached."""
+        for task in self._tasks:
+            with suppress(ClientError):
+                await self._service.ask(Ask("DELETE", task.path), until=time.monotonic())
+
+    # Looking
+
+    def _known(self) -> list[Result]:
+        return [result for task in self._tasks for result in task.results.values()]
+
+    def _open(self) -> list[Task]:
+        return [task for task in self._tasks if task.status not in ENDED]
+
+    def _progress(self) -> Progress:
+        statuses = {task.status for task in self._tasks}
+        queue = next((task.queue for task in self._tasks if task.queue), {})
+        return Progress(
+            status=_status_of(statuses),
+            done=sum(len(task.results) for task in self._tasks),
+            total=self.total,
+            failed=sum(task.failed for task in self._tasks),
+            position=queue.get("position"),
+            estimated_wait_s=queue.get("estimated_wait_s"),
+        )
+
+    async def _more(self, until: float, *, each: bool) -> None:
+        """Look again: at one task once it has ended (with `each`, changed), now and then at all.
+
+        Raises:
+            TimedOut: it is past `until` on `time.monotonic`.
+        """
+        began = time.monotonic()
+        tasks = self._open()
+        longest = _LONG if len(tasks) == 1 else _SWEEP
+        try:
+            await self._look(tasks[0], until, max(0, min(longest, until - began)), each=each)
+            await self._sweep(until)
+        except TimedOut as error:
+            raise self._timed_out() from error.__cause__
+        if self._open():
+            now = time.monotonic()
+            if now >= until:
+                raise self._timed_out()
+            await self._service.wire.sleep(max(0, min(began + _ROUND, until) - now))
+
+    def _timed_out(self) -> TimedOut:
+        now = self._progress()
+        return TimedOut(
+            f"{now.done} of {now.total} pictures have ended in the time given. The others are "
+            "worked on still: wait again."
+        )
+
+    async def _sweep(self, until: float = math.inf) -> None:
+        if time.monotonic() < self._swept + _SWEEP:
+            return
+        self._swept = time.monotonic()
+        for task in self._open():
+            await self._look(task, until)
+
+    async def _look(
+        self, task: Task, until: float = math.inf, wait: float = 0, *, each: bool = True
+    ) -> None:
+        headers = {}
+        if each and task.tag:
+            headers["If-None-Match"] = task.tag
+        elif each:
+            wait = 0  # nothing is known yet, and waiting would be for its end
+        ask = Ask("GET", task.path, {"wait": wait} if wait else {}, headers)
+        answer = await self._service.ask(ask, until)
+        if answer.status_code != HTTPStatus.NOT_MODIFIED:
+            self._absorb(task, answer)
+
+    async def _cancel(self, task: Task, until: float) -> None:
+        """One attempt. If nobody knows whether it arrived, one looks: to repeat it might forget."""
+        try:
+            ask = Ask("DELETE", task.path, repeat=False)
+            answer = await self._service.ask(ask)
+        except Unreachable:
+            if time.monotonic() > until:
+                raise
+            await self._service.wire.sleep(_ROUND)
+            await self._look(task)
+            return
+        if answer.status_code == HTTPStatus.NO_CONTENT:
+            task.give_up()
+        else:
+            self._absorb(task, answer)
+
+    def _absorb(self, task: Task, answer: httpx.Response) -> None:
+        tag = answer.headers.get("etag", "")
+        read(answer, lambda state: task.absorb(state, tag))
+
+
+def _end_of(timeout: float | None) -> float:
+    """On `time.monotonic`."""
+    return math.inf if timeout is None else time.monotonic() + timeout
+
+
+def _status_of(statuses: set[Status]) -> Status:
+    """Of all tasks together."""
+    if statuses <= ENDED:
+        return next((one for one in _BEST_FIRST if one in statuses), "completed")
+    return "queued" if statuses == {"queued"} else "processing"

@@ -1,0 +1,183 @@
+"""Whatever people have a picture in, as something that can be sent, and sent again."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union, cast
+
+import numpy as np
+
+from sightline.client.paths import expand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+Source: TypeAlias = Union[
+    str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryIO, "NDArray[np.uint8]", "Image"
+]
+"""One picture, or a name of several.
+
+- str or Path: a file; for `submit` also a folder or a glob, meaning all pictures in it, sorted
+- str with `://`: an address, which the service fetches
+- bytes: a compressed file's
+- a binary file object: all of it, from its start. One that cannot seek is read into memory
+- NumPy array: uint8 [height, width, 3] BGR as OpenCV has it, [height, width, 4] BGRA or [height,
+  width] grey; sent as PNG, so that no pixel changes
+- Pillow image: likewise sent as PNG, upright
+"""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # C:// is none
+_CHANNELS = {1: (slice(None), slice(None), 0), 3: np.s_[..., ::-1], 4: np.s_[..., [2, 1, 0, 3]]}
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file to be sent.
+
+    Attributes:
+        name: what the service is to call it.
+        source: the path it came from, else its name.
+        size: bytes.
+        open: gives its bytes from the start, each time.
+    """
+
+    name: str
+    source: str
+    size: int
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A picture that the service is to fetch."""
+
+    url: str
+
+    @property
+    def source(self) -> str:
+        return self.url
+
+
+def gather(images: Source | Iterable[Source]) -> Iterator[Picture | Address]:
+    """The pictures that `images` stand for, in order; each is looked at when its turn comes.
+
+    Raises:
+        ConfigError: a folder or a glob without pictures.
+        OSError: a file that cannot be looked at.
+        TypeError: something that is no picture.
+        ValueError: an array that is no picture.
+    """
+    number = 0
+    for image in _several(images):
+        for one in _expanded(image):
+            yield picture_of(one, number)
+            number += 1
+
+
+def picture_of(image: Any, number: int = 0) -> Picture | Address:
+    """`image` as it is sent; `number` names it if it has no name.
+
+    Raises:
+        OSError, TypeError, ValueError: as `gather`.
+    """
+    match image:
+        case str() if _ADDRESS.match(image):
+            return Address(image)
+        case str() | os.PathLike():
+            return _from_path(os.fspath(image))
+        case bytes() | bytearray() | memoryview():
+            return _from_bytes(bytes(image), f"image-{number}")
+        case np.ndarray():
+            return _from_bytes(_png(_from_array(image)), f"image-{number}.png")
+    if callable(getattr(image, "read", None)):
+        return _from_file(image, number)
+    if callable(getattr(image, "getexif", None)):
+        return _from_bytes(_png(image), f"image-{number}.png")
+    raise TypeError(
+        "A picture is a path, an address, bytes, a binary file object, a NumPy array or a Pillow "
+        f"image, not {type(image).__name__}."
+    )
+
+
+def _several(images: Any) -> Iterable[Any]:
+    """`images`, if they are several and not one picture (or the name of a folder)."""
+    if isinstance(images, np.ndarray):
+        return images if images.ndim == 4 else [images]  # four: a stack of pictures
+    alone = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview)
+    if alone or hasattr(images, "read") or not hasattr(images, "__iter__"):
+        return [images]
+    return cast("Iterable[Any]", images)
+
+
+def _expanded(image: Any) -> Iterable[Any]:
+    if isinstance(image, str | os.PathLike) and not _ADDRESS.match(os.fspath(image)):
+        return expand(os.fspath(image))
+    return [image]
+
+
+def _from_path(source: str) -> Picture:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        raise IsADirectoryError(f"{source} is a folder: `submit` takes all pictures in one.")
+    return Picture(path.name, source, path.stat().st_size, lambda: path.open("rb"))
+
+
+def _from_bytes(data: bytes, name: str) -> Picture:
+    return Picture(name, name, len(data), partial(BytesIO, data))
+
+
+def _from_file(file: Any, number: int) -> Picture:
+    given = getattr(file, "name", None)
+    source = given if isinstance(given, str) else f"image-{number}"
+    if not (hasattr(file, "seekable") and file.seekable()):
+        return _from_bytes(_require_bytes(file.read()), Path(source).name)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    _require_bytes(file.read(0))
+
+    def rewound() -> AbstractContextManager[BinaryIO]:
+        file.seek(0)
+        return nullcontext(file)  # whoever opened it closes it
+
+    return Picture(Path(source).name, source, size, rewound)
+
+
+def _require_bytes(data: Any) -> bytes:
+    if not isinstance(data, bytes):
+        raise TypeError("The file gives text: open it in binary mode ('rb').")
+    return data
+
+
+def _from_array(array: NDArray[Any]) -> Image:
+    from PIL import Image
+
+    channels = {2: 1, 3: array.shape[-1]}.get(array.ndim)
+    if array.dtype != np.uint8 or channels not in _CHANNELS or not array.size:
+        raise ValueError(
+            "A picture array must be uint8 [height, width], [height, width, 3] BGR or [height, "
+            f"width, 4] BGRA, not {array.dtype} {list(array.shape)}."
+        )
+    pixels = np.atleast_3d(array)[_CHANNELS[channels]]
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _png(image: Image) -> bytes:
+    from PIL import ImageOps
+
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode not in _PNG_MODES:
+        turned = turned.convert("RGB")
+    buffer = BytesIO()
+    turned.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

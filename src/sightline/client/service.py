@@ -1,0 +1,187 @@
+"""The one way in which requests are made: addresses, keys, retries."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import random
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+import sightline
+from sightline.client.answers import problem_in, shown
+from sightline.client.errors import ClientError, TimedOut, UnexpectedAnswer, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sightline.client.upload import Upload
+    from sightline.client.wire import Wire
+
+_HERE = "http://127.0.0.1:8000"
+
+_LATER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}  # of a proxy, if no Problem
+_OURS_TO_BLAME = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds between attempts; the last one stays
+_JITTER = 0.25  # of what Retry-After says, on top: those who were refused together come apart
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request.
+
+    Attributes:
+        method: of HTTP.
+        path: below the service's address.
+        params: of the query; those that are None are left out.
+        headers: besides those that all requests have.
+        upload: the body, if it is a form.
+        json: the body, if it is JSON.
+        repeat: whether to ask again where nobody knows if it had arrived.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    upload: Upload | None = None
+    json: object = None
+    repeat: bool = True
+
+
+class Service:
+    """A service at an address, and how patient one is with it."""
+
+    def __init__(
+        self, wire: Wire, address: str, api_key: str | None, timeout: float, patience: float
+    ) -> None:
+        self.wire = wire
+        self.patience = patience
+        self._address = address
+        self._shown = shown(httpx.URL(address))
+        self._timeout = timeout
+        self._headers = {
+            "Accept": "application/json",
+            "User-Agent": f"sightline-python/{sightline.__version__}",
+        }
+        key = api_key or os.environ.get("SIGHTLINE_API_KEY") or os.environ.get("SIGHTLINE_KEY")
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    async def ask(self, wanted: Ask, until: float = math.inf) -> httpx.Response:
+        """The answer: a success, or a 304.
+
+        Who cannot be reached, or says "not now", is asked again, for as long as `patience` lasts
+        and until `until` on `time.monotonic`.
+
+        Raises:
+            Problem: the service says what is wrong.
+            Unreachable: nothing answers.
+            UnexpectedAnswer: something else does.
+            TimedOut: it is `until` before `patience` ends.
+        """
+        patient_until = math.inf
+        for attempt in count():
+            pause = _PAUSES[min(attempt, len(_PAUSES) - 1)] * random.uniform(0.5, 1)  # noqa: S311
+            trouble: ClientError
+            try:
+                answer = await self.wire.send(self._request(wanted, until))
+            except httpx.RequestError as error:
+                trouble = self._unreachable(error)
+                trouble.__cause__ = error
+                if not wanted.repeat or isinstance(error, _OURS_TO_BLAME):
+                    raise trouble  # noqa: B904  it has its cause
+            else:
+                if answer.is_success or answer.status_code == HTTPStatus.NOT_MODIFIED:
+                    return answer
+                trouble = problem_in(answer)
+                if not _is_temporary(answer.status_code, trouble):
+                    raise trouble
+                if (after := _retry_after(answer)) is not None:
+                    pause = max(after * random.uniform(1, 1 + _JITTER), _PAUSES[0])  # noqa: S311
+            now = time.monotonic()
+            patient_until = min(patient_until, now + self.patience)
+            if now + pause > patient_until:
+                raise trouble
+            if now + pause > until:
+                raise TimedOut(str(trouble)) from trouble
+            await self.wire.sleep(pause)
+        raise AssertionError("count() has no end")
+
+    def _request(self, wanted: Ask, until: float) -> httpx.Request:
+        held = float(wanted.params.get("wait", 0))  # seconds that the service may take to answer
+        left = max(0.0, until - time.monotonic()) + 1
+        timeout = httpx.Timeout(
+            min(self._timeout, left), read=min(self._timeout + held, left), pool=None
+        )
+        upload = wanted.upload
+        request = httpx.Request(
+            wanted.method,
+            self._address + wanted.path,
+            params={name: one for name, one in wanted.params.items() if one is not None},
+            headers={**self._headers, **wanted.headers, **(upload.headers if upload else {})},
+            json=wanted.json,
+            stream=upload,
+            extensions={"timeout": timeout.as_dict()},
+        )
+        request.headers.setdefault("Host", request.url.netloc.decode("ascii"))  # not with a stream
+        return request
+
+    def _unreachable(self, error: httpx.RequestError) -> Unreachable:
+        why = str(error) or type(error).__name__
+        return Unreachable(
+            f"Nothing answers at {self._shown} ({why}). Is the service up, and is this its "
+            "address? base_url= or SIGHTLINE_URL names another."
+        )
+
+
+def address_of(base_url: str | None) -> tuple[str, bool]:
+    """Where the service is, without a slash at the end, and whether that is this machine.
+
+    Args:
+        base_url: if None, SIGHTLINE_URL says it, else it is http://127.0.0.1:8000.
+
+    Raises:
+        ValueError: it is no address of a service.
+    """
+    text = base_url or os.environ.get("SIGHTLINE_URL") or _HERE
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"'{text}' is no address of a service: {error}") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"'{text}' is no address of a service: write http://host:port")
+    return text.rstrip("/"), _is_here(url.host)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_temporary(status: int, trouble: ClientError) -> bool:
+    """Whether it may be over soon. What a gateway says is no Problem."""
+    return status in _LATER or (status in _GATEWAY and isinstance(trouble, UnexpectedAnswer))
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """Seconds; a date is possible too (RFC 9110, 10.2.3)."""
+    text = answer.headers.get("retry-after", "")
+    if text.isdigit():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,89 @@
+"""A form of files (RFC 7578), read from disk while it is sent."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import httpx
+
+from sightline.client.errors import FileChanged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+
+    from sightline.client.pictures import Picture
+
+_BLOCK = 256 * 1024  # bytes
+
+_UNQUOTABLE = re.compile(r'["\x00-\x1f\x7f\\]')
+
+
+class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """The body of a request, for either client, as often as it is sent.
+
+    One file is open at a time, and two blocks of it at most are in memory. httpx has a form of its
+    own, which opens all files at once and, for an AsyncClient, reads them on the event loop.
+    """
+
+    def __init__(self, field: str, pictures: Sequence[Picture]) -> None:
+        boundary = uuid.uuid4().hex
+        self._parts = [(_head(boundary, field, one.name), one) for one in pictures]
+        self._end = f"--{boundary}--\r\n".encode()
+        size = sum(len(head) + one.size + len(b"\r\n") for head, one in self._parts)
+        self.headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(size + len(self._end)),
+        }
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Blocks of the body.
+
+        Raises:
+            FileChanged: a file is shorter than it was.
+            OSError: it cannot be read any more.
+        """
+        return self._blocks()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        blocks = self._blocks()
+        try:
+            while block := await anyio.to_thread.run_sync(next, blocks, b""):
+                yield block
+        finally:
+            blocks.close()
+
+    def _blocks(self) -> Generator[bytes]:
+        """Small pictures go together."""
+        block = b""
+        for piece in self._pieces():
+            block += piece
+            if len(block) >= _BLOCK:
+                yield block
+                block = b""
+        yield block
+
+    def _pieces(self) -> Iterator[bytes]:
+        for head, picture in self._parts:
+            yield head
+            with picture.open() as file:
+                left = picture.size
+                while left:
+                    piece = file.read(min(left, _BLOCK))
+                    if not piece:
+                        raise FileChanged(f"{picture.source} became shorter while it was sent.")
+                    left -= len(piece)
+                    yield piece
+            yield b"\r\n"
+        yield self._end
+
+
+def _head(boundary: str, field: str, name: str) -> bytes:
+    """What comes before a file. Names are quoted as browsers do (WHATWG HTML, 4.10.21.8)."""
+    quoted = _UNQUOTABLE.sub(lambda found: f"%{ord(found[0]):02X}", name)
+    return (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{quoted}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    ).encode("utf-8", "replace")

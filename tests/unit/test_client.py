@@ -1,0 +1,401 @@
+"""The client without a service: errors, retries, uploads, and what it costs to import."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import sightline.client
+from sightline import SightlineError
+from sightline.client import Client, Result, errors
+from sightline.client.blocking import TaskHandle
+from sightline.client.handle import AsyncTaskHandle
+from sightline.client.pictures import gather
+from sightline.client.upload import Upload
+from sightline.client.wire import AsyncWire, BlockingWire
+from support.clients import Kind, client_of
+
+ROOT = Path(__file__).resolve().parents[2]
+ANSWER = {
+    "model": "m",
+    "digest": "d",
+    "image": {"width": 40, "height": 30},
+    "detections": [
+        {
+            "label": "bus",
+            "class_id": 5,
+            "confidence": 0.9,
+            "bbox": {"x1": 1, "y1": 2, "x2": 3, "y2": 4},
+        }
+    ],
+    "timing": {
+        "queue_ms": 1,
+        "decode_ms": 1,
+        "inference_ms": 1,
+        "postprocess_ms": 1,
+        "total_ms": 4,
+    },
+}
+
+
+def problem(status: int, slug: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": f"urn:sightline:problem:{slug}",
+        "title": "It failed",
+        "status": status,
+        "detail": "Do this.",
+        **more,
+    }
+
+
+# Names
+
+
+def test_public_names() -> None:
+    assert sightline.client.__all__ == [
+        "Answer",
+        "AsyncClient",
+        "AsyncTaskHandle",
+        "Client",
+        "ClientError",
+        "Problem",
+        "Progress",
+        "Result",
+        "TaskHandle",
+        "errors",
+    ]
+    assert dir(sightline.client) == sightline.client.__all__
+    for name in sightline.client.__all__:
+        assert getattr(sightline.client, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = sightline.client.nonsense
+
+
+def public(cls: type) -> set[str]:
+    return {name for name in dir(cls) if not name.startswith("_")}
+
+
+def test_both_clients_can_do_the_same() -> None:
+    ours = public(sightline.client.Client)
+    assert ours == public(sightline.client.AsyncClient) == {"close", "detect", "submit", "task"}
+    handle = {"annotated", "cancel", "ids", "results", "retry", "status", "wait"}
+    assert public(TaskHandle) - {"total"} == handle
+    assert public(AsyncTaskHandle) == handle | {"abandon", "add"}
+    for cls in (sightline.client.Client, TaskHandle):
+        assert all(getattr(cls, name).__doc__ for name in public(cls))
+
+
+def test_naming_the_client_loads_nothing() -> None:
+    code = "import sys, sightline.client; print(' '.join(sys.modules))"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not {"httpx", "numpy", "anyio", "PIL", "pydantic"} & set(loaded)
+    code = "import sys; from sightline.client import Client; print(' '.join(sys.modules))"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not {"cv2", "openvino", "onnxruntime", "fastapi", "pydantic", "PIL"} & set(loaded)
+
+
+# Errors
+
+
+def test_every_type_of_problem_has_a_class() -> None:
+    page = (ROOT / "docs" / "reference" / "problems.md").read_text("utf-8")
+    documented = set(re.findall(r"`(urn:sightline:problem:[a-z-]+)`", page))
+    assert documented == set(errors.PROBLEMS)
+
+
+def test_a_problem_says_all_that_the_service_said() -> None:
+    body = problem(503, "overloaded", retry_after=7, more="this")
+    error = errors.problem_of(body)
+    assert type(error) is errors.Overloaded
+    assert isinstance(error, errors.TryLater | SightlineError)
+    assert (error.status, error.title, error.detail) == (503, "It failed", "Do this.")
+    assert (error.type, error.retry_after) == ("urn:sightline:problem:overloaded", 7)
+    assert error.problem == body
+    assert str(error) == "Do this."
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  ours
+    assert (type(again), again.problem) == (type(error), body)
+
+
+def test_a_type_that_is_not_known_is_a_problem() -> None:
+    error = errors.problem_of(problem(418, "teapot"))
+    assert type(error) is errors.Problem
+    assert error.retry_after is None
+
+
+# Requests
+
+
+class Script:
+    """A service that answers as it is told to, one answer after the other; the last one stays."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+        self.pauses: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        # A response can be given once: a client makes it its own.
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+Asking = Callable[..., Any]
+
+
+@pytest.fixture(params=["sync", "async"])
+def asking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asking]:
+    """Gives a client of a script; its pauses are kept there, and take no time."""
+    kind: Kind = request.param
+    opened = []
+
+    def ask(script: Script, **options: Any) -> Any:
+        async def sleep(_: object, seconds: float) -> None:
+            script.pauses.append(seconds)
+
+        for wire in (BlockingWire, AsyncWire):
+            monkeypatch.setattr(wire, "sleep", sleep)
+        opened.append(client_of(kind, transport=httpx.MockTransport(script), **options))
+        return opened[-1].__enter__()
+
+    yield ask
+    for one in opened:
+        one.__exit__(None, None, None)
+
+
+def later(status: int, slug: str, after: str = "7") -> httpx.Response:
+    return httpx.Response(status, headers={"Retry-After": after}, json=problem(status, slug))
+
+
+GOOD = httpx.Response(200, json=ANSWER)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [later(503, "overloaded"), later(429, "rate-limited"), later(429, "too-many-at-once")],
+)
+def test_retry_after_is_honoured_with_jitter(asking: Asking, refusal: httpx.Response) -> None:
+    script = Script(*[refusal] * 8, GOOD)
+    answer = asking(script).detect(b"a picture")
+    assert len(script.pauses) == 8
+    assert all(7 <= pause <= 7 * 1.25 for pause in script.pauses)
+    assert len(set(script.pauses)) > 1, "not all at once"
+    assert [found.label for found in answer.detections] == ["bus"]
+    assert answer.detections.labels == ("", "", "", "", "", "bus")
+    assert b"a picture" in script.requests[-1].read(), "it is sent again, all of it"
+
+
+def test_retry_after_may_be_a_date(asking: Asking) -> None:
+    script = Script(later(503, "overloaded", formatdate(time.time() + 30, usegmt=True)), GOOD)
+    asking(script).detect(b"a picture")
+    assert 25 <= script.pauses[0] <= 40
+
+
+def test_patience_has_an_end(asking: Asking) -> None:
+    script = Script(later(503, "overloaded", "300"))
+    with pytest.raises(errors.Overloaded) as refused:
+        asking(script).detect(b"a picture")
+    assert refused.value.retry_after == 300
+    assert len(script.requests) == 1, "it would be too late"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadError("reset"),
+        httpx.WriteError("broken pipe"),
+        httpx.RemoteProtocolError("disconnected"),
+        httpx.ReadTimeout("silent"),
+        httpx.Response(502, text="<html>"),
+        httpx.Response(503, text="<html>"),
+        httpx.Response(504, text="<html>"),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_is_tried_again(asking: Asking, trouble: httpx.Response | Exception) -> None:
+    script = Script(*[trouble] * 6, GOOD)
+    assert asking(script).detect(b"a picture").detections
+    assert len(script.requests) == 7
+    assert all(pause <= 5 for pause in script.pauses)
+    assert script.pauses[0] < script.pauses[5]
+
+
+@pytest.mark.parametrize("method", ["detect", "submit"])
+def test_nobody_there(asking: Asking, method: str) -> None:
+    script = Script(httpx.ConnectError("refused"))
+    client = asking(script, patience=0, base_url="http://nobody:9000/below/")
+    with pytest.raises(errors.Unreachable, match=r"http://nobody:9000/below \(refused\).*base_url"):
+        getattr(client, method)(b"a picture")
+    assert script.requests[0].url.path in {"/below/detect", "/below/predict"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(401, json=problem(401, "key-wrong")), errors.KeyWrong),
+        (httpx.Response(500, json=problem(500, "internal")), errors.Internal),
+        (httpx.Response(504, json=problem(504, "deadline-exceeded")), errors.DeadlineExceeded),
+        (httpx.Response(404, text="<html>"), errors.UnexpectedAnswer),
+        (httpx.Response(301, headers={"Location": "https://a/"}), errors.UnexpectedAnswer),
+        (httpx.Response(200, text="<html>"), errors.UnexpectedAnswer),
+        (httpx.Response(200, json=[]), errors.UnexpectedAnswer),
+        (httpx.Response(200, json={}), errors.UnexpectedAnswer),
+        (httpx.Response(400, json={"detail": "no"}), errors.UnexpectedAnswer),
+        (httpx.Response(400, json="no"), errors.UnexpectedAnswer),
+    ],
+)
+def test_what_does_not_pass_is_told_at_once(
+    asking: Asking, answer: httpx.Response, error: type[Exception]
+) -> None:
+    script = Script(answer)
+    with pytest.raises(error):
+        asking(script).detect(b"a picture")
+    assert not script.pauses
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"class_id": -1},
+        {"class_id": 10**9},
+        {"class_id": "x"},
+        {"confidence": 2},
+        {"bbox": {"x1": 3, "y1": 0, "x2": 0, "y2": 0}},
+    ],
+)
+def test_nonsense_is_told_as_such(asking: Asking, found: dict[str, Any]) -> None:
+    wrong = ANSWER | {"detections": [ANSWER["detections"][0] | found]}  # type: ignore[index]
+    with pytest.raises(errors.UnexpectedAnswer, match="not as Sightline does"):
+        asking(Script(httpx.Response(200, json=wrong))).detect(b"a picture")
+
+
+STATE = {
+    "status": "processing",
+    "progress": {"done": 0, "total": 1, "failed": 0},
+    "results": [{"index": 0, "filename": "image-0", "status": "processing"}],
+}
+
+
+def state(status: str, tag: str = '"1"') -> httpx.Response:
+    entry = {"index": 0, "filename": "image-0", "status": status, **ANSWER}
+    body = STATE | {"status": status, "results": [entry]}
+    return httpx.Response(200, headers={"ETag": tag}, json=body)
+
+
+ACCEPTED = httpx.Response(201, json={"task_id": "abc"})
+LOST = httpx.ReadError("reset")
+
+
+def test_a_submission_that_was_lost_has_the_same_key(asking: Asking) -> None:
+    script = Script(LOST, later(503, "not-serving"), ACCEPTED, ACCEPTED)
+    client = asking(script)
+    client.submit(b"a picture")
+    client.submit(b"a picture")
+    keys = [request.headers["Idempotency-Key"] for request in script.requests]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
+
+
+def test_results_wait_for_what_is_new(asking: Asking) -> None:
+    unchanged = httpx.Response(304)
+    processing = httpx.Response(200, headers={"ETag": '"1"'}, json=STATE)
+    script = Script(ACCEPTED, processing, unchanged, state("completed"))
+    (result,) = asking(script).submit(b"a picture").results()
+    assert result.status == "completed"
+    first, *others = script.requests[1:]
+    assert "wait" not in first.url.params
+    assert [one.url.params["wait"] for one in others] == ["20.0", "20.0"]
+    assert {one.headers["If-None-Match"] for one in others} == {'"1"'}
+    assert others[0].extensions["timeout"]["read"] > 20
+
+
+def test_waiting_is_for_the_end_alone(asking: Asking) -> None:
+    script = Script(ACCEPTED, httpx.Response(200, json=STATE), state("completed"))
+    assert len(asking(script).submit(b"a picture").wait()) == 1
+    assert all("If-None-Match" not in one.headers for one in script.requests)
+    assert [one.url.params.get("wait") for one in script.requests] == [None, "20.0", "20.0"]
+
+
+def test_time_is_up_while_nobody_is_there(asking: Asking) -> None:
+    script = Script(ACCEPTED, LOST)
+    handle = asking(script).submit(b"a picture")
+    with pytest.raises(errors.TimedOut) as late:
+        handle.wait(0.3)
+    assert isinstance(late.value.__cause__, errors.Unreachable)
+
+
+def test_a_cancellation_that_was_lost_is_not_repeated_blindly(asking: Asking) -> None:
+    """To delete what has ended is to forget it."""
+    script = Script(ACCEPTED, state("processing"), LOST, state("cancelled"))
+    assert asking(script).submit(b"a picture").cancel().status == "cancelled"
+    assert [one.method for one in script.requests] == ["POST", "GET", "DELETE", "GET"]
+
+
+def test_a_task_that_ends_while_it_is_cancelled(asking: Asking) -> None:
+    script = Script(ACCEPTED, state("processing"), httpx.Response(204))
+    handle = asking(script).submit(b"a picture")
+    assert handle.cancel().status == "cancelled"
+    assert [result.status for result in handle.wait()] == ["cancelled"]
+
+
+def test_the_key_and_who_is_asking(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_API_KEY", "from-the-environment")
+    script = Script(GOOD)
+    asking(script, api_key="mine").detect(b"a picture")
+    asking(script).detect(b"a picture")
+    assert [one.headers["Authorization"] for one in script.requests] == [
+        "Bearer mine",
+        "Bearer from-the-environment",
+    ]
+    assert script.requests[0].headers["User-Agent"].startswith("sightline-python/")
+    assert str(script.requests[0].url) == "http://127.0.0.1:8000/detect"
+
+
+def test_passwords_are_not_told(asking: Asking) -> None:
+    client = asking(Script(httpx.Response(418)), base_url="http://me:secret@nobody/")
+    with pytest.raises(errors.UnexpectedAnswer) as odd:
+        client.submit(b"a picture", callback_url="http://a/?secret=1")
+    client = asking(Script(LOST), base_url="http://me:secret@nobody/", patience=0)
+    with pytest.raises(errors.Unreachable) as lost:
+        client.detect(b"a picture")
+    assert "nobody" in str(odd.value)
+    assert "secret" not in f"{odd.value} {lost.value}"
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "http://", "http://a:b", "photos"])
+def test_no_address_of_a_service(asking: Asking, url: str) -> None:
+    with pytest.raises(ValueError, match="no address of a service"):
+        asking(Script(GOOD), base_url=url)
+
+
+def test_a_client_needs_no_event_loop_and_minds_none() -> None:
+    """As in a notebook, whose cells are run by one."""
+
+    async def cell() -> list[Result]:
+        script = Script(ACCEPTED, httpx.Response(200, json=STATE), state("completed"))
+        with Client(transport=httpx.MockTransport(script)) as client:
+            return list(client.submit(b"a picture").results())
+
+    assert len(asyncio.run(cell())) == 1
+
+
+def test_an_upload_can_be_sent_again() -> None:
+    upload = Upload("files", list(gather([b"one", b"two" * 200_000])))  # type: ignore[arg-type]
+    first, second = b"".join(upload), b"".join(upload)
+    assert first == second
+    assert len(first) == int(upload.headers["Content-Length"])
+    assert b'name="files"; filename="image-0"\r\n' in first
+    assert max(map(len, upload)) < 2**20
