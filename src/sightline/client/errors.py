@@ -130,6 +130,10 @@ class Culprit(ImageRefused):
     """The service died each time it worked on this picture."""
 
 
+class PictureUnreadable(ImageRefused):
+    """The service's disk does not give the bytes of this picture any more."""
+
+
 class TryLater(Problem, group=True):
     """Nothing was lost: try again after `retry_after` seconds. The client has, in its patience."""
 
@@ -202,6 +206,10 @@ class NotYet(Problem):
     """The picture's turn has not come."""
 
 
+class NotEnded(Problem):
+    """The task goes on: somebody retried it in the moment in which it was to be forgotten."""
+
+
 class IdempotencyConflict(Problem):
     """The `idempotency_key` was used for other pictures or options."""
 
@@ -216,6 +224,10 @@ class Internal(Problem):
 
 class NotFound(Problem):
     """Nothing is at this path: an older service?"""
+
+
+class NotAcceptable(Problem):
+    """The answer is not to be had in the form that was asked for."""
 
 
 class MethodNotAllowed(Problem):
