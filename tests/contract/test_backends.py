@@ -67,12 +67,12 @@ def test_who_would_wait_too_long_is_told_before_the_picture(check: Callable[...,
         await bench.backend.require_room(None)
         with pytest.raises(BadOption, match="no model 'none'"):
             await bench.backend.require_room("none")
-        bench.detector._pipeline._pace.note(0, 5.0)
+        bench.detector._pipeline._pace.note(0, 2.4)
         go_on = threading.Event()
         bench.engine.before_infer = lambda _: go_on.wait(20)
         asked = [asyncio.create_task(bench.detect()) for _ in range(4)]
         async with asyncio.timeout(10):
-            while bench.detector._pipeline.predicted_wait("interactive") <= 10:
+            while bench.detector._pipeline.predicted_wait("interactive") <= 8:
                 await asyncio.sleep(0.01)
         with pytest.raises(Overloaded) as refusal:
             await bench.backend.require_room("fake")

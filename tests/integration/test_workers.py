@@ -100,7 +100,7 @@ def test_every_error_survives_the_wire(cls: type[SightlineError]) -> None:
     assert type(got) is cls
     assert str(got) == str(sent)
     assert vars(got) == vars(sent)
-    scope: Any = {"type": "http"}
+    scope: Any = {"type": "http", "headers": []}
     open_record(scope, "x", "")
     problems = [answer_to(error, scope) for error in (sent, got)]
     assert problems[0].body == problems[1].body
