@@ -67,7 +67,7 @@ def test_who_would_wait_too_long_is_told_before_the_picture(check: Callable[...,
         await bench.backend.require_room(None)
         with pytest.raises(BadOption, match="no model 'none'"):
             await bench.backend.require_room("none")
-        bench.detector._pipeline._pace.note(0, 2.4)
+        bench.detector._pipeline._pace.note(0, 4.0)
         go_on = threading.Event()
         bench.engine.before_infer = lambda _: go_on.wait(20)
         asked = [asyncio.create_task(bench.detect()) for _ in range(4)]
