@@ -73,9 +73,6 @@ def create_app(
         version=__version__,
         description=DESCRIPTION,
         lifespan=_lifespan,
-        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
-        openapi_tags=TAGS,
-        generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
     )
@@ -96,7 +93,12 @@ class Service(FastAPI):
     """
 
     def __init__(self, settings: Settings, backend: Backend, share: int, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(
+            openapi_tags=TAGS,
+            license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+            generate_unique_id_function=lambda route: route.name,
+            **options,
+        )
         self._described: dict[str, Any] | None = None
         self.state.settings = settings
         self.state.backend = backend
