@@ -81,6 +81,7 @@ def test_every_operation_reads_well(told: dict[str, Any]) -> None:
         assert operation["description"], path
         assert set(operation["tags"]) <= tags
         for parameter in operation.get("parameters", ()):
+            assert {"type": "null"} not in list(inside(parameter)), "a query cannot say it"
             assert parameter.get("description"), (method, path, parameter["name"])
 
 

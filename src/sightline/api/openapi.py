@@ -83,6 +83,8 @@ def complete(schema: dict[str, Any], *, keys: bool) -> None:
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     answers: dict[str, dict[str, Any]] = operation["responses"]
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _sayable(parameter["schema"])
     if path in OPEN:
         operation["security"] = []
     for status, answer in refusals(*_reasons(path, method, operation)).items():
@@ -92,6 +94,16 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         if MEDIA_TYPE not in answer.get("content", {}):
             answer["headers"] |= header(DEVICE_HEADER)
     operation["responses"] = dict(sorted(answers.items()))
+
+
+def _sayable(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema without null, which neither a query nor a header can say."""
+    choices: list[dict[str, Any]] = [
+        one for one in schema.get("anyOf", ()) if one != {"type": "null"}
+    ]
+    if len(choices) != 1:
+        return schema
+    return choices[0] | {name: value for name, value in schema.items() if name != "anyOf"}
 
 
 def _reasons(path: str, method: str, operation: dict[str, Any]) -> Iterator[Reason]:

@@ -18,7 +18,7 @@ Size = Annotated[
 ]
 
 Missing = SkipJsonSchema[None]
-"""Where something is left out; a query cannot say null."""
+"""Where something is left out."""
 
 
 _DIGEST = "427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7"
@@ -29,24 +29,24 @@ class DetectQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    confidence: Fraction | Missing = Field(
+    confidence: Fraction | None = Field(
         default=None,
         description="Lowest confidence reported; the service's own if left out.",
         examples=[0.5],
     )
-    iou: Fraction | Missing = Field(
+    iou: Fraction | None = Field(
         default=None,
         description="Boxes of one class that overlap more than this are one object.",
         examples=[0.45],
     )
-    classes: list[str] | Missing = Field(
+    classes: list[str] | None = Field(
         default=None,
         description="Labels or class ids to report, comma-separated or repeated: `person,bus`.",
     )
     max_detections: int = Field(
         default=300, ge=1, le=MAX_DETECTIONS, description="Most boxes reported, best first."
     )
-    model: str | Missing = Field(default=None, description="Name of the model; see `/health`.")
+    model: str | None = Field(default=None, description="Name of the model; see `/health`.")
 
     def class_names(self) -> list[str] | None:
         """`classes`, split at commas; None if it was not given."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline.api.schemas import DetectionOut, DetectQuery, ImageSize, Missing, Problem, TimingOut
+from sightline.api.schemas import DetectionOut, DetectQuery, ImageSize, Problem, TimingOut
 from sightline.tasks.task import Priority, Status
 
 _TASK_ID = "6d1f0b9a4e8c4c7f9b0a5f3d2c1e0a98"
@@ -70,7 +70,7 @@ class PredictQuery(DetectQuery):
         description="`high` gets eight times the turns of `low` and twice those of `normal`; none "
         "waits for ever.",
     )
-    callback_url: str | Missing = Field(
+    callback_url: str | None = Field(
         default=None,
         max_length=4096,
         description="Called with a signed webhook when the task ends.",
@@ -95,7 +95,7 @@ class ResultQuery(BaseModel):
         description="Seconds to wait for the task to end or, where If-None-Match names what you "
         "know of it, for anything to change.",
     )
-    annotated: Literal["inline"] | Missing = Field(
+    annotated: Literal["inline"] | None = Field(
         default=None, description="`inline` adds the annotated pictures as data URLs."
     )
 
