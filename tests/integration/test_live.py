@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,7 +18,9 @@ from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from sightline.api import live as live_module
+from sightline.api.farewell import end
 from sightline.api.keys import new_key
+from sightline.api.spool import Upload
 from support import pictures
 from support.eventually import eventually
 from support.frames import (
@@ -469,6 +472,63 @@ def test_messages_that_are_not_whole_share_what_memory_there_is() -> None:
         eventually(lambda: room.memory == 3_000_000, "it is given back")
         room.memory = whole
         still_answers(server)
+
+
+def test_who_is_silent_keeps_no_picture_in_memory(server: Live) -> None:
+    large = frame(BINARY, GOOD + bytes(5_000_000))
+    still_answers(server)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        with ExitStack() as stack:
+            for _ in range(3):
+                connection = stack.enter_context(rude(server.port))
+                connection.sendall(large)
+                assert connection.recv(1000)
+
+            def kept() -> int:
+                return tracemalloc.get_traced_memory()[0] - before
+
+            eventually(lambda: kept() < 3_000_000, "no frame is left")
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_written_when_a_connection_ends_gives_its_room_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    usual = Upload._write
+
+    def slow(upload: Upload) -> None:
+        entered.set()
+        assert go_on.wait(20)
+        usual(upload)
+
+    class Full(Upload):
+        async def settle(self) -> None:
+            self._room.memory = 0  # others came before it
+            await super().settle()
+
+    async def told(websocket: Any, error: Exception) -> None:
+        closing.append(error)
+        await end(websocket, error)
+
+    closing: list[Exception] = []
+    monkeypatch.setattr(live_module, "end", told)
+    monkeypatch.setattr(Upload, "_write", slow)
+    monkeypatch.setattr(live_module, "Upload", Full)
+    monkeypatch.setattr(live_module, "SILENCE", 0.5)
+    with live() as server, watching(server.url) as connection:
+        room = server.app.state.room
+        disk = room.disk
+        connection.send(GOOD + bytes(500_000))
+        assert entered.wait(20)
+        assert room.disk < disk
+        eventually(lambda: closing, "nothing came for too long")
+        go_on.set()
+        refusal(connection, "body-stalled", 1008)
+        eventually(lambda: room.disk == disk, "it is given back")
 
 
 def test_who_is_gone_costs_no_more(server: Live) -> None:

@@ -94,10 +94,12 @@ class Live:
             self._counts["frames"] += 1
             number = self._counts["frames"]
             picture = await self._picture(message)
+            del message  # it would stay for as long as the client is silent
             if self._newest is not None:
                 self._counts["dropped"] += 1
                 self._drop_newest()
             self._newest = _Frame(number, picture)
+            del picture
             self._come.set()
             await asyncio.sleep(_BREATH)
 
@@ -116,6 +118,9 @@ class Live:
         except SightlineError as error:
             upload.close()
             return error
+        except BaseException:
+            upload.close()
+            raise
         return upload
 
     def _drop_newest(self) -> None:

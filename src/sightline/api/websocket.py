@@ -155,6 +155,7 @@ class WebSocketConnection:
         elif frame.opcode is not Opcode.CONT:
             return
         self._message += frame.data
+        frame.data = b""  # the parser holds its last frame until the next one
         if not frame.fin:
             return
         whole, self._message, self._begun = bytes(self._message), bytearray(), None
