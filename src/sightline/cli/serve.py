@@ -157,6 +157,7 @@ def _announce(model: ModelOut, settings: Settings, listener: socket.socket, keys
         f"Sightline serves {model.name} ({model.family}, {len(model.labels or ())} classes) "
         f"with {model.engine} on {model.device}, {model.precision}\n"
         f"  try   curl -F file=@photo.jpg http://{shown}:{port}/detect\n"
+        f"  page  http://{shown}:{port}/\n"
         f"  docs  http://{shown}:{port}/docs"
     )
     if settings.workers:
