@@ -40,7 +40,7 @@ export class Job {
       this.require();
       const answer = await this.upload(query);
       if (!answer.ok) return this.fail(await problemOf(answer), answer.status >= 500);
-      this.begin((await answer.json()).task_id);
+      this.begin(await idIn(answer));
       this.each((item) => item.again('queued'));
       await keep(this.task, this.items.map(recordOf));
       if (this.cancelled) await this.tellCancelled();
@@ -199,6 +199,17 @@ export async function stateOf(service, task) {
     if (error instanceof Gone) return null;
     throw error;
   }
+}
+
+/** The id of the task that was begun. Throws where something else than the service answered. */
+async function idIn(answer) {
+  try {
+    const { task_id: id } = await answer.json();
+    if (id) return id;
+  } catch {
+    // a proxy's page
+  }
+  throw new Error('Something else than the service answered. Check its address, then retry.');
 }
 
 function recordOf({ name, blob, width, height }) {

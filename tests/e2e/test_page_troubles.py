@@ -1,0 +1,83 @@
+"""The page when something goes wrong: one task's trouble is not the others'."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support import pictures
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
+    from support.browser import Watched
+    from support.servers import Process
+
+File = tuple[str, str, bytes]
+
+
+def drawn(*names: str) -> list[File]:
+    """Small pictures, no two alike."""
+    return [
+        (name, "image/jpeg", pictures.jpeg(64 + number, 48)) for number, name in enumerate(names)
+    ]
+
+
+def test_a_task_that_cannot_be_sent_holds_up_none_behind_it(
+    desktop: Watched, service: Process
+) -> None:
+    page = desktop.page
+    page.goto(service.url)
+    page.wait_for_selector("#service[data-state=ready]")
+
+    def answer_otherwise(route: Route) -> None:
+        route.fulfill(status=200, content_type="text/html", body="<p>Sign in first</p>")
+
+    page.route("**/predict?*", answer_otherwise, times=1)
+    first, second = drawn("first.jpg", "second.jpg")
+    desktop.drop([first])
+    desktop.drop([second])
+    desktop.wait_for_end()
+    assert "1 of 2 done · 1 failed" in page.inner_text("#progress p")
+    assert "first.jpg It could not be sent" in page.inner_text("#failures")
+    page.click("#retry")
+    desktop.wait_for_done(2)
+
+
+def test_a_database_that_the_browser_has_closed_holds_up_nothing(
+    desktop: Watched, service: Process
+) -> None:
+    page = desktop.page
+    page.add_init_script(
+        "IDBDatabase.prototype.transaction = () => {"
+        " throw new DOMException('closing', 'InvalidStateError') }"
+    )
+    page.goto(service.url)
+    for number, file in enumerate(drawn("first.jpg", "second.jpg"), 1):
+        desktop.drop([file])
+        desktop.wait_for_done(number)
+    page.reload()
+    desktop.wait_for_done(2)
+    assert desktop.errors == []
+
+
+def test_results_that_cannot_be_read_hold_up_no_others(desktop: Watched, service: Process) -> None:
+    page = desktop.page
+    page.goto(service.url)
+    page.wait_for_selector("#service[data-state=ready]")
+    page.route("**/events", lambda route: route.abort())
+    broken: set[str] = set()
+
+    def answer_otherwise(route: Route) -> None:
+        if len(broken) < 3:
+            broken.add(route.request.url)
+        if route.request.url in broken:
+            route.fulfill(status=200, content_type="text/html", body="<p>Sign in first</p>")
+        else:
+            route.continue_()
+
+    page.route("**/result/*", answer_otherwise)
+    for file in drawn("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"):
+        desktop.drop([file])
+    desktop.wait_for_end()
+    assert "2 of 5 done · 3 failed" in page.inner_text("#progress p")
+    assert "The results cannot be read" in page.inner_text("#failures")
