@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from support import pictures
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Route
 
     from support.browser import Watched
@@ -81,3 +83,35 @@ def test_results_that_cannot_be_read_hold_up_no_others(desktop: Watched, service
     desktop.wait_for_end()
     assert "2 of 5 done · 3 failed" in page.inner_text("#progress p")
     assert "The results cannot be read" in page.inner_text("#failures")
+
+
+def test_a_file_that_is_gone_before_it_is_sent_fails_alone(
+    desktop: Watched, service: Process, tmp_path: Path
+) -> None:
+    page = desktop.page
+    page.goto(service.url)
+    page.wait_for_selector("#service[data-state=ready]")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/predict?*", hold, times=1)
+    files = drawn("first.jpg", "gone.jpg", "changed.jpg", "last.jpg")
+    paths = [tmp_path / name for name, _, _ in files]
+    for path, (_, _, data) in zip(paths, files, strict=True):
+        path.write_bytes(data)
+    with page.expect_request("**/predict?*"):
+        page.set_input_files("#files", paths[0])
+    page.set_input_files("#files", paths[1:3])  # by themselves, and among others
+    page.set_input_files("#files", paths)
+    paths[1].unlink()
+    paths[2].write_bytes(files[0][2] * 2)
+    held[0].continue_()
+    desktop.wait_for_end()
+    assert "3 of 7 done · 4 failed" in page.inner_text("#progress p")
+    said = page.inner_text("#failures")
+    assert said.count("The file is gone or has changed. Choose it again.") == 4
+    page.reload()
+    desktop.wait_for_done(3)
+    assert page.locator("#film button").count() == 3

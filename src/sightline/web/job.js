@@ -15,6 +15,11 @@ const EXPIRED = {
   detail: 'The service keeps them for a while only. Send the picture again.',
 };
 
+const UNREADABLE = {
+  title: 'The file is gone or has changed',
+  detail: 'Choose it again.',
+};
+
 /**
  * A task with its items, in their order. `changed(item)` is called whenever one of them has.
  */
@@ -130,9 +135,7 @@ export class Job {
   }
 
   upload(query) {
-    const form = new FormData();
-    for (const item of this.items) form.append('files', item.sent, item.name);
-    const headers = { 'Idempotency-Key': uniqueKey() };
+    let body = this.body();
     const url = this.service.api.url(`/predict?${new URLSearchParams(query)}`);
     const told = {
       progress: (sent, total) => this.spread(sent, total),
@@ -143,13 +146,37 @@ export class Job {
       this.require();
       this.each((item) => { item.state = 'uploading'; });
       try {
-        const all = { ...headers, ...keyHeaders(this.service.api) };
-        return await upload(url, form, { headers: all, signal, told });
+        const headers = { ...body.headers, ...keyHeaders(this.service.api) };
+        return await upload(url, body.form, { headers, signal, told });
+      } catch (error) {
+        // A file that cannot be read looks as a service that does not answer.
+        if (!(error instanceof TypeError) || !(await this.dropUnreadable())) throw error;
+        body = this.body();
+        return await ask();
       } finally {
         this.out = false;
       }
     };
     return patiently(ask, this.service.told, signal);
+  }
+
+  /** What is sent: with a key of its own, by which the service knows it when it comes again. */
+  body() {
+    const form = new FormData();
+    for (const item of this.items) form.append('files', item.sent, item.name);
+    return { form, headers: { 'Idempotency-Key': uniqueKey() } };
+  }
+
+  /** Whether files were gone: they fail, and belong to the task no more. */
+  async dropUnreadable() {
+    const readable = await Promise.all(this.items.map(({ sent }) => isReadable(sent)));
+    const lost = this.items.filter((_, index) => !readable[index]);
+    this.items = this.items.filter((item) => !lost.includes(item));
+    for (const item of lost) {
+      item.fail(UNREADABLE, false);
+      this.changed(item);
+    }
+    return lost.length > 0;
   }
 
   /** Bytes go out in the order of the items. */
@@ -180,7 +207,7 @@ export class Job {
   }
 
   require() {
-    if (this.cancelled) throw new Stopped();
+    if (this.cancelled || !this.items.length) throw new Stopped();
   }
 
   each(change) {
@@ -214,6 +241,18 @@ async function idIn(answer) {
 
 function recordOf({ name, blob, width, height }) {
   return { name, blob, width, height };
+}
+
+/** Files are read when they are sent, and may have been deleted or changed since they were chosen. */
+async function isReadable(file) {
+  const reader = file.stream().getReader(); // a slice of a file that is gone is empty, and no error
+  try {
+    await reader.read();
+    await reader.cancel();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Of 128 random bits; `crypto.randomUUID` is for secure pages alone. */
