@@ -115,3 +115,34 @@ def test_a_file_that_is_gone_before_it_is_sent_fails_alone(
     page.reload()
     desktop.wait_for_done(3)
     assert page.locator("#film button").count() == 3
+
+
+def test_pictures_of_long_ago_are_not_kept(desktop: Watched, service: Process) -> None:
+    page = desktop.page
+    page.goto(service.url)
+    desktop.drop(drawn("new.jpg"))
+    desktop.wait_for_done(1)
+    names = page.evaluate(
+        """() => new Promise((resolve) => {
+          indexedDB.open('sightline', 1).onsuccess = ({ target: { result: database } }) => {
+            const store = database.transaction('pictures', 'readwrite').objectStore('pictures');
+            store.put({ name: 'old.jpg', at: Date.now() - 2 * 60 * 60 * 1000 }, ['old', 0]);
+            const all = store.getAll();
+            all.onsuccess = () => resolve(all.result.map((one) => one.name));
+          };
+        })"""
+    )
+    assert sorted(names) == ["new.jpg", "old.jpg"]
+    page.goto("about:blank")
+    page.goto(service.url)  # with no task in its address
+    page.wait_for_function(
+        """() => new Promise((resolve) => {
+          indexedDB.open('sightline', 1).onsuccess = ({ target: { result: database } }) => {
+            const all = database.transaction('pictures').objectStore('pictures').getAll();
+            all.onsuccess = () => {
+              database.close();
+              resolve(all.result.map((one) => one.name).join() === 'new.jpg');
+            };
+          };
+        })"""
+    )

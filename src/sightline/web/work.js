@@ -63,7 +63,7 @@ export class Work extends EventTarget {
     this.tell('tasks');
   }
 
-  /** Find tasks again that an earlier page has begun. */
+  /** Find tasks again that an earlier page has begun, and forget pictures of older ones. */
   async restore(tasks) {
     sweep();
     await Promise.all(tasks.map((task) => this.restoreOne(task)));
