@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx
+
 from support import pictures
 
 if TYPE_CHECKING:
@@ -146,3 +148,34 @@ def test_pictures_of_long_ago_are_not_kept(desktop: Watched, service: Process) -
           };
         })"""
     )
+
+
+def test_a_cancel_whose_answer_is_lost_forgets_no_results(
+    desktop: Watched, service: Process
+) -> None:
+    page = desktop.page
+    page.goto(service.url)
+    page.wait_for_selector("#service[data-state=ready]")
+    methods: list[str] = []
+
+    def lose_answer(route: Route) -> None:
+        methods.append(route.request.method)
+        if route.request.method == "DELETE":
+            route.fetch()
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/result/*", lose_answer)
+    desktop.drop(drawn(*(f"{number}.jpg" for number in range(60))))
+    desktop.wait_for_done(1)
+    page.click("#cancel")
+    page.wait_for_function("() => location.hash")
+    page.wait_for_selector("#service[data-state=trouble]")
+    page.wait_for_selector("#service[data-state=ready]")
+    assert methods == ["GET", "DELETE", "GET"]
+    task = page.evaluate("location.hash").removeprefix("#tasks=")
+    state = httpx.get(f"{service.url}/result/{task}").raise_for_status().json()
+    assert state["status"] == "cancelled"
+    done = [one for one in state["results"] if one["status"] == "completed"]
+    assert page.locator("#film [data-state=done]").count() == len(done)
