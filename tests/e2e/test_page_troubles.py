@@ -179,3 +179,29 @@ def test_a_cancel_whose_answer_is_lost_forgets_no_results(
     assert state["status"] == "cancelled"
     done = [one for one in state["results"] if one["status"] == "completed"]
     assert page.locator("#film [data-state=done]").count() == len(done)
+
+
+def test_who_wants_a_key_is_named_and_no_other_gets_it(desktop: Watched, service: Process) -> None:
+    page = desktop.page
+    asked: list[str | None] = []
+
+    def answer(route: Route) -> None:
+        key = route.request.headers.get("x-api-key")
+        asked.append(key)
+        route.fulfill(
+            status=307 if key else 401,
+            headers={"Access-Control-Allow-Origin": "*", "Location": f"{service.url}/health"},
+            json={"title": "A key is wanted", "detail": "Send one.", "status": 401},
+        )
+
+    page.route("https://other.example/**", answer)
+    page.goto(f"{service.url}/?api=https://other.example/vision/")
+    page.wait_for_selector("dialog[open]")
+    said = page.inner_text("dialog[open]")
+    assert "https://other.example/vision wants a key" in said
+    assert "sent to https://other.example/vision alone" in said
+    page.fill("dialog input", "open-sesame")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#service[data-state=trouble]")
+    assert "open-sesame" in asked
+    assert f"{service.url}/health" not in desktop.requests
