@@ -41,7 +41,8 @@ export function keyHeaders(api) {
 function withKey(options, api) {
   const headers = new Headers(options.headers);
   for (const [name, value] of Object.entries(keyHeaders(api))) headers.set(name, value);
-  return { ...options, headers };
+  // The browser would take the key along to wherever it is sent on.
+  return { ...options, headers, redirect: api.key ? 'error' : 'follow' };
 }
 
 /** The address of the service, from the page's own; what is no http(s) address is not heeded. */
@@ -54,7 +55,7 @@ function baseOf(address) {
       return (service.origin + service.pathname).replace(/\/+$/, '');
     }
   }
-  return new URL('.', page).pathname.replace(/\/+$/, '');
+  return new URL('.', page).pathname.replace(/^\/+/, '/').replace(/\/+$/, ''); // '//x' is a host
 }
 
 // Storage is closed to pages in some frames: a key then lives as long as the page.

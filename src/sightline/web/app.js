@@ -131,6 +131,5 @@ if (api.foreign) {
 }
 mountStrip(byId('strip'), api);
 
-const before = tasksInAddress();
-if (before.length) work.restore(before);
+work.restore(tasksInAddress());
 service.start();

@@ -34,6 +34,11 @@ export async function follow(service, id, told, signal) {
   }
 }
 
+/** Whether nothing of a task is to come any more. */
+export function hasEnded({ status }) {
+  return ENDED.has(status);
+}
+
 /** All of a task now. Throws Gone. */
 export async function look(service, id, options) {
   const answer = await service.ask(`/result/${id}`, options);
@@ -53,7 +58,7 @@ async function poll(service, id, told, signal) {
   known.set(id, answer.headers.get('ETag') ?? '');
   const state = await answer.json();
   told.task(state);
-  return ENDED.has(state.status);
+  return hasEnded(state);
 }
 
 /** 'end', or 'again' where a stream broke off, or 'never' where it seems that none comes through. */

@@ -1,6 +1,6 @@
 // One task of the service: up to a hundred pictures that are sent, followed, cancelled together.
 
-import { Gone, follow, look } from './follow.js';
+import { Gone, follow, hasEnded, look } from './follow.js';
 import { forget, keep } from './keep.js';
 import { keyHeaders } from './api.js';
 import { Stopped, patiently, problemOf } from './patience.js';
@@ -13,6 +13,11 @@ export const MOST = 100;
 const EXPIRED = {
   title: 'The results have expired',
   detail: 'The service keeps them for a while only. Send the picture again.',
+};
+
+const UNREADABLE = {
+  title: 'The file is gone or has changed',
+  detail: 'Choose it again.',
 };
 
 /**
@@ -40,7 +45,7 @@ export class Job {
       this.require();
       const answer = await this.upload(query);
       if (!answer.ok) return this.fail(await problemOf(answer), answer.status >= 500);
-      this.begin((await answer.json()).task_id);
+      this.begin(await idIn(answer));
       this.each((item) => item.again('queued'));
       await keep(this.task, this.items.map(recordOf));
       if (this.cancelled) await this.tellCancelled();
@@ -130,9 +135,7 @@ export class Job {
   }
 
   upload(query) {
-    const form = new FormData();
-    for (const item of this.items) form.append('files', item.sent, item.name);
-    const headers = { 'Idempotency-Key': uniqueKey() };
+    let body = this.body();
     const url = this.service.api.url(`/predict?${new URLSearchParams(query)}`);
     const told = {
       progress: (sent, total) => this.spread(sent, total),
@@ -143,13 +146,37 @@ export class Job {
       this.require();
       this.each((item) => { item.state = 'uploading'; });
       try {
-        const all = { ...headers, ...keyHeaders(this.service.api) };
-        return await upload(url, form, { headers: all, signal, told });
+        const headers = { ...body.headers, ...keyHeaders(this.service.api) };
+        return await upload(url, body.form, { headers, signal, told });
+      } catch (error) {
+        // A file that cannot be read looks as a service that does not answer.
+        if (!(error instanceof TypeError) || !(await this.dropUnreadable())) throw error;
+        body = this.body();
+        return await ask();
       } finally {
         this.out = false;
       }
     };
     return patiently(ask, this.service.told, signal);
+  }
+
+  /** What is sent: with a key of its own, by which the service knows it when it comes again. */
+  body() {
+    const form = new FormData();
+    for (const item of this.items) form.append('files', item.sent, item.name);
+    return { form, headers: { 'Idempotency-Key': uniqueKey() } };
+  }
+
+  /** Whether files were gone: they fail, and belong to the task no more. */
+  async dropUnreadable() {
+    const readable = await Promise.all(this.items.map(({ sent }) => isReadable(sent)));
+    const lost = this.items.filter((_, index) => !readable[index]);
+    this.items = this.items.filter((item) => !lost.includes(item));
+    for (const item of lost) {
+      item.fail(UNREADABLE, false);
+      this.changed(item);
+    }
+    return lost.length > 0;
   }
 
   /** Bytes go out in the order of the items. */
@@ -164,8 +191,15 @@ export class Job {
     });
   }
 
+  /** DELETE of a task that has ended forgets its results: each attempt looks first whether it has. */
   async tellCancelled() {
-    const answer = await this.service.ask(`/result/${this.task}`, { method: 'DELETE' });
+    const { api, told } = this.service;
+    const path = `/result/${this.task}`;
+    const answer = await patiently(async () => {
+      const looked = await api.fetch(path, { cache: 'no-store' });
+      if (!looked.ok || hasEnded(await looked.clone().json())) return looked;
+      return api.fetch(path, { method: 'DELETE' });
+    }, told);
     if (answer.status === 200) this.take(await answer.json());
     else this.each((item) => { if (!item.ended) item.state = 'cancelled'; });
   }
@@ -180,7 +214,7 @@ export class Job {
   }
 
   require() {
-    if (this.cancelled) throw new Stopped();
+    if (this.cancelled || !this.items.length) throw new Stopped();
   }
 
   each(change) {
@@ -201,8 +235,31 @@ export async function stateOf(service, task) {
   }
 }
 
+/** The id of the task that was begun. Throws where something else than the service answered. */
+async function idIn(answer) {
+  try {
+    const { task_id: id } = await answer.json();
+    if (id) return id;
+  } catch {
+    // a proxy's page
+  }
+  throw new Error('Something else than the service answered. Check its address, then retry.');
+}
+
 function recordOf({ name, blob, width, height }) {
   return { name, blob, width, height };
+}
+
+/** Files are read when they are sent, and may have been deleted or changed since they were chosen. */
+async function isReadable(file) {
+  const reader = file.stream().getReader(); // a slice of a file that is gone is empty, and no error
+  try {
+    await reader.read();
+    await reader.cancel();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Of 128 random bits; `crypto.randomUUID` is for secure pages alone. */

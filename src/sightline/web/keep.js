@@ -18,7 +18,11 @@ export async function kept(task) {
   const database = await open();
   if (!database) return [];
   const range = IDBKeyRange.bound([task, 0], [task, Infinity]);
-  return (await done(database.transaction(STORE).objectStore(STORE).getAll(range))) ?? [];
+  try {
+    return (await done(database.transaction(STORE).objectStore(STORE).getAll(range))) ?? [];
+  } catch {
+    return []; // the browser has closed it meanwhile
+  }
 }
 
 /** Forget the pictures of a task. */
@@ -41,12 +45,17 @@ export async function sweep() {
 async function write(change) {
   const database = await open();
   if (!database) return;
-  await new Promise((resolve) => {
+  try {
     const transaction = database.transaction(STORE, 'readwrite');
-    transaction.oncomplete = resolve;
-    transaction.onabort = resolve;
+    const ended = new Promise((resolve) => {
+      transaction.oncomplete = resolve;
+      transaction.onabort = resolve;
+    });
     change(transaction.objectStore(STORE));
-  });
+    await ended;
+  } catch {
+    opening = null; // the browser has closed it meanwhile: it may open again
+  }
 }
 
 function open() {

@@ -91,6 +91,9 @@ export class Service extends EventTarget {
 
   openDialog() {
     const { dialog, api } = this;
+    if (api.foreign) {
+      for (const place of dialog.querySelectorAll('.whose')) place.textContent = api.base;
+    }
     const form = dialog.querySelector('form');
     form.onsubmit = () => {
       api.setKey(form.elements.key.value.trim());

@@ -63,7 +63,7 @@ export class Work extends EventTarget {
     this.tell('tasks');
   }
 
-  /** Find tasks again that an earlier page has begun. */
+  /** Find tasks again that an earlier page has begun, and forget pictures of older ones. */
   async restore(tasks) {
     sweep();
     await Promise.all(tasks.map((task) => this.restoreOne(task)));
@@ -100,7 +100,12 @@ export class Work extends EventTarget {
 
   async send(job, small) {
     const standard = this.service.health?.confidence ?? 1;
-    await job.send({ small, query: { confidence: Math.min(ASKED, standard) } });
+    try {
+      await job.send({ small, query: { confidence: Math.min(ASKED, standard) } });
+    } catch (error) {
+      // Those behind it are sent all the same, and what the service has taken is followed.
+      if (!job.task) job.fail({ title: 'It could not be sent', detail: error.message }, true);
+    }
     this.tell('tasks');
     if (job.task && !job.ended) this.watch(job);
   }
@@ -108,7 +113,9 @@ export class Work extends EventTarget {
   /** Follow a task as soon as there is a connection to spare. */
   async watch(job) {
     while (this.followers.size >= FOLLOWED) await Promise.race(this.followers);
-    const following = job.follow().finally(() => this.followers.delete(following));
+    const following = job.follow()
+      .catch(({ message }) => job.lose({ title: 'The results cannot be read', detail: `Retry. (${message})` }))
+      .finally(() => this.followers.delete(following));
     this.followers.add(following);
   }
 
