@@ -198,10 +198,27 @@ def test_retry_after_is_honoured_with_jitter(asking: Asking, refusal: httpx.Resp
     assert b"a picture" in script.requests[-1].read(), "it is sent again, all of it"
 
 
-def test_retry_after_may_be_a_date(asking: Asking) -> None:
-    script = Script(later(503, "overloaded", formatdate(time.time() + 30, usegmt=True)), GOOD)
+@pytest.mark.parametrize(
+    "date",
+    [
+        lambda moment: formatdate(moment, usegmt=True),
+        formatdate,  # ends in -0000
+        lambda moment: time.asctime(time.gmtime(moment)),
+    ],
+    ids=["GMT", "-0000", "asctime"],
+)
+def test_retry_after_may_be_a_date(asking: Asking, date: Callable[[float], str]) -> None:
+    script = Script(later(503, "overloaded", date(time.time() + 30)), GOOD)
     asking(script).detect(b"a picture")
     assert 25 <= script.pauses[0] <= 40
+
+
+@pytest.mark.parametrize("after", ["", "soon", "-7", "\xb2"])
+def test_retry_after_may_be_nonsense(asking: Asking, after: str) -> None:
+    refusal = httpx.Response(503, headers={"Retry-After": after.encode("latin-1")})
+    script = Script(refusal, GOOD)
+    asking(script).detect(b"a picture")
+    assert len(script.pauses) == 1
 
 
 def test_patience_has_an_end(asking: Asking) -> None:
