@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
-from sightline.client import AsyncClient, Client, Progress, errors
+from sightline.client import AsyncClient, AsyncTaskHandle, Client, Progress, errors, handle
 from sightline.client.wire import AT_ONCE
 from sightline.tasks import verdict
 from support.clients import Kind, client_of
@@ -347,3 +349,47 @@ def test_results_that_have_expired(kind: Kind) -> None:
         eventually(gone, "it expires")
         assert handle.wait()[0].detections, "what is known is known"
         assert handle.status().done == handle.cancel().done == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_upload_that_outlasts_results(
+    kind: Kind, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 101 pictures the last comes so slowly that the results of the others expire meanwhile."""
+    monkeypatch.setattr(handle, "_GLANCE", 1e9 if late else 0)
+    monkeypatch.setattr(handle, "_REST", 0)
+
+    ids: list[str] = []
+    add = AsyncTaskHandle.add
+
+    async def noting(self: AsyncTaskHandle, task_id: str, sources: Sequence[str] = ()) -> None:
+        ids.append(task_id)
+        await add(self, task_id, sources)
+
+    monkeypatch.setattr(AsyncTaskHandle, "add", noting)
+
+    class Slow(BytesIO):
+        blocks = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if size:
+                self.blocks += 1
+                if self.blocks == 2:
+                    eventually(lambda: first().json()["status"] == "completed", "it ends")
+                if self.blocks == 6:
+                    eventually(lambda: first().status_code == 410, "it expires")
+            return super().read(size)
+
+    with live(result_ttl=2, confidence=0.1) as server, client_of(kind, server.url) as client:
+
+        def first() -> httpx.Response:
+            return httpx.get(f"{server.url}/result/{ids[0]}")
+
+        slow = Slow(picture(42).ljust(2 * 2**20, b"\0"))
+        results = client.submit([picture(number) for number in range(100)] + [slow]).wait(60)
+    assert slow.blocks > 6
+    if late:
+        assert {type(result.error) for result in results[:100]} == {errors.ExpiredTask}
+        assert seen(results[100:]) == [42]
+    else:
+        assert seen(results) == [*range(100), 42]

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 
 import sightline.client
 from sightline import SightlineError
-from sightline.client import Client, Result, errors
+from sightline.client import Client, Result, errors, handle
 from sightline.client.blocking import TaskHandle
 from sightline.client.handle import AsyncTaskHandle
 from sightline.client.pictures import gather
@@ -89,9 +90,9 @@ def public(cls: type) -> set[str]:
 def test_both_clients_can_do_the_same() -> None:
     ours = public(sightline.client.Client)
     assert ours == public(sightline.client.AsyncClient) == {"close", "detect", "submit", "task"}
-    handle = {"annotated", "cancel", "ids", "results", "retry", "status", "wait"}
-    assert public(TaskHandle) - {"total"} == handle
-    assert public(AsyncTaskHandle) == handle | {"abandon", "add"}
+    both = {"annotated", "cancel", "ids", "results", "retry", "status", "wait"}
+    assert public(TaskHandle) - {"total"} == both
+    assert public(AsyncTaskHandle) == both | {"abandon", "add", "glance"}
     for cls in (sightline.client.Client, TaskHandle):
         assert all(getattr(cls, name).__doc__ for name in public(cls))
 
@@ -162,7 +163,7 @@ def asking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     kind: Kind = request.param
     opened = []
 
-    def ask(script: Script, **options: Any) -> Any:
+    def ask(script: Script | Forgetful, **options: Any) -> Any:
         async def sleep(_: object, seconds: float) -> None:
             script.pauses.append(seconds)
 
@@ -198,10 +199,27 @@ def test_retry_after_is_honoured_with_jitter(asking: Asking, refusal: httpx.Resp
     assert b"a picture" in script.requests[-1].read(), "it is sent again, all of it"
 
 
-def test_retry_after_may_be_a_date(asking: Asking) -> None:
-    script = Script(later(503, "overloaded", formatdate(time.time() + 30, usegmt=True)), GOOD)
+@pytest.mark.parametrize(
+    "date",
+    [
+        lambda moment: formatdate(moment, usegmt=True),
+        formatdate,  # ends in -0000
+        lambda moment: time.asctime(time.gmtime(moment)),
+    ],
+    ids=["GMT", "-0000", "asctime"],
+)
+def test_retry_after_may_be_a_date(asking: Asking, date: Callable[[float], str]) -> None:
+    script = Script(later(503, "overloaded", date(time.time() + 30)), GOOD)
     asking(script).detect(b"a picture")
     assert 25 <= script.pauses[0] <= 40
+
+
+@pytest.mark.parametrize("after", ["", "soon", "-7", "\xb2"])
+def test_retry_after_may_be_nonsense(asking: Asking, after: str) -> None:
+    refusal = httpx.Response(503, headers={b"Retry-After": after.encode("latin-1")})
+    script = Script(refusal, GOOD)
+    asking(script).detect(b"a picture")
+    assert len(script.pauses) == 1
 
 
 def test_patience_has_an_end(asking: Asking) -> None:
@@ -331,9 +349,9 @@ def test_waiting_is_for_the_end_alone(asking: Asking) -> None:
 
 def test_time_is_up_while_nobody_is_there(asking: Asking) -> None:
     script = Script(ACCEPTED, LOST)
-    handle = asking(script).submit(b"a picture")
+    submitted = asking(script).submit(b"a picture")
     with pytest.raises(errors.TimedOut) as late:
-        handle.wait(0.3)
+        submitted.wait(0.3)
     assert isinstance(late.value.__cause__, errors.Unreachable)
 
 
@@ -346,9 +364,123 @@ def test_a_cancellation_that_was_lost_is_not_repeated_blindly(asking: Asking) ->
 
 def test_a_task_that_ends_while_it_is_cancelled(asking: Asking) -> None:
     script = Script(ACCEPTED, state("processing"), httpx.Response(204))
-    handle = asking(script).submit(b"a picture")
-    assert handle.cancel().status == "cancelled"
-    assert [result.status for result in handle.wait()] == ["cancelled"]
+    submitted = asking(script).submit(b"a picture")
+    assert submitted.cancel().status == "cancelled"
+    assert [result.status for result in submitted.wait()] == ["cancelled"]
+
+
+EXPIRED = httpx.Response(410, json=problem(410, "expired-task"))
+
+
+class Forgetful:
+    """A service that answers for its first task, of 100 pictures, what `first` says; else as usual.
+
+    Attributes:
+        posted: how many tasks were wholly sent.
+    """
+
+    def __init__(self, first: Callable[[], httpx.Response]) -> None:
+        self.posted = 0
+        self.pauses: list[float] = []
+        self.second: Callable[[], httpx.Response] = lambda: state("completed")
+        self._first = first
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            self.posted += 1
+            return httpx.Response(201, json={"task_id": f"task-{self.posted}"})
+        answer = self._first() if request.url.path.endswith("task-1") else self.second()
+        return httpx.Response(answer.status_code, content=answer.content)
+
+
+def hundred(status: str) -> httpx.Response:
+    entries = [{"index": n, "filename": f"f{n}", "status": status, **ANSWER} for n in range(100)]
+    progress = {"done": 100, "total": 100, "failed": 0}
+    return httpx.Response(200, json={"status": status, "progress": progress, "results": entries})
+
+
+def test_results_are_fetched_while_more_is_sent(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handle, "_GLANCE", 0)
+    monkeypatch.setattr(handle, "_REST", 0)
+    sending = []
+
+    class File(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if size:
+                sending.append(size)
+            return super().read(size)
+
+    def first() -> httpx.Response:
+        if service.posted == 2:
+            return EXPIRED
+        return hundred("completed" if sending else "processing")
+
+    service = Forgetful(first)
+    last = File(bytes(10**6))
+    submitted = asking(service).submit([b"a picture"] * 100 + [last])
+    assert sending
+    results = submitted.wait()
+    assert [result.status for result in results] == ["completed"] * 101
+
+
+@pytest.mark.parametrize("method", ["wait", "results"])
+def test_what_has_expired_takes_nothing_else_with_it(asking: Asking, method: str) -> None:
+    service = Forgetful(lambda: EXPIRED)
+    submitted = asking(service).submit([b"a picture"] * 101)
+    results = sorted(getattr(submitted, method)(), key=lambda result: int(result.index))
+    assert [result.index for result in results] == list(range(101))
+    assert {type(result.error) for result in results[:100]} == {errors.ExpiredTask}
+    assert {result.status for result in results[:100]} == {"error"}
+    assert results[100].detections
+    now = submitted.status()
+    assert (now.status, now.done, now.failed) == ("completed", 101, 100)
+
+
+def test_results_are_fetched_while_others_are_worked_with(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handle, "_GLANCE", 0)
+    monkeypatch.setattr(handle, "_REST", 0)
+    given: list[Result] = []
+
+    def second() -> httpx.Response:
+        if len(given) < 10:
+            return httpx.Response(200, json=STATE)
+        return state("completed") if len(given) < 100 else EXPIRED
+
+    service = Forgetful(lambda: hundred("completed"))
+    service.second = second
+    for result in asking(service).submit([b"a picture"] * 101).results():
+        assert result.status == "completed"
+        given.append(result)
+    assert len(given) == 101
+
+
+def test_a_look_on_the_way_may_fail(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handle, "_GLANCE", 0)
+    monkeypatch.setattr(handle, "_REST", 0)
+    monkeypatch.setattr(handle, "_GLANCE_LASTS", 0)
+
+    def first() -> httpx.Response:
+        if service.posted == 1:
+            raise LOST
+        return hundred("completed")
+
+    service = Forgetful(first)
+    submitted = asking(service).submit([b"a picture"] * 101)
+    assert [result.status for result in submitted.wait()] == ["completed"] * 101
+
+
+def test_what_expires_can_neither_be_cancelled_nor_retried(asking: Asking) -> None:
+    script = Script(ACCEPTED, httpx.Response(200, json=STATE), EXPIRED)
+    submitted = asking(script).submit(b"a picture")
+    assert submitted.cancel() == submitted.retry()
+    (result,) = submitted.wait()
+    assert isinstance(result.error, errors.ExpiredTask)
+    with pytest.raises(errors.ExpiredTask):
+        asking(Script(EXPIRED)).task("abc")
 
 
 def test_the_key_and_who_is_asking(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class AsyncClient(Flows):
     """Talks to a Sightline service, on the event loop of whoever awaits.
 
-    Sixteen requests are under way at most, however many calls are: the others wait.
+    Twenty-four requests are under way at most, however many calls are: the others wait.
     """
 
     def __init__(

@@ -121,7 +121,7 @@ def shown(url: httpx.URL) -> str:
 def problem_in(answer: httpx.Response) -> Problem | UnexpectedAnswer:
     """Why a request failed."""
     after = answer.headers.get("retry-after")
-    more = {"retry_after": after} if after and after.isdigit() else {}
+    more = {"retry_after": after} if after and after.isdecimal() else {}
     try:
         return read(answer, lambda body: problem_of(more | body))
     except UnexpectedAnswer as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sightline.client.answers import answer_of, read
@@ -12,7 +11,7 @@ from sightline.client.asking import DetectOptions, SubmitOptions, params_of
 from sightline.client.handle import AsyncTaskHandle
 from sightline.client.pictures import Address, Picture, gather, picture_of
 from sightline.client.service import Ask
-from sightline.client.upload import Upload
+from sightline.client.upload import Upload, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from sightline.client.answers import Answer
     from sightline.client.pictures import Source
     from sightline.client.service import Service
+    from sightline.client.upload import Meanwhile
 
 MOST_PICTURES = 100
 """Of a task."""
@@ -57,6 +57,7 @@ class Flows:
         A lost connection or a restart on the way makes no second task. All are taken or none:
         where something is wrong with a later one, tasks that were made already are cancelled
         (but for those with an `idempotency_key` of yours: the same call goes on with them).
+        Results of the first hundred are fetched while the next are sent.
 
         Args:
             images: one, or any number; they are read as they are sent. Addresses and files cannot
@@ -74,9 +75,11 @@ class Flows:
         handle = AsyncTaskHandle(self._service)
         pictures = gather(images)
         try:
-            while batch := await self._service.wire.call(partial(_next, pictures)):
+            while batch := await self._batch(pictures, handle):
                 name = f"{key or uuid.uuid4().hex}-{handle.total}"
-                ask = _ask("/predict", params, {"Idempotency-Key": name}, batch)
+                ask = _ask(
+                    "/predict", params, {"Idempotency-Key": name}, batch, meanwhile=handle.glance
+                )
                 task_id = read(await self._service.ask(ask), lambda body: str(body["task_id"]))
                 await handle.add(task_id, [one.source for one in batch])
         except Exception:
@@ -99,13 +102,22 @@ class Flows:
             await handle.add(task_id)
         return handle
 
+    async def _batch(
+        self, pictures: Iterator[Picture | Address], handle: AsyncTaskHandle
+    ) -> list[Picture | Address]:
+        """The next task's; what gives them may take its time, as a camera does."""
+        batch: list[Picture | Address] = []
+        while len(batch) < MOST_PICTURES:
+            one = await self._service.wire.call(partial(next, pictures, None))
+            if one is None:
+                break
+            batch.append(one)
+            await handle.glance()
+        return batch
+
     async def close(self) -> None:
         """Close its connections."""
         await self._service.wire.close()
-
-
-def _next(pictures: Iterator[Picture | Address]) -> list[Picture | Address]:
-    return list(islice(pictures, MOST_PICTURES))
 
 
 def _ask(
@@ -115,8 +127,9 @@ def _ask(
     pictures: list[Picture | Address],
     *,
     alone: bool = False,
+    meanwhile: Meanwhile = nothing,
 ) -> Ask:
-    """A request with these pictures; `alone` is the form of one.
+    """A request with these pictures; `alone` is the form of one. For `meanwhile` see `Upload`.
 
     Raises:
         ValueError: some are to be sent, and some are to be fetched.
@@ -131,4 +144,6 @@ def _ask(
     if urls:
         json: object = {"url": urls[0]} if alone else {"urls": urls}
         return Ask("POST", path, params, headers, json=json)
-    return Ask("POST", path, params, headers, Upload("file" if alone else "files", files))
+    return Ask(
+        "POST", path, params, headers, Upload("file" if alone else "files", files, meanwhile)
+    )

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from sightline.client.answers import ENDED, Progress, Result, Status, read
-from sightline.client.errors import ClientError, TimedOut, Unreachable
+from sightline.client.errors import ClientError, ExpiredTask, TimedOut, Unreachable
 from sightline.client.service import Ask
 from sightline.client.task import Task
 
@@ -29,6 +29,15 @@ _ROUND = 0.1
 _SWEEP = 5.0
 """Seconds after which all tasks of a handle are looked at, so that none expires unseen."""
 
+_GLANCE = 1.0
+"""Seconds between looks while something else goes on, such as an upload or the caller's work."""
+
+_REST = 4.0
+"""Times as long as such a look took until the next: a long way to the service slows little down."""
+
+_GLANCE_LASTS = 4.0
+"""Seconds that such a look may take: a slow line is full of the upload."""
+
 _BEST_FIRST: tuple[Status, ...] = ("completed", "error", "cancelled")
 
 
@@ -45,7 +54,7 @@ class AsyncTaskHandle:
         """Without tasks; `AsyncClient.submit` and `AsyncClient.task` add them."""
         self._service = service
         self._tasks: list[Task] = []
-        self._swept = time.monotonic()
+        self._next_glance = time.monotonic() + _GLANCE
         self.total = 0
 
     @property
@@ -58,7 +67,9 @@ class AsyncTaskHandle:
     ) -> AsyncGenerator[Result, None]:
         """Each picture once it has ended, those that failed too: in that order, not by index.
 
-        Goes on where the service is restarted meanwhile.
+        Goes on where the service is restarted meanwhile. What was not fetched in time
+        (SIGHTLINE_RESULT_TTL) has failed, with an `ExpiredTask` as its error. That needs a caller
+        who is away for as long: between any two results it is looked at what else has ended.
 
         Args:
             timeout: seconds for all of them; None for as long as it takes.
@@ -66,7 +77,6 @@ class AsyncTaskHandle:
 
         Raises:
             TimedOut: they took longer. They are worked on still: `results` or `wait` go on.
-            ExpiredTask: they were not asked for in time (SIGHTLINE_RESULT_TTL).
             ClientError: the service does not answer, or not as it should.
         """
         until = _end_of(timeout)
@@ -81,6 +91,7 @@ class AsyncTaskHandle:
                 if result.index not in given:
                     given.add(result.index)
                     yield result
+                    await self.glance()
             if now.status in ENDED:
                 return
             await self._more(until, each=True)
@@ -120,9 +131,16 @@ class AsyncTaskHandle:
         return self._progress()
 
     async def retry(self) -> Progress:
-        """Run again what failed for reasons that may have passed; what was no picture stays so."""
+        """Run again what failed for reasons that may have passed; what was no picture stays so.
+
+        So does what the service does not keep any more.
+        """
         for task in self._tasks:
-            answer = await self._service.ask(Ask("POST", f"{task.path}/retry"))
+            try:
+                answer = await self._service.ask(Ask("POST", f"{task.path}/retry"))
+            except ExpiredTask as error:
+                task.expire(error)
+                continue
             task.forget_failures()
             self._absorb(task, answer)
         return self._progress()
@@ -145,13 +163,23 @@ class AsyncTaskHandle:
     # For the client that makes it
 
     async def add(self, task_id: str, sources: Sequence[str] = ()) -> None:
-        """Another task, and where its pictures came from, if that is known."""
+        """Another task, and its pictures' sources, if known."""
         task = Task(task_id, self.total, sources)
         if not sources:
             await self._look(task)
         self._tasks.append(task)
         self.total += task.total
-        await self._sweep()
+
+    async def glance(self) -> None:
+        """Look at one task, if it is time to: else results would expire during a long upload."""
+        began = time.monotonic()
+        tasks = self._open()
+        if began < self._next_glance or not tasks:
+            return
+        with suppress(ClientError):  # if it lasts, whoever waits for the results is told
+            await self._look(min(tasks, key=lambda task: task.looked), began + _GLANCE_LASTS)
+        now = time.monotonic()
+        self._next_glance = now + max(_GLANCE, _REST * (now - began))
 
     async def abandon(self) -> None:
         """Let nothing be left of it, as far as the service can be reached."""
@@ -186,7 +214,8 @@ class AsyncTaskHandle:
             TimedOut: it is past `until` on `time.monotonic`.
         """
         began = time.monotonic()
-        tasks = self._open()
+        if not (tasks := self._open()):
+            return  # a glance was enough
         longest = _LONG if len(tasks) == 1 else _SWEEP
         try:
             await self._look(tasks[0], until, max(0, min(longest, until - began)), each=each)
@@ -206,12 +235,11 @@ class AsyncTaskHandle:
             "worked on still: wait again."
         )
 
-    async def _sweep(self, until: float = math.inf) -> None:
-        if time.monotonic() < self._swept + _SWEEP:
-            return
-        self._swept = time.monotonic()
+    async def _sweep(self, until: float) -> None:
+        overdue = time.monotonic() - _SWEEP
         for task in self._open():
-            await self._look(task, until)
+            if task.looked < overdue:
+                await self._look(task, until)
 
     async def _look(
         self, task: Task, until: float = math.inf, wait: float = 0, *, each: bool = True
@@ -222,7 +250,15 @@ class AsyncTaskHandle:
         elif each:
             wait = 0  # nothing is known yet, and waiting would be for its end
         ask = Ask("GET", task.path, {"wait": wait} if wait else {}, headers)
-        answer = await self._service.ask(ask, until)
+        try:
+            answer = await self._service.ask(ask, until)
+        except ExpiredTask as error:
+            if not task.total:
+                raise  # nobody knows how many pictures are lost
+            task.expire(error)
+            return
+        finally:
+            task.looked = time.monotonic()
         if answer.status_code != HTTPStatus.NOT_MODIFIED:
             self._absorb(task, answer)
 
@@ -231,6 +267,9 @@ class AsyncTaskHandle:
         try:
             ask = Ask("DELETE", task.path, repeat=False)
             answer = await self._service.ask(ask)
+        except ExpiredTask as error:
+            task.expire(error)
+            return
         except Unreachable:
             if time.monotonic() > until:
                 raise

@@ -178,10 +178,12 @@ def _is_temporary(status: int, trouble: ClientError) -> bool:
 def _retry_after(answer: httpx.Response) -> float | None:
     """Seconds; a date is possible too (RFC 9110, 10.2.3)."""
     text = answer.headers.get("retry-after", "")
-    if text.isdigit():
+    if text.isdecimal():
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
+    if moment.tzinfo is None:  # asctime's form, or -0000: dates of HTTP are UTC (RFC 9110, 5.6.7)
+        moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())

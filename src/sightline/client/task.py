@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from sightline.client.answers import ENDED, Result, Status, result_of
+from sightline.client.errors import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from sightline.client.errors import ExpiredTask
 
 
 class Task:
@@ -24,6 +28,8 @@ class Task:
         self.queue: Mapping[str, Any] = {}
         self.results: dict[int, Result] = {}
         """By index in the task, in the order in which they came."""
+        self.looked = time.monotonic()
+        """When it was made, or asked for last."""
         self._offset = offset
         self._sources = sources
 
@@ -43,9 +49,18 @@ class Task:
 
     def give_up(self) -> None:
         """The service has forgotten it: what is not known was cancelled."""
-        self.status = "cancelled"
+        self._fill("cancelled")
+
+    def expire(self, why: ExpiredTask) -> None:
+        """Nobody will learn any more what is not known."""
+        self._fill("error", why)
+        self.failed = sum(result.error is not None for result in self.results.values())
+
+    def _fill(self, status: Status, why: ExpiredTask | None = None) -> None:
+        self.status = status
         for index in range(self.total):
             name = self._sources[index] if self._sources else str(index)
+            error = problem_of(why.problem) if why else None
             self.results.setdefault(
-                index, Result(self._offset + index, name, name, "cancelled", None, None)
+                index, Result(self._offset + index, name, name, status, None, error)
             )

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio.to_thread
 import httpx
 
 from sightline.client.errors import FileChanged
+from sightline.client.wire import run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 
     from sightline.client.pictures import Picture
 
 _BLOCK = 256 * 1024  # bytes
 
 _UNQUOTABLE = re.compile(r'["\x00-\x1f\x7f\\]')
+
+
+Meanwhile: TypeAlias = "Callable[[], Coroutine[None, None, None]]"
+
+
+async def nothing() -> None: ...
 
 
 class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -28,9 +35,19 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
     own, which opens all files at once and, for an AsyncClient, reads them on the event loop.
     """
 
-    def __init__(self, field: str, pictures: Sequence[Picture]) -> None:
+    def __init__(
+        self,
+        field: str,
+        pictures: Sequence[Picture],
+        meanwhile: Meanwhile = nothing,
+    ) -> None:
+        """A form; `meanwhile` is awaited after each block.
+
+        With a blocking client it must not suspend.
+        """
         boundary = uuid.uuid4().hex
         self._parts = [(_head(boundary, field, one.name), one) for one in pictures]
+        self._meanwhile = meanwhile
         self._end = f"--{boundary}--\r\n".encode()
         size = sum(len(head) + one.size + len(b"\r\n") for head, one in self._parts)
         self.headers = {
@@ -45,13 +62,16 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
             FileChanged: a file is shorter than it was.
             OSError: it cannot be read any more.
         """
-        return self._blocks()
+        for block in self._blocks():
+            yield block
+            run(self._meanwhile())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         blocks = self._blocks()
         try:
             while block := await anyio.to_thread.run_sync(next, blocks, b""):
                 yield block
+                await self._meanwhile()
         finally:
             blocks.close()
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 16
+AT_ONCE = 24
 """Requests under way on an event loop: with hundreds, the pool of connections costs more than they
-do."""
+do. A third each for those that the service holds back, that send pictures, and that are brief."""
 
 _LIMITS = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
 
@@ -49,13 +49,21 @@ class AsyncWire:
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None, *, trust_env: bool) -> None:
         self._http = httpx.AsyncClient(transport=transport, trust_env=trust_env, limits=_LIMITS)
-        # Those that the service holds back must not keep all others waiting.
-        self._held = anyio.Semaphore(AT_ONCE // 2)
-        self._brief = anyio.Semaphore(AT_ONCE // 2)
+        # Those that the service holds back must not keep all others waiting, and brief ones are
+        # made in the middle of an upload: if they waited for uploads, all would wait for ever.
+        self._held = anyio.Semaphore(AT_ONCE // 3)
+        self._uploads = anyio.Semaphore(AT_ONCE // 3)
+        self._brief = anyio.Semaphore(AT_ONCE // 3)
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        async with self._held if "wait" in request.url.params else self._brief:
+        async with self._turn_of(request):
             return await self._http.send(request)
+
+    def _turn_of(self, request: httpx.Request) -> anyio.Semaphore:
+        if "wait" in request.url.params:
+            return self._held
+        in_memory = isinstance(request.stream, httpx.ByteStream)
+        return self._brief if in_memory else self._uploads
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
