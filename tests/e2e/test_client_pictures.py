@@ -232,9 +232,9 @@ def test_a_file_of_text(client: Any) -> None:
 def test_a_file_that_shrinks_while_it_is_sent(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = on_disk(picture(3))
 
-    def shrinking(field: str, files: Any) -> Any:
+    def shrinking(*args: Any) -> Any:
         os.truncate(path, 20)
-        return Upload(field, files)
+        return Upload(*args)
 
     monkeypatch.setattr(flows, "Upload", shrinking)
     with pytest.raises(errors.FileChanged, match=r"three\.png became shorter"):
