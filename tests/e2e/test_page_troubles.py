@@ -167,7 +167,7 @@ def test_a_cancel_whose_answer_is_lost_forgets_no_results(
             route.continue_()
 
     page.route("**/result/*", lose_answer)
-    desktop.drop(drawn(*(f"{number}.jpg" for number in range(60))))
+    desktop.drop(drawn(*(f"{number}.jpg" for number in range(30))))
     desktop.wait_for_done(1)
     page.click("#cancel")
     page.wait_for_function("() => location.hash")
@@ -205,3 +205,25 @@ def test_who_wants_a_key_is_named_and_no_other_gets_it(desktop: Watched, service
     page.wait_for_selector("#service[data-state=trouble]")
     assert "open-sesame" in asked
     assert f"{service.url}/health" not in desktop.requests
+
+
+def test_what_was_cancelled_and_sent_again_is_shown_once(
+    desktop: Watched, service: Process
+) -> None:
+    page = desktop.page
+    page.goto(service.url)
+    names = [f"{number}.jpg" for number in range(30)]
+    desktop.drop(drawn(*names))
+    desktop.wait_for_done(1)
+    page.click("#cancel")
+    desktop.wait_for_end()
+    assert page.locator("#film [data-state=cancelled]").count() > 0
+    page.click("#retry")
+    desktop.wait_for_done(30)
+    shown = "[...document.querySelectorAll('#film button')].map((one) => one.title)"
+    assert sorted(page.evaluate(shown)) == sorted(names)
+    page.reload()
+    desktop.wait_for_done(30)
+    desktop.wait_for_end()
+    assert sorted(page.evaluate(shown)) == sorted(names)
+    assert page.locator("#retry").is_hidden()

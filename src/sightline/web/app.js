@@ -81,8 +81,8 @@ function rememberTasks() {
 }
 
 function tasksInAddress() {
-  const found = /^#tasks=([0-9a-f,]+)$/.exec(location.hash);
-  return found ? found[1].split(',').filter((id) => id.length === 32) : [];
+  const found = /^#tasks=([0-9a-f,-]+)$/.exec(location.hash);
+  return found ? found[1].split(',').filter((name) => /^[0-9a-f]{32}(-[0-9a-f]+)?$/.test(name)) : [];
 }
 
 function recall(name, fallback) {

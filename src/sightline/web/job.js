@@ -29,9 +29,15 @@ export class Job {
     this.items = items;
     this.changed = changed;
     this.task = null; // its id, once the service has it
+    this.left = 0n; // a bit for each place in the task whose picture another task has now
     this.stopping = new AbortController();
     this.out = false; // all bytes are, and the answer is not there yet
     this.cancelled = false;
+  }
+
+  /** Its id, and what it has left, for the address of the page; null before the service has it. */
+  get name() {
+    return this.left ? `${this.task}-${this.left.toString(16)}` : this.task;
   }
 
   get ended() {
@@ -59,6 +65,15 @@ export class Job {
   begin(id) {
     this.task = id;
     this.items.forEach((item, index) => { item.origin = { task: id, index }; });
+    this.items = this.items.filter(({ origin }) => !(this.left & bitOf(origin.index)));
+  }
+
+  /** `items` go to another task. */
+  leave(items) {
+    for (const { origin } of items) {
+      if (origin && origin.task === this.task) this.left |= bitOf(origin.index);
+    }
+    this.items = this.items.filter((item) => !items.includes(item));
   }
 
   /** Until it has ended. */
@@ -91,8 +106,9 @@ export class Job {
     if (!answer.ok) return false;
     this.cancelled = false;
     const state = await answer.json();
-    this.items.forEach((item, index) => {
-      if (state.results[index]?.status !== 'error' && item.state === 'failed') item.again('queued');
+    this.items.forEach((item) => {
+      const { status } = state.results[item.origin.index];
+      if (status !== 'error' && item.state === 'failed') item.again('queued');
     });
     this.take(state);
     return true;
@@ -107,13 +123,14 @@ export class Job {
   // What `follow` tells
 
   take(state) {
-    state.results.forEach((entry, index) => this.items[index]?.take(entry));
+    state.results.forEach((entry, index) => this.at(index)?.take(entry));
     this.takeProgress(state);
   }
 
   takeImage(entry) {
-    this.items[entry.index]?.take(entry);
-    this.changed(this.items[entry.index]);
+    const item = this.at(entry.index);
+    item?.take(entry);
+    this.changed(item);
   }
 
   takeProgress({ queue }) {
@@ -121,6 +138,10 @@ export class Job {
   }
 
   // Inside
+
+  at(index) {
+    return this.items.find(({ origin }) => origin.index === index);
+  }
 
   async shrink() {
     for (const item of this.items) {
@@ -244,6 +265,10 @@ async function idIn(answer) {
     // a proxy's page
   }
   throw new Error('Something else than the service answered. Check its address, then retry.');
+}
+
+function bitOf(index) {
+  return 1n << BigInt(index);
 }
 
 function recordOf({ name, blob, width, height }) {

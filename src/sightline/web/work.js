@@ -18,8 +18,9 @@ export class Work extends EventTarget {
     this.followers = new Set();
   }
 
+  /** What `restore` takes. */
   get tasks() {
-    return this.jobs.map((job) => job.task).filter(Boolean);
+    return this.jobs.map((job) => job.name).filter(Boolean);
   }
 
   get running() {
@@ -70,9 +71,11 @@ export class Work extends EventTarget {
     this.tell('tasks');
   }
 
-  async restoreOne(task) {
+  async restoreOne(name) {
+    const [task, left = '0'] = name.split('-');
     const job = new Job(this.service, [], (item) => this.tell('change', item));
     job.task = task;
+    job.left = BigInt(`0x${left}`);
     this.jobs.push(job);
     const [state, pictures] = await Promise.all([stateOf(this.service, task), kept(task)]);
     const entries = state?.results ?? pictures;
@@ -123,7 +126,7 @@ export class Work extends EventTarget {
   takeOut(job) {
     const again = job.items.filter((item) => item.retryable);
     job.stopping.abort();
-    job.items = job.items.filter((item) => !again.includes(item));
+    job.leave(again);
     if (!job.items.length) {
       job.drop();
       this.jobs = this.jobs.filter((one) => one !== job);
