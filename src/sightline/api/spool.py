@@ -50,6 +50,7 @@ class Upload:
         self._bytes = bytearray()
         self._held = 0  # of the room in memory
         self._file: FileIO | None = None
+        self._writing = self._closed = False
         self._on_disk = 0
         self._start = b""
 
@@ -102,6 +103,17 @@ class Upload:
         self._held = 0
 
     def _write(self) -> None:
+        """On a thread, which goes on when whoever waits for it is cancelled, and closes it."""
+        self._writing = True
+        try:
+            if not self._closed:
+                self._append()
+        finally:
+            self._writing = False
+            if self._closed and self._file is not None:
+                self._file.close()
+
+    def _append(self) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed by close()
         rest = memoryview(self._bytes)
@@ -122,5 +134,6 @@ class Upload:
         self._room.disk += self._on_disk
         self._held = self._on_disk = 0
         self._bytes = bytearray()
-        if self._file is not None:
+        self._closed = True
+        if self._file is not None and not self._writing:
             self._file.close()
