@@ -171,6 +171,7 @@ def look_away(page: Page, *, hidden: bool) -> None:
     )
 
 
+@pytest.mark.soak
 def test_what_is_shown_goes_on_through_a_restart(
     browser: Browser, service: Process, tmp_path: Path
 ) -> None:

@@ -72,7 +72,7 @@ class Mortal:
                 self._now.process.stdout.read()  # until it is dead
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", pytest.param("async", marks=pytest.mark.soak)])
 def kind(request: pytest.FixtureRequest) -> Kind:
     found: Kind = request.param
     return found

@@ -49,7 +49,7 @@ def large(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
-@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("kind", [pytest.param("sync", marks=pytest.mark.soak), "async"])
 def test_a_hundred_of_ten_megabytes(kind: str, large: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.png"
     small.write_bytes(picture(1))

@@ -1,21 +1,30 @@
-"""Run all tests, in two processes side by side: most of them wait, for servers to start and to end.
+"""Run all tests, in three processes side by side: most wait, for servers to start and to end.
 
-    python tests/halves.py [--cov] [pytest's options]
+    python tests/parts.py [--cov] [pytest's options]
 
-With --cov, which takes a third more time, both halves' coverage is reported together.
+With --cov, which takes a third more time, all parts' coverage is reported together.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
+from pathlib import Path
 from typing import IO
 
-HALVES = {
+E2E = sorted(str(path) for path in Path("tests/e2e").glob("test_*.py"))
+CLIENTS = re.compile(r"test_(page|camera|live|client|openapi|examples)")
+PARTS = {
     "integration": ["tests/integration"],
-    "rest": ["tests/unit", "tests/contract", "tests/e2e", "tests/fuzz"],
+    "clients": [path for path in E2E if CLIENTS.search(path)],
+    "rest": [
+        *("tests/unit", "tests/contract", "tests/fuzz"),
+        *(path for path in E2E if not CLIENTS.search(path)),
+    ],
 }
 NOTHING_RAN = 5  # pytest's exit code where -k or -m leaves none
 
@@ -28,11 +37,14 @@ def main() -> int:
     covered = "--cov" in options
     if covered:
         options.remove("--cov")
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
-        second = start("rest", options, covered, said)
-        codes = [start("integration", options, covered, None).wait(), second.wait()]
-        said.seek(0)
-        sys.stdout.write(said.read())
+    _, *others = PARTS
+    with ExitStack() as files:
+        said = {name: files.enter_context(tempfile.TemporaryFile("w+")) for name in others}
+        running = [start(name, options, covered, said.get(name)) for name in PARTS]
+        codes = [part.wait() for part in running]
+        for name in others:
+            said[name].seek(0)
+            sys.stdout.write(said[name].read())
     if any(code not in {0, NOTHING_RAN} for code in codes):
         return 1
     sys.stdout.write("All tests passed.\n")
@@ -44,14 +56,14 @@ def start(
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "pytest", *(COVERED if covered else [])]
     return subprocess.Popen(
-        [*command, *HALVES[name], *options],
+        [*command, *PARTS[name], *options],
         env=os.environ | {"COVERAGE_FILE": f".coverage-{name}"},
         stdout=stdout,
     )
 
 
 def report(options: list[str]) -> int:
-    kept = [f".coverage-{name}" for name in HALVES if os.path.exists(f".coverage-{name}")]  # noqa: PTH110
+    kept = [f".coverage-{name}" for name in PARTS if os.path.exists(f".coverage-{name}")]  # noqa: PTH110
     run = [sys.executable, "-m", "coverage"]
     subprocess.run([*run, "combine", *kept], check=True)
     # A part of the tests covers a part of the code.
