@@ -18,9 +18,10 @@ from typing import IO
 
 E2E = sorted(str(path) for path in Path("tests/e2e").glob("test_*.py"))
 CLIENTS = re.compile(r"test_(page|camera|live|client|openapi|examples)")
+LONG = "tests/integration/test_quantize.py"  # here, so that each part takes about as long
 PARTS = {
-    "integration": ["tests/integration"],
-    "clients": [path for path in E2E if CLIENTS.search(path)],
+    "integration": ["tests/integration", f"--ignore={LONG}"],
+    "clients": [*(path for path in E2E if CLIENTS.search(path)), LONG],
     "rest": [
         *("tests/unit", "tests/contract", "tests/fuzz"),
         *(path for path in E2E if not CLIENTS.search(path)),
