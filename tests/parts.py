@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 E2E = sorted(str(path) for path in Path("tests/e2e").glob("test_*.py"))
-CLIENTS = re.compile(r"test_(page|camera|live|client|openapi|examples)")
+CLIENTS = re.compile(r"test_(page|camera|live|client|openapi|examples|bench)")
 LONG = "tests/integration/test_quantize.py"  # here, so that each part takes about as long
 PARTS = {
     "integration": ["tests/integration", f"--ignore={LONG}"],
