@@ -204,7 +204,10 @@ def test_a_key_that_was_entered_is_sent(browser: Browser, tmp_path: Path) -> Non
         camera.page.get_by_role("button", name="Stop the camera").click()
         camera.page.add_init_script("sessionStorage.setItem('sightline-key:', 'another')")
         camera.page.reload()
-        camera.page.keyboard.press("Escape")  # the dialog that asks for one
+        dialog = camera.page.locator("#key")
+        expect(dialog).to_be_visible()
+        camera.page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
         camera.page.get_by_role("button", name="Camera", exact=True).click()
         start(camera.page)
         expect(said(camera.page)).to_contain_text("key")

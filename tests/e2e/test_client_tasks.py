@@ -88,9 +88,10 @@ def test_results_as_they_come(client: Any, server: Live) -> None:
         with pytest.raises(errors.UnsupportedImage, match="not a picture that can be read"):
             _ = first.detections
         go_on.set()
-        assert sorted(result.index for result in coming) == [0, 2]
+        later = [result.index for result in coming]
+    assert sorted(later) == [0, 2], "two workers may end either first"
     assert [result.status for result in handle.wait()] == ["completed", "error", "completed"]
-    assert [result.index for result in handle.results()] == [1, 0, 2]
+    assert [result.index for result in handle.results()] == [1, *later]
 
 
 def test_leaving_the_results_in_the_middle(client: Any) -> None:
