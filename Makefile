@@ -3,7 +3,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Python compiles what it imports by itself; pip would compile all there is, for half a minute.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 MODEL ?=
 ARGS ?=
@@ -95,9 +96,9 @@ $(VENV)-train/ready: pyproject.toml constraints.txt src/sightline/training/demo/
 		--requirement src/sightline/training/demo/requirements.txt --editable .
 	@touch $@
 
-$(VENV)/dev: $(VENV)/base
+$(VENV)/dev: $(VENV)/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
-	@touch $@
+	@touch $(VENV)/base $@
 
 # Chromium as it is there, else Debian's, else Playwright's own.
 $(VENV)/browser: $(VENV)/dev
