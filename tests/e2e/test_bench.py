@@ -11,30 +11,22 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support import pictures
+from support.commands import refused, sightline
 from support.odd import answer, odd_server, read_request
 from support.servers import live
 
 if TYPE_CHECKING:
     import socket
 
-Done = subprocess.CompletedProcess
 
-
-def bench(*arguments: str | Path, **environment: str) -> Done[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sightline", "bench", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | environment,
-    )
+bench = partial(sightline, "bench")
 
 
 @pytest.fixture
@@ -125,11 +117,7 @@ def test_a_refused_key_is_a_failure_and_no_key_is_told_on(photos: Path) -> None:
     ],
 )
 def test_what_one_can_get_wrong_is_one_clear_line(arguments: list[str], message: str) -> None:
-    done = bench(*arguments)
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("error: ")
-    assert message in line
+    assert message in refused("bench", *arguments)
 
 
 def test_pictures_may_follow_as_a_shell_puts_them(photos: Path) -> None:

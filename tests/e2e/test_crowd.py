@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from sightline.api.keys import new_key
+from sightline.models.resolve import BUNDLED
 from support import pictures
 from support.eventually import eventually
 from support.servers import Process, serve
@@ -83,11 +84,10 @@ def clients_until_refused(url: str, keep_alive: bool, results: list[str]) -> Non
             results.append(str(answer.status_code))
 
 
-@pytest.mark.parametrize("model", ["fake", "yolov8n"])
-def test_a_signal_under_load_loses_nothing(model: str, shared: Path) -> None:
-    arguments = ["--engine", "fake"]
-    if model != "fake":
-        arguments = ["--model", str(shared / "models" / f"{model}.onnx")]
+@pytest.mark.parametrize(
+    "arguments", [["--engine", "fake"], ["--model", str(BUNDLED)]], ids=["fake", "demo"]
+)
+def test_a_signal_under_load_loses_nothing(arguments: list[str]) -> None:
     with serve(arguments) as running:
         results: list[str] = []
         threads = [

@@ -17,6 +17,7 @@ import pytest
 
 from sightline.models.catalogue import CATALOGUE
 from support import graphs
+from support.commands import refused, sightline
 from support.servers import serve
 from support.shelf import Shelf, network, open_shelf
 
@@ -25,11 +26,6 @@ from support.shelf import Shelf, network, open_shelf
 def shelf() -> Iterator[Shelf]:
     with open_shelf() as shelf:
         yield shelf
-
-
-def sightline(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sightline", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def on_a_terminal(*arguments: str) -> str:
@@ -95,7 +91,6 @@ def test_a_service_pulls_its_model_and_starts_without_it_the_next_time(
     assert len(shelf.asked) == 1
 
 
-@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["detect", "photo.jpg"]])
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -106,14 +101,10 @@ def test_a_service_pulls_its_model_and_starts_without_it_the_next_time(
     ],
 )
 def test_a_named_model_that_cannot_be_had_fails_at_start(
-    tmp_path: Path, command: list[str], model: str, message: str
+    tmp_path: Path, model: str, message: str
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"")
-    done = sightline(*command, "--model", model)
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("error: ")
-    assert message in line
+    assert message in refused("detect", "photo.jpg", "--model", model)
 
 
 def test_no_model_and_no_connection_is_the_demo_model_and_says_so(tmp_path: Path) -> None:

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
+from sightline.models.resolve import BUNDLED
 from support import graphs
+from support.commands import Done, one_line, refused, sightline
 from support.servers import serve
 
 
-def sightline(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sightline", *arguments]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | environment,
-    )
-
-
-def fails_with_one_line(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode not in {0, None}
-    assert done.returncode > 0, "it crashed"
-    assert "Traceback" not in done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    return lines[0]
+def fails(done: Done[str]) -> str:
+    assert done.returncode > 0, "it crashed" if done.returncode else "it ended well"
+    return one_line(done.stderr)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -53,8 +36,8 @@ def test_a_photograph_to_boxes_and_a_clean_end(yolov8n: Path, shared: Path, engi
     assert "Traceback" not in said
 
 
-def test_options_come_from_the_environment(yolov8n: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIGHTLINE_MODEL", str(yolov8n))
+def test_options_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_ENGINE", "fake")
     monkeypatch.setenv("SIGHTLINE_MAX_UPLOAD_MB", "0.001")
     with serve() as running:
         answer = httpx.post(f"{running.url}/detect", content=b"\xff\xd8\xff" + bytes(5000))
@@ -62,17 +45,17 @@ def test_options_come_from_the_environment(yolov8n: Path, monkeypatch: pytest.Mo
         assert running.stop()[0] == 0
 
 
-def test_other_peoples_servers_can_run_it(yolov8n: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIGHTLINE_MODEL", str(yolov8n))
+def test_other_peoples_servers_can_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_MODEL", str(BUNDLED))
     with serve(module="uvicorn", arguments=["sightline.asgi:app", "--port", "0"]) as running:
-        assert httpx.get(f"{running.url}/health").json()["model"] == "yolov8n"
+        assert httpx.get(f"{running.url}/health").json()["model"] == "demo"
         running.stop()
 
 
 def test_a_port_in_use_is_told_before_the_model_loads() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = fails_with_one_line(sightline("serve", "--model", "x.onnx", "--port", str(port)))
+        line = fails(sightline("serve", "--model", "x.onnx", "--port", str(port)))
     assert f"127.0.0.1:{port}" in line
     assert "--port" in line
 
@@ -91,36 +74,43 @@ def bad_models(folder: Path) -> dict[str, tuple[list[str], str]]:
     }
 
 
-CASES = ["missing", "unreadable", "no detector", "pytorch", "unknown engine"]
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["detect", "photo.jpg"]])
-def test_what_an_operator_can_get_wrong_is_one_clear_line(
-    tmp_path: Path, command: list[str], case: str
-) -> None:
+@pytest.mark.parametrize(
+    "case", ["missing", "unreadable", "no detector", "pytorch", "unknown engine"]
+)
+def test_what_an_operator_can_get_wrong_is_one_clear_line(tmp_path: Path, case: str) -> None:
     arguments, message = bad_models(tmp_path)[case]
     (tmp_path / "photo.jpg").write_bytes(b"")
-    line = fails_with_one_line(sightline(*command, *arguments))
-    import re
-
+    line = refused("detect", "photo.jpg", *arguments)
     assert re.search(message, line), line
 
 
-@pytest.mark.parametrize(
-    ("device", "message"),
-    [
-        ("banana", "unknown device 'banana'"),
-        ("cuda", "onnxruntime-gpu"),
-        ("tensorrt:0", "onnxruntime-gpu"),
-        ("gpu", "does not see device GPU.0"),
-    ],
-)
+@pytest.mark.parametrize("case", ["no detector", "unknown engine"])
+def test_a_service_says_it_likewise(tmp_path: Path, case: str) -> None:
+    arguments, message = bad_models(tmp_path)[case]
+    line = fails(sightline("serve", "--port", "0", *arguments))
+    assert re.search(message, line), line
+
+
+DEVICES = [
+    ("banana", "unknown device 'banana'"),
+    ("cuda", "onnxruntime-gpu"),
+    ("tensorrt:0", "onnxruntime-gpu"),
+    ("gpu", "does not see device GPU.0"),
+]
+
+
+@pytest.mark.parametrize(("device", "message"), DEVICES)
 def test_a_device_that_is_not_there_is_never_replaced(
-    yolov8n: Path, device: str, message: str
+    tmp_path: Path, device: str, message: str
 ) -> None:
-    done = sightline("serve", "--port", "0", "--model", str(yolov8n), "--device", device)
-    assert message in fails_with_one_line(done)
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    assert message in refused("detect", "photo.jpg", "--model", BUNDLED, "--device", device)
+
+
+def test_nor_by_a_service() -> None:
+    device, message = DEVICES[1]
+    done = sightline("serve", "--port", "0", "--model", BUNDLED, "--device", device)
+    assert message in fails(done)
 
 
 def test_version_and_help() -> None:
@@ -139,9 +129,9 @@ def test_version_and_help() -> None:
         assert flag in told
 
 
-def test_a_host_that_is_not_ours(yolov8n: Path) -> None:
-    done = sightline("serve", "--host", "203.0.113.7", "--model", str(yolov8n))
-    assert "cannot listen on 203.0.113.7" in fails_with_one_line(done)
+def test_a_host_that_is_not_ours() -> None:
+    done = sightline("serve", "--host", "203.0.113.7", "--model", BUNDLED)
+    assert "cannot listen on 203.0.113.7" in fails(done)
 
 
 def test_a_key_from_the_command_opens_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,4 +148,4 @@ def test_a_key_from_the_command_opens_the_service(monkeypatch: pytest.MonkeyPatc
         _, said = running.stop()
     assert '"key": "alice"' in said
     assert key not in said
-    assert "a key's name" in fails_with_one_line(sightline("key", "two words"))
+    assert "a key's name" in refused("key", "two words")
