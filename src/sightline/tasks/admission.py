@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from sightline.errors import BodyTooLarge, Conflict, Overloaded, WrongFileCount
 from sightline.storage.schema import images, tasks, tombstones, turns
@@ -21,6 +21,13 @@ BACKLOG_SECONDS = 10
 
 FEWER = "Send fewer or smaller pictures a task, or raise SIGHTLINE_MAX_BACKLOG_MB on the server."
 """Told to clients whose task could never be taken."""
+
+# Made once: to build a statement and to find what it was compiled to costs more than to run it.
+_BACKLOG = select(func.count(), func.coalesce(func.sum(images.c.size), 0)).where(
+    images.c.status.in_(bindparam("statuses", expanding=True))
+)
+_REACHED = select(turns.c.order_key).where(turns.c.priority == bindparam("of_class"))
+_ADD_TASK, _ADD_IMAGES = insert(tasks), insert(images)
 
 
 class Found(NamedTuple):
@@ -96,41 +103,38 @@ def make_room(connection: Connection, limits: Backlog, sizes: Sequence[int]) -> 
 
 def backlog(connection: Connection, statuses: Iterable[str]) -> tuple[int, int]:
     """Images with one of `statuses`, and the bytes of their blobs."""
-    counted = select(func.count(), func.coalesce(func.sum(images.c.size), 0))
-    count, size = connection.execute(counted.where(images.c.status.in_(statuses))).one()
+    count, size = connection.execute(_BACKLOG, {"statuses": list(statuses)}).one()
     return int(count), int(size)
 
 
 def add(connection: Connection, task: NewTask, now: float, ttl: float) -> None:
     """Write a new task; it ends at once if all its images have failed already."""
     arrival = rows.next_version(connection)
-    connection.execute(
-        insert(tasks).values(
-            id=task.id,
-            owner=task.owner,
-            status="queued",
-            priority=task.priority,
-            options=rows.to_json(task.options),
-            model=task.model and rows.text(task.model),
-            digest=task.digest,
-            callback_url=task.callback_url,
-            idempotency_key=task.idempotency_key and rows.text(task.idempotency_key),
-            fingerprint=task.fingerprint,
-            version=arrival,
-            bytes=sum(image.size for image in task.images),
-            created=now,
-        )
-    )
+    new_task = {
+        "id": task.id,
+        "owner": task.owner,
+        "status": "queued",
+        "priority": task.priority,
+        "options": rows.to_json(task.options),
+        "model": task.model and rows.text(task.model),
+        "digest": task.digest,
+        "callback_url": task.callback_url,
+        "idempotency_key": task.idempotency_key and rows.text(task.idempotency_key),
+        "fingerprint": task.fingerprint,
+        "version": arrival,
+        "bytes": sum(image.size for image in task.images),
+        "created": now,
+    }
+    connection.execute(_ADD_TASK, new_task)
     reached = reached_key(connection, task.priority)
     new = [_row(task, number, reached, arrival) for number in range(len(task.images))]
-    connection.execute(insert(images), new)
+    connection.execute(_ADD_IMAGES, new)
     rows.settle(connection, [task.id], now, ttl)
 
 
 def reached_key(connection: Connection, priority: Priority) -> int:
     """The largest key of the class that was ever claimed."""
-    found = select(turns.c.order_key).where(turns.c.priority == priority)
-    return int(connection.execute(found).scalar_one())
+    return int(connection.execute(_REACHED, {"of_class": priority}).scalar_one())
 
 
 def bury(connection: Connection, task_ids: Sequence[str], now: float) -> None:

@@ -32,6 +32,14 @@ _COUNTS = (
     .where(images.c.task_id.in_(bindparam("ids", expanding=True)))
     .group_by(images.c.task_id, images.c.status)
 )
+_END = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("of_task"), tasks.c.ended.is_(None))
+    .values(
+        status=bindparam("to_status"), ended=bindparam("to_ended"), expires=bindparam("to_expires")
+    )
+    .returning(tasks.c.callback_url)
+)
 _TASK = select(tasks).where(tasks.c.id == bindparam("of_task"))
 _IMAGES = (
     select(*(column for column in images.c if column is not images.c.result))
@@ -71,13 +79,8 @@ def settle(connection: Connection, task_ids: Collection[str], now: float, ttl: f
 
 def end(connection: Connection, task_id: str, status: Status, now: float, ttl: float) -> None:
     """The task has ended: its results live from now, and its callback is due."""
-    ended = (
-        update(tasks)
-        .where(tasks.c.id == task_id, tasks.c.ended.is_(None))
-        .values(status=status, ended=now, expires=now + ttl)
-        .returning(tasks.c.callback_url)
-    )
-    url = connection.execute(ended).scalar_one_or_none()
+    values = {"to_status": status, "to_ended": now, "to_expires": now + ttl}
+    url = connection.execute(_END, {"of_task": task_id, **values}).scalar_one_or_none()
     if url is not None:
         of_it = images.c.task_id == task_id
         failed = select(func.count()).where(of_it, images.c.status == "error")
