@@ -65,6 +65,11 @@ class Detecting:
         return [held.claim for held in self._held]
 
     @property
+    def busy(self) -> bool:
+        """Whether at least half of what keeps the engine busy is under way still."""
+        return 2 * (len(self._held) - self.fetching - len(self._ended)) >= self._depth
+
+    @property
     def fetching(self) -> int:
         """How many wait for other hosts."""
         return sum(held.fetching for held in self._held)
@@ -72,9 +77,12 @@ class Detecting:
     @property
     def room(self) -> int:
         """How many more keep the engine busy; those that wait for other hosts do not count."""
+        return self._depth - len(self._held) + self.fetching
+
+    @property
+    def _depth(self) -> int:
         served = self._repository.entries()[0].served
-        depth = _DEPTH if served is None else served.detector.depth
-        return depth - len(self._held) + self.fetching
+        return _DEPTH if served is None else served.detector.depth
 
     def begin(self, claim: Claim) -> None:
         held = _Held(claim, fetching=claim.blob is None)

@@ -27,6 +27,7 @@ _LOOK_EVERY = 3.0  # seconds; whoever submits wakes it besides
 _SHORTEST_LOOK = 0.1  # seconds
 _BEAT_EVERY = 8.0  # seconds; several times in a lease
 _RECOVER_EVERY = 15.0  # seconds; others, on other machines, may have died
+_TOGETHER = 0.1  # seconds that what has ended waits for more, while the engine has enough to do
 _STORAGE_PAUSE = 1.0  # seconds between attempts while nothing can be written
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after it died
 _SOUND_AFTER = 60.0  # seconds of work after which a death is not one in a row
@@ -119,6 +120,13 @@ class Worker:
                 pause = _STORAGE_PAUSE
             if not self._is_over():
                 self._bell.wait(pause)
+                self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
+        """A transaction costs as much for one image as for several."""
+        end = monotonic() + _TOGETHER
+        while self._end_by is None and self._detecting.busy and (left := end - monotonic()) > 0:
+            self._bell.wait(left)
 
     def _is_over(self) -> bool:
         if self._end_by is None:
