@@ -51,9 +51,7 @@ def ask(server: Watched, count: int) -> None:
 
 
 @pytest.mark.parametrize("more", [1_000, pytest.param(4_500, marks=pytest.mark.soak)])
-def test_more_pictures_take_no_more_memory_than_five_hundred(
-    server: Watched, more: int
-) -> None:
+def test_more_pictures_take_no_more_memory_than_five_hundred(server: Watched, more: int) -> None:
     ask(server, 500)
     settled = server.usage
     ask(server, more)

@@ -52,7 +52,7 @@ def take(
 
     async def run() -> tuple[tuple[NewImage, ...], list[Any]]:
         writers = Writers(4, 2)
-        intake = Intake(TASK, blobs, writers, (LARGEST, 10**6), strict=False)
+        intake = Intake(TASK, blobs, writers, (LARGEST, 10**6), strict=False, compared=True)
         reader = MultipartReader(b"multipart/form-data", {b"boundary": BOUNDARY}, intake)
         try:
             for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):

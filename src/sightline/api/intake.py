@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sightline.api.picture import Fingerprint
     from sightline.storage.blobs import Blobs
 
-_BLOCK = 128 * 1024  # bytes of a picture that are held in memory until they are written
+_BLOCK = 256 * 1024  # bytes of a picture that are held in memory until they are written
 _PART_BYTES = 8 * 1024  # of boundary and headers around each picture, on average
 _FINISHING = 8  # pictures of one submission that are being made safe at once
 
@@ -65,6 +65,7 @@ class Intake:
         limits: tuple[int, int],
         *,
         strict: bool,
+        compared: bool,
     ) -> None:
         """For a new task.
 
@@ -74,6 +75,7 @@ class Intake:
             writers: write them.
             limits: most bytes, and most pixels, of a picture.
             strict: raise what is wrong with a picture, instead of letting it fail alone.
+            compared: `fingerprints` will be asked for.
         """
         self._task_id = task_id
         self._blobs = blobs
@@ -81,6 +83,7 @@ class Intake:
         self._places = writers.places
         self._max_bytes, self._max_pixels = limits
         self._strict = strict
+        self._compared = compared
         self._pictures: list[Picture] = []
         self._unsettled: list[Picture] = []
         self._finishing: set[asyncio.Task[None]] = set()
@@ -92,7 +95,13 @@ class Intake:
         """Raises WrongFileCount if the field is another, or there are too many."""
         index = len(self._pictures)
         require_file(name, index)
-        picture = Picture(f"{self._task_id}/{index}", filename, self._blobs, self._max_bytes)
+        picture = Picture(
+            f"{self._task_id}/{index}",
+            filename,
+            self._blobs,
+            self._max_bytes,
+            compared=self._compared,
+        )
         self._pictures.append(picture)
         self._unsettled.append(picture)
 

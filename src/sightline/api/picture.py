@@ -26,7 +26,10 @@ _reading_back = threading.Lock()
 class Picture:
     """One file. Its bytes go through `take` on the event loop and `write`, `finish` on threads."""
 
-    def __init__(self, key: str, filename: str, blobs: Blobs, max_bytes: int) -> None:
+    def __init__(
+        self, key: str, filename: str, blobs: Blobs, max_bytes: int, *, compared: bool
+    ) -> None:
+        """Nothing has come yet; `compared` if its fingerprint will be asked for."""
         self.key = key
         self.filename = shown_name(filename)
         self.error: RequestError | None = None
@@ -36,7 +39,7 @@ class Picture:
         self._max_bytes = max_bytes
         self._start = b""
         self._size = 0
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if compared else None
         self._writer: BlobWriter | None = None
 
     def take(self, data: bytes) -> None:
@@ -61,7 +64,8 @@ class Picture:
     def write(self) -> None:
         """Write what is held, unless the picture failed."""
         block, self.held = bytes(self.held), bytearray()
-        self._hash.update(block)
+        if self._hash is not None:
+            self._hash.update(block)
         if self.error is not None:
             self.discard()
             return
@@ -103,6 +107,8 @@ class Picture:
 
     def fingerprint(self) -> Fingerprint:
         """What tells it from another."""
+        if self._hash is None:
+            raise RuntimeError("its fingerprint was not to be asked for")
         return self.filename, self._hash.hexdigest()
 
     def _judge(self) -> None:

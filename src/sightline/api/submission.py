@@ -72,7 +72,7 @@ async def submit(request: Request, query: PredictQuery, tasks: Tasks) -> tuple[T
         new = replace(new, digest=await tasks.require_options(query))
         if is_json(request.headers.get("content-type", "")):
             return await _submit_addresses(request, new, tasks)
-        intake = tasks.new_intake(new.id, strict=query.strict)
+        intake = tasks.new_intake(new, strict=query.strict)
         return await _submit_files(request, new, tasks, intake, arrival)
 
 
@@ -129,8 +129,9 @@ async def _submit_files(
     try:
         await _read_form(request, intake, arrival.grow)
         images = await intake.finish()
-        fingerprint = _fingerprint(new, intake.fingerprints())
-        new = replace(new, images=images, fingerprint=fingerprint)
+        new = replace(new, images=images)
+        if new.idempotency_key is not None:
+            new = replace(new, fingerprint=_fingerprint(new, intake.fingerprints()))
         return await tasks.submit(request, new, intake)
     except BaseException:
         intake.abandon()

@@ -125,10 +125,11 @@ class Tasks:
         """Raises UrlRefused if one of them may not be fetched, as far as that is known."""
         await self._look(self._require_addresses, urls)
 
-    def new_intake(self, task_id: str, *, strict: bool) -> Intake:
+    def new_intake(self, new: NewTask, *, strict: bool) -> Intake:
         """Takes the files of a new task."""
         limits = self._settings.max_upload_bytes, self._settings.max_pixels
-        return Intake(task_id, self.blobs, self._writers, limits, strict=strict)
+        compared = new.idempotency_key is not None
+        return Intake(new.id, self.blobs, self._writers, limits, strict=strict, compared=compared)
 
     async def submit(
         self, request: Request, new: NewTask, intake: Intake | None = None

@@ -65,8 +65,8 @@ class NewTask:
             as far as they were given.
         model: name; None for the default.
         digest: of the model that was served under that name at submission, None if unknown.
-        fingerprint: SHA-256, in hexadecimal, of all that was sent; compared where the same
-            idempotency key comes again.
+        fingerprint: SHA-256, in hexadecimal, of all that was sent with an idempotency key;
+            compared where the same key comes again.
     """
 
     id: str
