@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sightline.errors import Overloaded
 from sightline.serving.job import Job, LaneName
 from sightline.storage.schema import images
 from sightline.tasks.queue import TaskQueue
-from sightline.tasks.task import Claim
+from sightline.tasks.task import Claim, Outcome
 from support.eventually import eventually
 from support.servers import live
 from support.tasks import DARKEST, Place, picture, place, require_right
@@ -93,6 +93,24 @@ def test_high_goes_first(here: Place) -> None:
     first, last = is_high.index(True), len(is_high) - is_high[::-1].index(True)
     # At 8:4 turns 10 go by while it gets 20; and what had been claimed goes first.
     assert is_high[first:last].count(False) <= 10 + here.detector.depth
+
+
+def test_what_ends_while_the_engine_has_enough_to_do_is_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    finish = TaskQueue.finish
+
+    def finish_and_count(queue: TaskQueue, worker: str, outcomes: Sequence[Outcome]) -> None:
+        written.append(len(outcomes))
+        finish(queue, worker, outcomes)
+
+    monkeypatch.setattr(TaskQueue, "finish", finish_and_count)
+    with place(tmp_path, max_batch=1) as here:
+        Slow(here)
+        require_right(here.ended(here.submit([picture(n) for n in range(100)])))
+    assert sum(written) == 100
+    assert len(written) <= 60
 
 
 def test_low_advances_under_constant_high(here: Place) -> None:
