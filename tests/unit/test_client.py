@@ -355,18 +355,12 @@ def test_time_is_up_while_nobody_is_there(asking: Asking) -> None:
     assert isinstance(late.value.__cause__, errors.Unreachable)
 
 
-def test_a_cancellation_that_was_lost_is_not_repeated_blindly(asking: Asking) -> None:
-    """To delete what has ended is to forget it."""
-    script = Script(ACCEPTED, state("processing"), LOST, state("cancelled"))
+def test_a_cancellation_that_was_lost_is_repeated_and_forgets_nothing(asking: Asking) -> None:
+    script = Script(ACCEPTED, LOST, state("cancelled"))
     assert asking(script).submit(b"a picture").cancel().status == "cancelled"
-    assert [one.method for one in script.requests] == ["POST", "GET", "DELETE", "GET"]
-
-
-def test_a_task_that_ends_while_it_is_cancelled(asking: Asking) -> None:
-    script = Script(ACCEPTED, state("processing"), httpx.Response(204))
-    submitted = asking(script).submit(b"a picture")
-    assert submitted.cancel().status == "cancelled"
-    assert [result.status for result in submitted.wait()] == ["cancelled"]
+    deletions = script.requests[1:]
+    assert [one.method for one in deletions] == ["DELETE", "DELETE"]
+    assert {one.url.params["forget"] for one in deletions} == {"false"}
 
 
 EXPIRED = httpx.Response(410, json=problem(410, "expired-task"))
@@ -474,7 +468,7 @@ def test_a_look_on_the_way_may_fail(asking: Asking, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_expires_can_neither_be_cancelled_nor_retried(asking: Asking) -> None:
-    script = Script(ACCEPTED, httpx.Response(200, json=STATE), EXPIRED)
+    script = Script(ACCEPTED, EXPIRED)
     submitted = asking(script).submit(b"a picture")
     assert submitted.cancel() == submitted.retry()
     (result,) = submitted.wait()

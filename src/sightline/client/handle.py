@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from sightline.client.answers import ENDED, Progress, Result, Status, read
-from sightline.client.errors import ClientError, ExpiredTask, TimedOut, Unreachable
+from sightline.client.errors import ClientError, ExpiredTask, TimedOut
 from sightline.client.service import Ask
 from sightline.client.task import Task
 
@@ -118,16 +118,14 @@ class AsyncTaskHandle:
         return self._progress()
 
     async def cancel(self) -> Progress:
-        """Cancel what has not begun; it is then never looked at. What has ended stays as it is.
-
-        Where a task ends in the very moment, the service forgets it: what was not known of it by
-        then counts as cancelled.
-        """
-        until = time.monotonic() + self._service.patience
+        """Cancel what has not begun; it is then never looked at. What has ended stays as it is."""
         for task in self._open():
-            await self._look(task)
-            while task.status not in ENDED:
-                await self._cancel(task, until)
+            try:
+                answer = await self._service.ask(Ask("DELETE", task.path, {"forget": False}))
+            except ExpiredTask as error:
+                task.expire(error)
+            else:
+                self._absorb(task, answer)
         return self._progress()
 
     async def retry(self) -> Progress:
@@ -260,25 +258,6 @@ class AsyncTaskHandle:
         finally:
             task.looked = time.monotonic()
         if answer.status_code != HTTPStatus.NOT_MODIFIED:
-            self._absorb(task, answer)
-
-    async def _cancel(self, task: Task, until: float) -> None:
-        """One attempt. If nobody knows whether it arrived, one looks: to repeat it might forget."""
-        try:
-            ask = Ask("DELETE", task.path, repeat=False)
-            answer = await self._service.ask(ask)
-        except ExpiredTask as error:
-            task.expire(error)
-            return
-        except Unreachable:
-            if time.monotonic() > until:
-                raise
-            await self._service.wire.sleep(_ROUND)
-            await self._look(task)
-            return
-        if answer.status_code == HTTPStatus.NO_CONTENT:
-            task.give_up()
-        else:
             self._absorb(task, answer)
 
     def _absorb(self, task: Task, answer: httpx.Response) -> None:

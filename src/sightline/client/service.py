@@ -46,7 +46,6 @@ class Ask:
         headers: besides those that all requests have.
         upload: the body, if it is a form.
         json: the body, if it is JSON.
-        repeat: whether to ask again where nobody knows if it had arrived.
     """
 
     method: str
@@ -55,7 +54,6 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
     upload: Upload | None = None
     json: object = None
-    repeat: bool = True
 
 
 class Service:
@@ -98,7 +96,7 @@ class Service:
             except httpx.RequestError as error:
                 trouble = self._unreachable(error)
                 trouble.__cause__ = error
-                if not wanted.repeat or isinstance(error, _OURS_TO_BLAME):
+                if isinstance(error, _OURS_TO_BLAME):
                     raise trouble  # noqa: B904  it has its cause
             else:
                 if answer.is_success or answer.status_code == HTTPStatus.NOT_MODIFIED:
