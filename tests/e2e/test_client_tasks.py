@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,16 @@ def test_a_cancel_that_comes_too_late_loses_nothing(client: Any) -> None:
     assert seen([first, third]) == [1, 2]
     assert isinstance(second.error, errors.UnsupportedImage)
     assert client.task(*handle.ids).status().done == 3, "nothing is forgotten"
+
+
+def test_cancel_from_another_thread_than_the_one_that_waits(server: Live) -> None:
+    with Client(server.url) as client, ThreadPoolExecutor(1) as threads, stuck(server):
+        handle = client.submit([picture(1)] * 20)
+        begun = threading.Event()
+        waiting = threads.submit(handle.wait, 60, lambda _: begun.set())
+        assert begun.wait(60)
+        handle.cancel()
+        assert [result.status for result in waiting.result()] == ["cancelled"] * 20
 
 
 def test_retry(client: Any, reachable: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,8 @@ _BEST_FIRST: tuple[Status, ...] = ("completed", "error", "cancelled")
 class AsyncTaskHandle:
     """Pictures that were submitted with an AsyncClient. `TaskHandle` is the same for a Client.
 
-    More than 100 pictures are several tasks; `index` counts through all of them.
+    More than 100 pictures are several tasks; `index` counts through all of them. While one thread
+    (or coroutine) waits for the results, another may ask for the status, or cancel.
 
     Attributes:
         total: how many pictures there are.
@@ -56,6 +57,15 @@ class AsyncTaskHandle:
         self._tasks: list[Task] = []
         self._next_glance = time.monotonic() + _GLANCE
         self.total = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __str__(self) -> str:
+        now = self._progress()
+        first = next(iter(self.ids), "no task")
+        more = f" and {len(self._tasks) - 1} more" if len(self._tasks) > 1 else ""
+        return f"{first}{more}: {now.status}, {now.done} of {now.total} pictures have ended"
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -188,7 +198,8 @@ class AsyncTaskHandle:
     # Looking
 
     def _known(self) -> list[Result]:
-        return [result for task in self._tasks for result in task.results.values()]
+        # list() of a dict is not interrupted by another thread, as a loop over it would be.
+        return [result for task in self._tasks for result in list(task.results.values())]
 
     def _open(self) -> list[Task]:
         return [task for task in self._tasks if task.status not in ENDED]
