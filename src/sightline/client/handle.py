@@ -38,6 +38,9 @@ _REST = 4.0
 _GLANCE_LASTS = 4.0
 """Seconds that such a look may take: a slow line is full of the upload."""
 
+_PARTING_LASTS = 4.0
+"""Seconds that it may take to cancel what was made of a submission that came to nothing."""
+
 _BEST_FIRST: tuple[Status, ...] = ("completed", "error", "cancelled")
 
 
@@ -191,9 +194,10 @@ class AsyncTaskHandle:
 
     async def abandon(self) -> None:
         """Let nothing be left of it, as far as the service can be reached."""
+        until = time.monotonic() + _PARTING_LASTS
         for task in self._tasks:
             with suppress(ClientError):
-                await self._service.ask(Ask("DELETE", task.path), until=time.monotonic())
+                await self._service.ask(Ask("DELETE", task.path), until)
 
     # Looking
 
