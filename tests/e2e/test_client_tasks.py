@@ -357,7 +357,7 @@ def test_waiting_for_many_keeps_nobody_from_asking(server: Live) -> None:
     async def main() -> None:
         async with AsyncClient(server.url) as client:
             with stuck(server) as go_on:
-                tasks = [await client.submit(picture(1)) for _ in range(2 * AT_ONCE)]
+                tasks = [await client.submit(picture(1)) for _ in range(AT_ONCE + 4)]
                 waiting = [asyncio.create_task(task.wait(60)) for task in tasks]
                 await asyncio.sleep(0)
                 now = await asyncio.wait_for(tasks[0].status(), 15)
