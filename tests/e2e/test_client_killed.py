@@ -56,6 +56,8 @@ class Mortal:
 
     @property
     def lives(self) -> int:
+        """How often it was started, once it is up."""
+        assert self._started.wait(60)
         return self._lives
 
     def _keep(self) -> None:

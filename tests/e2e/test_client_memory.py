@@ -1,4 +1,4 @@
-"""A gigabyte of pictures goes from disk to the service without lying in memory."""
+"""Pictures go from disk to the service without lying in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def in_loop():
     async with AsyncClient(url) as client:
         await client.detect(paths[-1])
         before = peak()
-        return before, await client.submit(paths[:-1] * 100)
+        return before, await client.submit(paths[:-1] * 20)
 
 def peak():  # KB; ru_maxrss would be that of whoever started this program, if that was more
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
@@ -35,7 +35,7 @@ if kind == "async":
 else:
     with Client(url) as client:
         client.detect(paths[-1])
-        before, handle = peak(), client.submit(paths[:-1] * 100)
+        before, handle = peak(), client.submit(paths[:-1] * 20)
 print(handle.total, (peak() - before) // 1024)
 """
 
@@ -50,7 +50,7 @@ def large(tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
 @pytest.mark.parametrize("kind", [pytest.param("sync", marks=pytest.mark.soak), "async"])
-def test_a_hundred_of_ten_megabytes(kind: str, large: Path, tmp_path: Path) -> None:
+def test_twenty_of_ten_megabytes(kind: str, large: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.png"
     small.write_bytes(picture(1))
     with live(max_results_mb=1) as server:
@@ -64,5 +64,5 @@ def test_a_hundred_of_ten_megabytes(kind: str, large: Path, tmp_path: Path) -> N
         )
     assert done.returncode == 0, done.stderr
     total, grown = map(int, done.stdout.split())
-    assert total == 100
-    assert grown < 50, f"{grown} MB"
+    assert total == 20
+    assert grown < 20, f"{grown} MB"  # 1; two pictures at once are more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from sightline import ConfigError, Detections
-from sightline.client import errors, flows
+from sightline.client import Client, errors, flows
 from sightline.client.pictures import Picture, picture_of
 from sightline.client.upload import Upload
 from support import pictures
@@ -158,6 +159,17 @@ def test_a_turned_pillow_image_is_sent_upright(client: Any) -> None:
     assert (found.width, found.height) == (20, 40)
 
 
+def test_what_opencv_reads(server: Live) -> None:
+    """Typed, for mypy: what OpenCV reads may be of any dtype, as far as it tells."""
+    image = cv2.imread(str(on_disk(picture(3))))
+    assert image is not None
+    with Client(server.url) as client, tempfile.SpooledTemporaryFile() as file:
+        assert number_of(client.detect(image).detections) == 3
+        file.write(picture(4))
+        first, second = client.submit([image, file]).wait(30)
+    assert [number_of(one.detections) for one in (first, second)] == [3, 4]
+
+
 def test_a_stack_of_arrays(client: Any) -> None:
     results = client.submit(np.stack([shade(3)] * 4)).wait(30)
     assert [number_of(result.detections) for result in results] == [3] * 4
@@ -207,6 +219,7 @@ def test_odd_names_arrive(client: Any) -> None:
     [
         (Path("missing.jpg"), FileNotFoundError, "missing.jpg"),
         ("no/such/*.jpg", ConfigError, "there are no pictures"),
+        ("", FileNotFoundError, "No such file"),
         (42, TypeError, "not int"),
         ([], ValueError, "no pictures to submit"),
         (np.zeros((4, 4), np.float32), ValueError, "float32"),

@@ -59,6 +59,7 @@ def test_unknown_tasks(client: httpx.Client) -> None:
             ("GET", "/images/0"),
             ("POST", "/retry"),
             ("DELETE", ""),
+            ("DELETE", "?forget=false"),
         ]:
             problem(client.request(method, f"/result/{name}{path}"), 404, "unknown-task")
 
@@ -352,6 +353,31 @@ def test_forget(client: httpx.Client, server: Live) -> None:
         assert "pload" in answer["detail"]
     names = {folder.name for folder in server.app.state.tasks.blobs.folders()}
     assert task.rpartition("/")[2] not in names
+
+
+def test_cancelling_alone_leaves_what_has_ended(client: httpx.Client, server: Live) -> None:
+    task = submit(client, picture(1), BROKEN)
+    before = client.get(f"{task}?wait=30")
+    for _ in range(2):
+        answer = client.delete(f"{task}?forget=false")
+        assert (answer.status_code, answer.json()) == (200, before.json())
+        assert answer.headers["etag"] == before.headers["etag"]
+    assert client.get(task).json() == before.json()
+    assert client.get(f"{task}/images/0").status_code == 200
+    with stuck(server):
+        running = submit(client, picture(2))
+        assert client.delete(f"{running}?forget=false").json()["status"] == "cancelled"
+    assert client.delete(f"{running}?forget=false").json()["status"] == "cancelled"
+    assert client.delete(f"{task}?forget=true").status_code == 204
+    problem(client.delete(f"{task}?forget=false"), 410, "expired-task")
+
+
+@pytest.mark.parametrize("query", ["forget=maybe", "forgets=false"])
+def test_what_is_to_be_deleted_must_be_clear(client: httpx.Client, query: str) -> None:
+    task = submit(client, picture(1))
+    client.get(f"{task}?wait=30")
+    problem(client.delete(f"{task}?{query}"), 422, "bad-option")
+    assert client.get(task).json()["status"] == "completed"
 
 
 def test_forgetting_a_task_that_somebody_retries(

@@ -25,7 +25,7 @@ from sightline.client.handle import AsyncTaskHandle
 from sightline.client.pictures import gather
 from sightline.client.upload import Upload
 from sightline.client.wire import AsyncWire, BlockingWire
-from support.clients import Kind, client_of
+from support.clients import Kind, Told, client_of
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSWER = {
@@ -252,6 +252,23 @@ def test_what_may_pass_is_tried_again(asking: Asking, trouble: httpx.Response | 
     assert script.pauses[0] < script.pauses[5]
 
 
+def test_that_nobody_is_there_is_told_once_meanwhile(
+    asking: Asking, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = Script(
+        LOST, GOOD, *[LOST] * 8, GOOD, *[LOST] * 8, GOOD, later(503, "overloaded"), GOOD
+    )
+    client = asking(script)
+    for _ in range(4):
+        client.detect(b"a picture")
+    assert [record.name for record in caplog.records if "sightline" in record.name] == [
+        "sightline.client",
+        "sightline.client",
+    ], "of two outages; one lost connection is none, and who is busy is there"
+    assert "Nothing answers at http://127.0.0.1:8000 (reset)" in caplog.text
+    assert re.search(r"It is asked again for 1[12]\d s more", caplog.text)
+
+
 @pytest.mark.parametrize("method", ["detect", "submit"])
 def test_nobody_there(asking: Asking, method: str) -> None:
     script = Script(httpx.ConnectError("refused"))
@@ -355,18 +372,12 @@ def test_time_is_up_while_nobody_is_there(asking: Asking) -> None:
     assert isinstance(late.value.__cause__, errors.Unreachable)
 
 
-def test_a_cancellation_that_was_lost_is_not_repeated_blindly(asking: Asking) -> None:
-    """To delete what has ended is to forget it."""
-    script = Script(ACCEPTED, state("processing"), LOST, state("cancelled"))
+def test_a_cancellation_that_was_lost_is_repeated_and_forgets_nothing(asking: Asking) -> None:
+    script = Script(ACCEPTED, LOST, state("cancelled"))
     assert asking(script).submit(b"a picture").cancel().status == "cancelled"
-    assert [one.method for one in script.requests] == ["POST", "GET", "DELETE", "GET"]
-
-
-def test_a_task_that_ends_while_it_is_cancelled(asking: Asking) -> None:
-    script = Script(ACCEPTED, state("processing"), httpx.Response(204))
-    submitted = asking(script).submit(b"a picture")
-    assert submitted.cancel().status == "cancelled"
-    assert [result.status for result in submitted.wait()] == ["cancelled"]
+    deletions = script.requests[1:]
+    assert [one.method for one in deletions] == ["DELETE", "DELETE"]
+    assert {one.url.params["forget"] for one in deletions} == {"false"}
 
 
 EXPIRED = httpx.Response(410, json=problem(410, "expired-task"))
@@ -474,13 +485,58 @@ def test_a_look_on_the_way_may_fail(asking: Asking, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_expires_can_neither_be_cancelled_nor_retried(asking: Asking) -> None:
-    script = Script(ACCEPTED, httpx.Response(200, json=STATE), EXPIRED)
+    script = Script(ACCEPTED, EXPIRED)
     submitted = asking(script).submit(b"a picture")
     assert submitted.cancel() == submitted.retry()
     (result,) = submitted.wait()
     assert isinstance(result.error, errors.ExpiredTask)
+
+
+def test_tasks_that_are_found_again_may_expire(asking: Asking) -> None:
+    service = Forgetful(lambda: hundred("completed"))
+    client = asking(service)
+    service.second = lambda: httpx.Response(200, json=STATE)
+    submitted = client.task("task-1", "task-2")
+    service.second = lambda: EXPIRED
+    results = submitted.wait()
+    assert [result.status for result in results] == ["completed"] * 100 + ["error"]
+    assert isinstance(results[100].error, errors.ExpiredTask)
     with pytest.raises(errors.ExpiredTask):
-        asking(Script(EXPIRED)).task("abc")
+        client.task("task-1", "task-2")
+    with pytest.raises(ValueError, match="Which tasks"):
+        client.task()
+
+
+class Interrupting(BytesIO):
+    """A picture that is being sent when somebody presses Ctrl-C."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        super().__init__(b"a picture")
+        self._error = error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size:
+            raise self._error
+        return super().read(size)
+
+
+@pytest.mark.parametrize("key", [None, "mine"])
+def test_an_interrupted_submission_leaves_nothing(asking: Asking, key: str | None) -> None:
+    deletions: list[int] = []
+
+    def first() -> httpx.Response:
+        deletions.append(len(deletions))
+        if deletions == [0]:
+            raise LOST
+        return httpx.Response(204)
+
+    client = asking(Forgetful(first))
+    # An event loop tells its task of Ctrl-C by cancelling it.
+    error = asyncio.CancelledError if isinstance(client, Told) else KeyboardInterrupt
+    options = {"idempotency_key": key} if key else {}
+    with pytest.raises(error):
+        client.submit([b"a picture"] * 100 + [Interrupting(error)], **options)
+    assert deletions == ([] if key else [0, 1])
 
 
 def test_the_key_and_who_is_asking(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,6 +550,42 @@ def test_the_key_and_who_is_asking(asking: Asking, monkeypatch: pytest.MonkeyPat
     ]
     assert script.requests[0].headers["User-Agent"].startswith("sightline-python/")
     assert str(script.requests[0].url) == "http://127.0.0.1:8000/detect"
+
+
+def test_a_key_from_a_file_may_end_in_a_newline(asking: Asking) -> None:
+    script = Script(GOOD)
+    asking(script, api_key="mine\n").detect(b"a picture")
+    assert script.requests[0].headers["Authorization"] == "Bearer mine"
+
+
+@pytest.mark.parametrize("key", ["schl\xfcssel", "two\nlines"])
+def test_a_key_that_cannot_be_sent_is_not_told(asking: Asking, key: str) -> None:
+    with pytest.raises(ValueError, match="API key has characters") as refused:
+        asking(Script(GOOD), api_key=key)
+    assert key not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["", "schl\xfcssel", "two\nlines", "x" * 201])
+def test_an_idempotency_key_that_cannot_be_sent(asking: Asking, key: str) -> None:
+    script = Script(ACCEPTED)
+    with pytest.raises(ValueError, match="idempotency_key must be 1 to 200 printable ASCII"):
+        asking(script).submit(b"a picture", idempotency_key=key)
+    assert not script.requests
+
+
+def test_they_show_what_they_are(asking: Asking) -> None:
+    client = asking(Forgetful(lambda: hundred("completed")), base_url="http://me:secret@a:1/b/")
+    assert "Client('http://a:1/b')" in shown_of(client)
+    handle = client.submit([b"a picture"] * 101)
+    assert shown_of(handle).endswith(
+        "TaskHandle task-1 and 1 more: queued, 0 of 101 pictures have ended>"
+    )
+    handle.wait()
+    assert shown_of(handle).endswith("completed, 101 of 101 pictures have ended>")
+
+
+def shown_of(one: Any) -> str:
+    return repr(getattr(one, "_inner", one))
 
 
 def test_passwords_are_not_told(asking: Asking) -> None:

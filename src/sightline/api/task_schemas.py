@@ -100,6 +100,18 @@ class ResultQuery(BaseModel):
     )
 
 
+class DeleteQuery(BaseModel):
+    """What becomes of a task that has ended."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    forget: bool = Field(
+        default=True,
+        description="`false` leaves a task that has ended as it is, and answers its state: for "
+        "those who mean to cancel, and want what was found until then.",
+    )
+
+
 class TaskAccepted(BaseModel):
     """A task that is kept. `failed` counts the files that are no pictures."""
 

@@ -95,13 +95,13 @@ def cancel(
 ) -> None:
     """Cancel a task: what has not begun is never run. One that has ended is left alone."""
     with service(url, key) as ask:
-        status = ask("GET", f"/result/{task_id}")[0]["status"]
-        if status in _ENDED and not forget:
-            raise SightlineError(
-                f"there is nothing to cancel: it is {status}. --forget removes what is left of it"
-            )
-        answer, _ = ask("DELETE", f"/result/{task_id}")
-    _told(answer, f"{task_id} is {answer.get('status', 'forgotten')}", as_json)
+        answer, _ = ask("DELETE", f"/result/{task_id}", forget=str(forget).lower())
+    status = answer.get("status", "forgotten")
+    if status not in {"cancelled", "forgotten"}:
+        raise SightlineError(
+            f"there is nothing to cancel: it is {status}. --forget removes what is left of it"
+        )
+    _told(answer, f"{task_id} is {status}", as_json)
 
 
 @tasks.command()

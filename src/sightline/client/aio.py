@@ -34,6 +34,9 @@ class AsyncClient(Flows):
         wire = AsyncWire(transport, trust_env=not here)
         super().__init__(Service(wire, address, api_key, timeout, patience))
 
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._service.shown!r})"
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_LONGEST_KEY = 200
+"""Characters of an idempotency key; the service takes 255, and each task's gets a number."""
+
 
 class DetectOptions(TypedDict, total=False):
     """Options of `detect`. What is left out is the service's own choice.
@@ -42,6 +45,25 @@ class SubmitOptions(DetectOptions, total=False):
     callback_url: str
     strict: bool
     idempotency_key: str
+
+
+def key_of(options: SubmitOptions) -> str | None:
+    """The `idempotency_key`, if there is one.
+
+    Raises:
+        ValueError: it cannot be sent.
+    """
+    key = options.get("idempotency_key")
+    if key is not None and not (0 < len(key) <= _LONGEST_KEY and is_printable(key)):
+        raise ValueError(
+            f"idempotency_key must be 1 to {_LONGEST_KEY} printable ASCII characters, not {key!r}."
+        )
+    return key
+
+
+def is_printable(text: str) -> bool:
+    """Whether it can stand in a header."""
+    return text.isascii() and text.isprintable()
 
 
 def params_of(options: Mapping[str, Any], known: type[DetectOptions]) -> dict[str, Any]:

@@ -41,15 +41,21 @@ class Client:
             api_key: sent as `Authorization: Bearer`; if None, SIGHTLINE_API_KEY or SIGHTLINE_KEY.
             timeout: seconds of silence after which a connection counts as lost.
             patience: seconds for which a request is made again that found nobody there, or a
-                service that is busy or just starting. Retry-After is honoured.
+                service that is busy or just starting. Retry-After is honoured. That nobody is there
+                is logged meanwhile, as a warning of `sightline.client`.
             transport: what sends requests instead of sockets: `httpx.MockTransport` in tests.
 
         Raises:
-            ValueError: `base_url` is no address of a service.
+            ValueError: `base_url` is no address of a service, or `api_key` cannot be sent.
         """
         address, here = address_of(base_url)
         wire = BlockingWire(transport, trust_env=not here)
-        self._flows = Flows(Service(wire, address, api_key, timeout, patience))
+        service = Service(wire, address, api_key, timeout, patience)
+        self._address = service.shown
+        self._flows = Flows(service)
+
+    def __repr__(self) -> str:
+        return f"Client({self._address!r})"
 
     def detect(self, image: Source, **options: Unpack[DetectOptions]) -> Answer:
         return run(self._flows.detect(image, **options))
@@ -77,6 +83,12 @@ class TaskHandle:
 
     def __init__(self, handle: AsyncTaskHandle) -> None:
         self._handle = handle
+
+    def __repr__(self) -> str:
+        return f"<TaskHandle {self}>"
+
+    def __str__(self) -> str:
+        return str(self._handle)
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from asyncio import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sightline.client.answers import answer_of, read
-from sightline.client.asking import DetectOptions, SubmitOptions, params_of
+from sightline.client.asking import DetectOptions, SubmitOptions, key_of, params_of
 from sightline.client.handle import AsyncTaskHandle
 from sightline.client.pictures import Address, Picture, gather, picture_of
 from sightline.client.service import Ask
@@ -55,9 +56,9 @@ class Flows:
         """Queue pictures, and return once the service keeps them safe.
 
         A lost connection or a restart on the way makes no second task. All are taken or none:
-        where something is wrong with a later one, tasks that were made already are cancelled
-        (but for those with an `idempotency_key` of yours: the same call goes on with them).
-        Results of the first hundred are fetched while the next are sent.
+        where something is wrong with a later one, or Ctrl-C is pressed, tasks that were made
+        already are cancelled (but for those with an `idempotency_key` of yours: the same call goes
+        on with them). Results of the first hundred are fetched while the next are sent.
 
         Args:
             images: one, or any number; they are read as they are sent. Addresses and files cannot
@@ -71,7 +72,7 @@ class Flows:
             OSError, TypeError, ValueError: a picture cannot be read, or is none.
         """
         params = params_of(options, SubmitOptions)
-        key = options.get("idempotency_key")
+        key = key_of(options)
         handle = AsyncTaskHandle(self._service)
         pictures = gather(images)
         try:
@@ -82,7 +83,7 @@ class Flows:
                 )
                 task_id = read(await self._service.ask(ask), lambda body: str(body["task_id"]))
                 await handle.add(task_id, [one.source for one in batch])
-        except Exception:
+        except (Exception, KeyboardInterrupt, CancelledError):
             if key is None:
                 await handle.abandon()
             raise
@@ -95,8 +96,13 @@ class Flows:
 
         Raises:
             UnknownTask: there is no such task.
-            ExpiredTask: its results were kept for long enough.
+            ExpiredTask: the results of one of them were kept for long enough; the message names it.
+                How many pictures it had is not known any more, and so no index of those behind it:
+                the others are found without it.
+            ValueError: none is named.
         """
+        if not ids:
+            raise ValueError("Which tasks? Name one at least: `client.task(*handle.ids)`.")
         handle = AsyncTaskHandle(self._service)
         for task_id in ids:
             await handle.add(task_id)

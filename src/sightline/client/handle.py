@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from sightline.client.answers import ENDED, Progress, Result, Status, read
-from sightline.client.errors import ClientError, ExpiredTask, TimedOut, Unreachable
+from sightline.client.errors import ClientError, ExpiredTask, TimedOut
 from sightline.client.service import Ask
 from sightline.client.task import Task
 
@@ -38,13 +38,17 @@ _REST = 4.0
 _GLANCE_LASTS = 4.0
 """Seconds that such a look may take: a slow line is full of the upload."""
 
+_PARTING_LASTS = 4.0
+"""Seconds that it may take to cancel what was made of a submission that came to nothing."""
+
 _BEST_FIRST: tuple[Status, ...] = ("completed", "error", "cancelled")
 
 
 class AsyncTaskHandle:
     """Pictures that were submitted with an AsyncClient. `TaskHandle` is the same for a Client.
 
-    More than 100 pictures are several tasks; `index` counts through all of them.
+    More than 100 pictures are several tasks; `index` counts through all of them. While one thread
+    (or coroutine) waits for the results, another may ask for the status, or cancel.
 
     Attributes:
         total: how many pictures there are.
@@ -56,6 +60,15 @@ class AsyncTaskHandle:
         self._tasks: list[Task] = []
         self._next_glance = time.monotonic() + _GLANCE
         self.total = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __str__(self) -> str:
+        now = self._progress()
+        first = next(iter(self.ids), "no task")
+        more = f" and {len(self._tasks) - 1} more" if len(self._tasks) > 1 else ""
+        return f"{first}{more}: {now.status}, {now.done} of {now.total} pictures have ended"
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -118,16 +131,14 @@ class AsyncTaskHandle:
         return self._progress()
 
     async def cancel(self) -> Progress:
-        """Cancel what has not begun; it is then never looked at. What has ended stays as it is.
-
-        Where a task ends in the very moment, the service forgets it: what was not known of it by
-        then counts as cancelled.
-        """
-        until = time.monotonic() + self._service.patience
+        """Cancel what has not begun; it is then never looked at. What has ended stays as it is."""
         for task in self._open():
-            await self._look(task)
-            while task.status not in ENDED:
-                await self._cancel(task, until)
+            try:
+                answer = await self._service.ask(Ask("DELETE", task.path, {"forget": False}))
+            except ExpiredTask as error:
+                task.expire(error)
+            else:
+                self._absorb(task, answer)
         return self._progress()
 
     async def retry(self) -> Progress:
@@ -183,14 +194,16 @@ class AsyncTaskHandle:
 
     async def abandon(self) -> None:
         """Let nothing be left of it, as far as the service can be reached."""
+        until = time.monotonic() + _PARTING_LASTS
         for task in self._tasks:
             with suppress(ClientError):
-                await self._service.ask(Ask("DELETE", task.path), until=time.monotonic())
+                await self._service.ask(Ask("DELETE", task.path), until)
 
     # Looking
 
     def _known(self) -> list[Result]:
-        return [result for task in self._tasks for result in task.results.values()]
+        # list() of a dict is not interrupted by another thread, as a loop over it would be.
+        return [result for task in self._tasks for result in list(task.results.values())]
 
     def _open(self) -> list[Task]:
         return [task for task in self._tasks if task.status not in ENDED]
@@ -260,25 +273,6 @@ class AsyncTaskHandle:
         finally:
             task.looked = time.monotonic()
         if answer.status_code != HTTPStatus.NOT_MODIFIED:
-            self._absorb(task, answer)
-
-    async def _cancel(self, task: Task, until: float) -> None:
-        """One attempt. If nobody knows whether it arrived, one looks: to repeat it might forget."""
-        try:
-            ask = Ask("DELETE", task.path, repeat=False)
-            answer = await self._service.ask(ask)
-        except ExpiredTask as error:
-            task.expire(error)
-            return
-        except Unreachable:
-            if time.monotonic() > until:
-                raise
-            await self._service.wire.sleep(_ROUND)
-            await self._look(task)
-            return
-        if answer.status_code == HTTPStatus.NO_CONTENT:
-            task.give_up()
-        else:
             self._absorb(task, answer)
 
     def _absorb(self, task: Task, answer: httpx.Response) -> None:

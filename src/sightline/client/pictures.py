@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from contextlib import nullcontext
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union, cast
 
 import numpy as np
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Source: TypeAlias = Union[
-    str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryIO, "NDArray[np.uint8]", "Image"
+    str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes], "NDArray[Any]", "Image"
 ]
 """One picture, or a name of several.
 
@@ -32,7 +33,8 @@ Source: TypeAlias = Union[
 - bytes: a compressed file's
 - a binary file object: all of it, from its start. One that cannot seek is read into memory
 - NumPy array: uint8 [height, width, 3] BGR as OpenCV has it, [height, width, 4] BGRA or [height,
-  width] grey; sent as PNG, so that no pixel changes
+  width] grey; sent as PNG, so that no pixel changes (as a type it may be of any dtype, because
+  OpenCV does not tell more of what it reads)
 - Pillow image: likewise sent as PNG, upright
 """
 
@@ -127,6 +129,8 @@ def _expanded(image: Any) -> Iterable[Any]:
 
 
 def _from_path(source: str) -> Picture:
+    if not source:  # which Path takes for the folder that one is in
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
     path = Path(source).expanduser()
     if path.is_dir():
         raise IsADirectoryError(f"{source} is a folder: `submit` takes all pictures in one.")

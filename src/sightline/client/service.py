@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import math
 import os
 import random
@@ -18,7 +19,14 @@ import httpx
 
 import sightline
 from sightline.client.answers import problem_in, shown
-from sightline.client.errors import ClientError, TimedOut, UnexpectedAnswer, Unreachable
+from sightline.client.asking import is_printable
+from sightline.client.errors import (
+    ClientError,
+    Problem,
+    TimedOut,
+    UnexpectedAnswer,
+    Unreachable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,12 +34,15 @@ if TYPE_CHECKING:
     from sightline.client.upload import Upload
     from sightline.client.wire import Wire
 
+_log = logging.getLogger("sightline.client")
+
 _HERE = "http://127.0.0.1:8000"
 
 _LATER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}  # of a proxy, if no Problem
 _OURS_TO_BLAME = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds between attempts; the last one stays
+_TOLD_FROM = 3  # attempts: what is over within half a second needs no words
 _JITTER = 0.25  # of what Retry-After says, on top: those who were refused together come apart
 
 
@@ -46,7 +57,6 @@ class Ask:
         headers: besides those that all requests have.
         upload: the body, if it is a form.
         json: the body, if it is JSON.
-        repeat: whether to ask again where nobody knows if it had arrived.
     """
 
     method: str
@@ -55,26 +65,30 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
     upload: Upload | None = None
     json: object = None
-    repeat: bool = True
 
 
 class Service:
-    """A service at an address, and how patient one is with it."""
+    """A service at an address, and how patient one is with it.
+
+    Attributes:
+        shown: its address, without what may be secret in it.
+    """
 
     def __init__(
         self, wire: Wire, address: str, api_key: str | None, timeout: float, patience: float
     ) -> None:
+        """Raises ValueError if the key cannot be sent."""
         self.wire = wire
         self.patience = patience
         self._address = address
-        self._shown = shown(httpx.URL(address))
+        self.shown = shown(httpx.URL(address))
         self._timeout = timeout
+        self._told = False
         self._headers = {
             "Accept": "application/json",
             "User-Agent": f"sightline-python/{sightline.__version__}",
         }
-        key = api_key or os.environ.get("SIGHTLINE_API_KEY") or os.environ.get("SIGHTLINE_KEY")
-        if key:
+        if key := _key_of(api_key):
             self._headers["Authorization"] = f"Bearer {key}"
 
     async def ask(self, wanted: Ask, until: float = math.inf) -> httpx.Response:
@@ -97,11 +111,11 @@ class Service:
                 answer = await self.wire.send(self._request(wanted, until))
             except httpx.RequestError as error:
                 trouble = self._unreachable(error)
-                trouble.__cause__ = error
-                if not wanted.repeat or isinstance(error, _OURS_TO_BLAME):
+                if isinstance(error, _OURS_TO_BLAME):
                     raise trouble  # noqa: B904  it has its cause
             else:
                 if answer.is_success or answer.status_code == HTTPStatus.NOT_MODIFIED:
+                    self._told = False
                     return answer
                 trouble = problem_in(answer)
                 if not _is_temporary(answer.status_code, trouble):
@@ -114,6 +128,7 @@ class Service:
                 raise trouble
             if now + pause > until:
                 raise TimedOut(str(trouble)) from trouble
+            self._tell(trouble, attempt, patient_until - now)
             await self.wire.sleep(pause)
         raise AssertionError("count() has no end")
 
@@ -136,12 +151,20 @@ class Service:
         request.headers.setdefault("Host", request.url.netloc.decode("ascii"))  # not with a stream
         return request
 
+    def _tell(self, trouble: ClientError, attempt: int, left: float) -> None:
+        """Say once that nobody is there, to whoever wonders why nothing happens."""
+        if attempt >= _TOLD_FROM and not self._told and not isinstance(trouble, Problem):
+            self._told = True
+            _log.warning("%s It is asked again for %.0f s more.", trouble, left)
+
     def _unreachable(self, error: httpx.RequestError) -> Unreachable:
         why = str(error) or type(error).__name__
-        return Unreachable(
-            f"Nothing answers at {self._shown} ({why}). Is the service up, and is this its "
+        trouble = Unreachable(
+            f"Nothing answers at {self.shown} ({why}). Is the service up, and is this its "
             "address? base_url= or SIGHTLINE_URL names another."
         )
+        trouble.__cause__ = error
+        return trouble
 
 
 def address_of(base_url: str | None) -> tuple[str, bool]:
@@ -161,6 +184,19 @@ def address_of(base_url: str | None) -> tuple[str, bool]:
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError(f"'{text}' is no address of a service: write http://host:port")
     return text.rstrip("/"), _is_here(url.host)
+
+
+def _key_of(api_key: str | None) -> str:
+    """The key that is sent, empty if there is none. Files that keys are read from end in a newline.
+
+    Raises:
+        ValueError: it cannot be sent; it is not told, because a log may be where that goes.
+    """
+    given = api_key or os.environ.get("SIGHTLINE_API_KEY") or os.environ.get("SIGHTLINE_KEY") or ""
+    key = given.strip()
+    if not is_printable(key):
+        raise ValueError("The API key has characters that are not printable ASCII.")
+    return key
 
 
 def _is_here(host: str) -> bool:

@@ -47,20 +47,13 @@ class Task:
     def forget_failures(self) -> None:
         self.results = {at: one for at, one in self.results.items() if one.status == "completed"}
 
-    def give_up(self) -> None:
-        """The service has forgotten it: what is not known was cancelled."""
-        self._fill("cancelled")
-
     def expire(self, why: ExpiredTask) -> None:
         """Nobody will learn any more what is not known."""
-        self._fill("error", why)
-        self.failed = sum(result.error is not None for result in self.results.values())
-
-    def _fill(self, status: Status, why: ExpiredTask | None = None) -> None:
-        self.status = status
+        self.status = "error"
         for index in range(self.total):
             name = self._sources[index] if self._sources else str(index)
-            error = problem_of(why.problem) if why else None
+            error = problem_of(why.problem)
             self.results.setdefault(
-                index, Result(self._offset + index, name, name, status, None, error)
+                index, Result(self._offset + index, name, name, "error", None, error)
             )
+        self.failed = sum(result.error is not None for result in self.results.values())

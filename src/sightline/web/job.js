@@ -1,6 +1,6 @@
 // One task of the service: up to a hundred pictures that are sent, followed, cancelled together.
 
-import { Gone, follow, hasEnded, look } from './follow.js';
+import { Gone, follow, look } from './follow.js';
 import { forget, keep } from './keep.js';
 import { keyHeaders } from './api.js';
 import { Stopped, patiently, problemOf } from './patience.js';
@@ -212,15 +212,8 @@ export class Job {
     });
   }
 
-  /** DELETE of a task that has ended forgets its results: each attempt looks first whether it has. */
   async tellCancelled() {
-    const { api, told } = this.service;
-    const path = `/result/${this.task}`;
-    const answer = await patiently(async () => {
-      const looked = await api.fetch(path, { cache: 'no-store' });
-      if (!looked.ok || hasEnded(await looked.clone().json())) return looked;
-      return api.fetch(path, { method: 'DELETE' });
-    }, told);
+    const answer = await this.service.ask(`/result/${this.task}?forget=false`, { method: 'DELETE' });
     if (answer.status === 200) this.take(await answer.json());
     else this.each((item) => { if (!item.ended) item.state = 'cancelled'; });
   }

@@ -16,7 +16,7 @@ from sightline.api.events import event_stream
 from sightline.api.leaving import until_leaving
 from sightline.api.problems import INTERNAL, KINDS, answer_to_failure, http_kind
 from sightline.api.results import etag_of, retry_after, to_json, version_in
-from sightline.api.task_schemas import EVENTS, ResultQuery, TaskOut, TasksOut
+from sightline.api.task_schemas import EVENTS, DeleteQuery, ResultQuery, TaskOut, TasksOut
 from sightline.tasks.task import ENDED, MAX_IMAGES
 
 if TYPE_CHECKING:
@@ -146,7 +146,11 @@ _OF_A_PICTURE = (
     errors.DeadlineExceeded,
 )
 _DELETED: Answers = {
-    200: {"model": TaskOut, "description": "It is cancelled", "headers": _HEADERS},
+    200: {
+        "model": TaskOut,
+        "description": "It is cancelled; with `forget=false` also: it had ended, and is as it was",
+        "headers": _HEADERS,
+    },
     204: {"description": "It had ended, and is forgotten"},
 }
 
@@ -240,11 +244,16 @@ async def retry_task(request: Request, task_id: TaskId) -> Response:
     response_class=Response,
     responses=_DELETED | refusals(*_OF_A_TASK, errors.NotEnded),
 )
-async def delete_task(request: Request, task_id: TaskId) -> Response:
-    """Of a task that is cancelled, pictures that were not begun are never run."""
+async def delete_task(
+    request: Request, task_id: TaskId, query: Annotated[DeleteQuery, Query()]
+) -> Response:
+    """Of a task that is cancelled, pictures that were not begun are never run.
+
+    `?forget=false` cancels alone: to ask again is safe, and no result is lost.
+    """
     tasks: Tasks = request.app.state.tasks
     task = await tasks.get(request, task_id)
-    if task.status in ENDED:
+    if query.forget and task.status in ENDED:
         await tasks.forget(task)
         return Response(status_code=204)
     return await _state(tasks, await tasks.cancel(task))
