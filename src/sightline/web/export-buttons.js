@@ -21,15 +21,19 @@ export function wireExports(now) {
 export function enableExports(items, item) {
   const any = items.some(({ result }) => result);
   for (const id of ['save-json', 'save-csv']) byId(id).disabled = !any;
-  for (const id of ['save-jpeg', 'copy-curl', 'copy-python']) byId(id).disabled = !item?.result;
+  for (const id of ['copy-curl', 'copy-python']) byId(id).disabled = !item?.result;
+  byId('save-jpeg').disabled = !item?.result || !item.url || item.opaque;
 }
+
+let fading = 0;
 
 async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
     const note = byId('copied');
     note.textContent = `${what} is on the clipboard.`;
-    setTimeout(() => { note.textContent = ''; }, 4000);
+    clearTimeout(fading);
+    fading = setTimeout(() => { note.textContent = ''; }, 4000);
   } catch {
     showText(text); // no clipboard without HTTPS, or without permission
   }
