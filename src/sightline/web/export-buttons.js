@@ -13,8 +13,8 @@ export function wireExports(now) {
     const name = `${item.name.replace(/\.[^.]*$/, '')}-boxes.jpg`;
     save(await jpegOf(item, filters.of(item)), name, 'image/jpeg');
   });
-  on('copy-curl', ({ item, filters, api }) => copy(curlOf(item, filters, api), 'The curl command'));
-  on('copy-python', ({ item, filters, api }) => copy(pythonOf(item, filters, api), 'The program'));
+  on('copy-curl', ({ item, filters, api }) => copy(curlOf(item, filters, api), 'curl command'));
+  on('copy-python', ({ item, filters, api }) => copy(pythonOf(item, filters, api), 'program'));
 }
 
 /** What can be taken along now. */
@@ -31,7 +31,7 @@ async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
     const note = byId('copied');
-    note.textContent = `${what} is on the clipboard.`;
+    note.textContent = `${what} copied`;
     clearTimeout(fading);
     fading = setTimeout(() => { note.textContent = ''; }, 4000);
   } catch {

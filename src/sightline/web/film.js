@@ -35,6 +35,7 @@ export class Film extends EventTarget {
     const tile = document.createElement('button');
     tile.type = 'button';
     tile.dataset.item = item.id;
+    tile.dataset.name = item.name;
     const badge = document.createElement('span');
     badge.className = 'badge';
     const sent = document.createElement('span');
