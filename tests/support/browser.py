@@ -59,6 +59,10 @@ _DROP = """([target, files]) => {
   element.dispatchEvent(new DragEvent('dragover', init));
   element.dispatchEvent(new DragEvent('drop', init));
 }"""
+_HIDE = """(hidden) => {
+  Object.defineProperty(document, 'hidden', { get: () => hidden, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
 
 
 def find() -> str | None:
@@ -126,6 +130,10 @@ class Watched:
     def wait_for_done(self, count: int) -> None:
         """Until at least so many pictures are done."""
         self.page.wait_for_function(_DONE, arg=count)
+
+    def look_away(self, *, hidden: bool) -> None:
+        """Hide the page behind another tab, or come back to it."""
+        self.page.evaluate(_HIDE, hidden)
 
     def drop(self, files: Sequence[tuple[str, str, bytes]], target: str = "#stage") -> None:
         """Drop files (name, type, bytes) as a file manager does."""
