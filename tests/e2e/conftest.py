@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.browser import DESKTOP, Watched, chromium, watched
-from support.servers import Process, serve
+from support.servers import Live, Process, live, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -20,10 +20,20 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def service(yolov8n: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def service(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A service as people start it, for all tests of the page."""
+    model = (
+        shared / "models" / "yolox-nano.onnx"
+    )  # it starts, and answers, in half of yolov8n's time
     data = tmp_path_factory.mktemp("data")
-    with serve(["--model", str(yolov8n), "--data-dir", str(data)]) as running:
+    with serve(["--model", str(model), "--data-dir", str(data)]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[Live]:
+    """A service that sees whatever is bright, and that can be held."""
+    with live() as running:
         yield running
 
 

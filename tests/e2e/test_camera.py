@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from sightline.demo.truth import Truth
 from sightline.models.resolve import BUNDLED
 from sightline.vision.boxes import iou
 from support.browser import DESKTOP, PHONE, Watched, chromium, watched
 from support.camera import LOOK, write_video
-from support.servers import Process, serve
+from support.servers import Process, live, serve
 
 NOTHING = "\u2013"  # where no figure is known
-FRAMES = 64
+FRAMES = 32
 CLEAR = 0.8  # share of a toy that shows, from which on it has to be found
 
 _COLLECT = f"""(wanted) => new Promise((resolve, reject) => {{
@@ -98,7 +98,7 @@ def test_boxes_lie_on_the_objects_of_the_frame_that_is_shown(
     _, truths = film
     with at_the_camera(browser, service.url, **screen) as camera:
         start(camera.page)
-        frames = shown(camera.page, 50)
+        frames = shown(camera.page, 20)
         good = [follows(one["boxes"], truths[one["number"] - 1]) for one in frames]
         # Else boxes that come late, or lie anywhere, would do as well.
         late = [follows(one["boxes"], truths[one["number"] - 16]) for one in frames]
@@ -153,22 +153,12 @@ def test_stopping_ends_the_camera_and_the_connection(browser: Browser, service: 
         page.get_by_role("button", name="Camera", exact=True).click()
         start(page)
         shown(page, 3)
-        look_away(page, hidden=True)
+        camera.look_away(hidden=True)
         assert page.evaluate(_STATES) == [["ended"] * 3, [True] * 3]
-        look_away(page, hidden=False)
+        camera.look_away(hidden=False)
         shown(page, 3)
         assert page.evaluate("tracks.length") == 4
         assert not camera.errors
-
-
-def look_away(page: Page, *, hidden: bool) -> None:
-    page.evaluate(
-        """(hidden) => {
-          Object.defineProperty(document, 'hidden', { get: () => hidden, configurable: true });
-          document.dispatchEvent(new Event('visibilitychange'));
-        }""",
-        hidden,
-    )
 
 
 @pytest.mark.soak
@@ -189,13 +179,9 @@ def test_what_is_shown_goes_on_through_a_restart(
                 shown(page, 3)
 
 
-def test_a_key_that_was_entered_is_sent(browser: Browser, tmp_path: Path) -> None:
+def test_a_key_that_was_entered_is_sent(browser: Browser) -> None:
     key = "odd=signs/in+it"
-    arguments = ["--model", str(BUNDLED), "--data-dir", str(tmp_path)]
-    with (
-        serve(arguments, environment={"SIGHTLINE_API_KEYS": f"ann:{key}"}) as locked,
-        watched(browser, **DESKTOP) as camera,
-    ):
+    with live(api_keys=f"ann:{key}") as locked, watched(browser, **DESKTOP) as camera:
         camera.page.add_init_script(f"sessionStorage.setItem('sightline-key:', '{key}')")
         camera.page.goto(locked.url)
         camera.page.get_by_role("button", name="Camera", exact=True).click()
@@ -217,29 +203,28 @@ def test_a_key_that_was_entered_is_sent(browser: Browser, tmp_path: Path) -> Non
 # Without a camera
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        ("NotAllowedError", "refused. Allow it"),
-        ("NotFoundError", "no camera. Connect one"),
-        ("NotReadableError", "busy"),
-        ("OverconstrainedError", "Choose another"),
-        ("TypeError", "cannot be used: told so"),
-    ],
-)
-def test_it_says_what_to_do_where_there_is_no_camera(
-    browser: Browser, service: Process, error: str, words: str
-) -> None:
-    with watched(browser, **DESKTOP) as camera:
-        camera.page.add_init_script(
-            "navigator.mediaDevices.getUserMedia = "
-            f"async () => {{ throw new DOMException('told so', '{error}'); }};"
-        )
-        camera.page.goto(service.url)
-        camera.page.get_by_role("button", name="Camera", exact=True).click()
-        start(camera.page)
-        expect(said(camera.page)).to_contain_text(words)
-        expect(camera.page.get_by_role("button", name="Start the camera")).to_be_enabled()
+TROUBLES = {
+    "NotAllowedError": "refused. Allow it",
+    "NotFoundError": "no camera. Connect one",
+    "NotReadableError": "busy",
+    "OverconstrainedError": "Choose another",
+    "TypeError": "cannot be used: told so",
+}
+
+
+def test_it_says_what_to_do_where_there_is_no_camera(browser: Browser, service: Process) -> None:
+    with at_the_camera(browser, service.url) as camera:
+        for error, words in TROUBLES.items():
+            camera.page.evaluate(
+                """(error) => {
+                  navigator.mediaDevices.getUserMedia =
+                    async () => { throw new DOMException('told so', error); };
+                }""",
+                error,
+            )
+            start(camera.page)
+            expect(said(camera.page)).to_contain_text(words)
+            expect(camera.page.get_by_role("button", name="Start the camera")).to_be_enabled()
         assert not camera.errors
 
 
@@ -253,8 +238,15 @@ def test_it_says_that_browsers_want_https(browser: Browser, service: Process) ->
 # The looks
 
 
-@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("screen", "scheme"),
+    [
+        pytest.param(DESKTOP, "light", id="desktop-light"),
+        pytest.param(PHONE, "dark", id="phone-dark"),
+        pytest.param(DESKTOP, "dark", id="desktop-dark", marks=pytest.mark.soak),
+        pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.soak),
+    ],
+)
 def test_axe_finds_nothing_serious_and_nothing_jumps(
     browser: Browser, service: Process, screen: dict[str, Any], scheme: str
 ) -> None:
@@ -267,51 +259,3 @@ def test_axe_finds_nothing_serious_and_nothing_jumps(
         assert len(camera.hosts()) == 1
         width = camera.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width[0] <= width[1]
-
-
-# The strip
-
-
-def test_the_strip_rests_while_nobody_looks(browser: Browser, service: Process) -> None:
-    with watched(browser, **DESKTOP) as found:
-        page = found.page
-        page.clock.install()
-        page.goto(service.url)
-        model = page.locator("#strip dd").first
-        expect(model).to_have_text("demo")
-
-        def asked() -> int:
-            return sum(url.endswith("/metrics") for url in found.requests)
-
-        with page.expect_response("**/metrics"):
-            page.clock.run_for(3500)
-        look_away(page, hidden=True)
-        before = asked()
-        page.clock.run_for(60_000)
-        assert asked() == before
-        with page.expect_response("**/metrics"):
-            look_away(page, hidden=False)
-
-
-def test_the_strip_does_not_insist(browser: Browser, service: Process) -> None:
-    with watched(browser, **DESKTOP) as found:
-        page = found.page
-        page.clock.install()
-        page.goto(service.url)
-        model = page.locator("#strip dd").first
-        expect(model).to_have_text("demo")
-        asked = []
-
-        def refuse(route: Route) -> None:
-            asked.append(route.request.url)
-            route.fulfill(status=503, headers={"Retry-After": "20"})
-
-        page.route("**/metrics", refuse)
-        page.clock.run_for(4000)
-        expect(model).to_have_text(NOTHING)
-        page.clock.run_for(15_000)
-        assert len(asked) == 1
-        page.unroute("**/metrics")
-        with page.expect_response("**/metrics"):
-            page.clock.run_for(10_000)
-        expect(model).to_have_text("demo")

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -16,33 +16,12 @@ from PIL import Image
 
 from support import pictures
 from support.browser import DESKTOP, PHONE, Watched, watched
+from support.screen import BOXES, ask, pick, require_same, set_confidence, tasks_of
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
     from support.servers import Process
-
-# What is on the screen, in pixels of the picture: from where the browser shows both.
-BOXES = """() => {
-  const picture = document.querySelector('figure img');
-  const place = picture.getBoundingClientRect();
-  const { naturalWidth: width, naturalHeight: height } = picture;
-  const scale = Math.min(place.width / width, place.height / height);
-  const left = place.left + (place.width - width * scale) / 2;
-  const top = place.top + (place.height - height * scale) / 2;
-  return [...document.querySelectorAll('figure .box')].map((box) => {
-    const frame = box.querySelector('.frame').getBBox();
-    const matrix = box.getScreenCTM();
-    const at = (x, y) => new DOMPoint(x, y).matrixTransform(matrix);
-    const [a, b] = [at(frame.x, frame.y), at(frame.x + frame.width, frame.y + frame.height)];
-    return {
-      index: Number(box.dataset.index),
-      class_id: Number(box.dataset.class),
-      text: box.querySelector('text').textContent,
-      box: [a.x - left, a.y - top, b.x - left, b.y - top].map((value) => value / scale),
-    };
-  }).sort((a, b) => a.index - b.index);
-}"""
 
 
 @pytest.fixture(params=["desktop", "phone"])
@@ -56,36 +35,6 @@ def files_of(photos: list[Path]) -> list[tuple[str, str, bytes]]:
     return [(photo.name, "image/jpeg", photo.read_bytes()) for photo in photos]
 
 
-def ask(service: Process, data: bytes, **options: Any) -> list[dict[str, Any]]:
-    answer = httpx.post(f"{service.url}/detect", content=data, params=options, timeout=30)
-    found: list[dict[str, Any]] = answer.raise_for_status().json()["detections"]
-    return found
-
-
-def pick(page: Page, index: int, name: str) -> None:
-    page.locator("#film button").nth(index).click()
-    page.wait_for_function(
-        "(name) => { const i = document.querySelector('figure img');"
-        " return i.alt === name && i.complete && i.naturalWidth > 0"
-        " && document.querySelector('figure .box') }",
-        arg=name,
-    )
-
-
-def require_same(shown: list[dict[str, Any]], found: list[dict[str, Any]], within: float) -> None:
-    """Raises unless the boxes on the screen are those of an answer, to so many pixels."""
-    assert [one["class_id"] for one in shown] == [one["class_id"] for one in found]
-    for one, other in zip(shown, found, strict=True):
-        assert one["text"] == f"{other['label']} {other['confidence']:.2f}"
-        assert one["box"] == pytest.approx(list(other["bbox"].values()), abs=within)
-
-
-def set_confidence(page: Page, value: float) -> None:
-    page.locator("#confidence").evaluate(
-        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})) }", value
-    )
-
-
 def test_boxes_of_dropped_photographs_are_at_the_right_pixels(
     screen: Watched, service: Process, photos: list[Path]
 ) -> None:
@@ -97,15 +46,15 @@ def test_boxes_of_dropped_photographs_are_at_the_right_pixels(
     screen.drop(files_of(three))
     screen.wait_for_end()
     assert "3 of 3 done" in page.inner_text("#progress p")
-    answers = [ask(service, photo.read_bytes()) for photo in three]
+    answers = [ask(service.url, photo.read_bytes()) for photo in three]
     for index, photo in enumerate(three):
         pick(page, index, photo.name)
         require_same(page.evaluate(BOXES), answers[index], within=1.5)
         assert page.locator("#objects li").count() == len(answers[index])
 
-    asked = len(screen.requests)
+    asked = screen.asked()
     set_confidence(page, 0.85)
-    page.wait_for_selector("#objects li")
+    screen.settle()
     few = [one for one in answers[2] if one["confidence"] >= 0.85]
     require_same(page.evaluate(BOXES), few, within=1.5)
     set_confidence(page, 0.5)
@@ -114,7 +63,7 @@ def test_boxes_of_dropped_photographs_are_at_the_right_pixels(
     page.wait_for_selector(f'#classes [data-label="{label}"][aria-pressed=true]')
     wanted = [one for one in answers[2] if one["label"] == label]
     require_same(page.evaluate(BOXES), wanted, within=1.5)
-    assert len(screen.requests) == asked  # it was all here already
+    assert screen.asked() == asked  # it was all here already
 
     with page.expect_download() as saving:
         page.click("#save-json")
@@ -161,17 +110,8 @@ def test_turned_and_shrunk_photographs_keep_their_boxes(
     exif[0x0112] = 6  # to be turned clockwise
     turned = tmp_path / "turned.jpg"
     large.rotate(90, expand=True).save(turned, quality=92, exif=exif)
-    answer = ask(service, turned.read_bytes())
+    answer = ask(service.url, turned.read_bytes())
     page = desktop.page
-    sent: list[int] = []
-    page.on(
-        "request",
-        lambda request: (
-            sent.append(int(request.all_headers().get("content-length", 0)))
-            if request.method == "POST"
-            else None
-        ),
-    )
     page.goto(service.url)
     for small, within in ((False, 4), (True, 25)):
         page.set_checked("#small", small)
@@ -183,6 +123,9 @@ def test_turned_and_shrunk_photographs_keep_their_boxes(
         assert [one["class_id"] for one in shown] == [one["class_id"] for one in answer]
         for one, other in zip(shown, answer, strict=True):
             assert one["box"] == pytest.approx(list(other["bbox"].values()), abs=within)
+    states = [httpx.get(f"{service.url}/result/{task}").json() for task in tasks_of(page)]
+    longest = [max(one["image"].values()) for state in states for one in state["results"]]
+    assert longest == [max(large.size), 1920]
 
 
 def test_the_annotated_picture_and_the_table_can_be_saved(
@@ -193,7 +136,7 @@ def test_the_annotated_picture_and_the_table_can_be_saved(
     page.set_input_files("#files", photos[1])
     desktop.wait_for_end()
     pick(page, 0, photos[1].name)
-    answer = ask(service, photos[1].read_bytes())
+    answer = ask(service.url, photos[1].read_bytes())
     with page.expect_download() as saving:
         page.click("#save-csv")
     rows = list(csv.DictReader(io.StringIO(Path(saving.value.path()).read_text("utf-8"))))
@@ -267,9 +210,7 @@ def test_pasted_pictures_folders_and_samples(
             new ClipboardEvent('paste', { bubbles: true, clipboardData: transfer }));
         }"""
     )
-    page.wait_for_function(
-        "() => document.querySelectorAll('#film [data-state=done]').length === 2"
-    )
+    desktop.wait_for_done(2)
     assert "clock" in page.inner_text("#classes")
     folder = tmp_path / "folder" / "inner"
     folder.mkdir(parents=True)
@@ -277,9 +218,7 @@ def test_pasted_pictures_folders_and_samples(
     (folder / "grey.jpg").write_bytes(grey)
     (folder / "notes.txt").write_text("no picture", "utf-8")
     page.set_input_files("#tree", tmp_path / "folder")
-    page.wait_for_function(
-        "() => document.querySelectorAll('#film [data-state=done]').length === 3"
-    )
+    desktop.wait_for_done(3)
     assert page.locator("#film button").count() == 3  # of a folder, pictures alone
     page.click("#clear")
     page.wait_for_selector("#invitation:visible")

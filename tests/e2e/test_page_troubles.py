@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 import httpx
 
 from support import pictures
+from support.browser import watched
 from support.eventually import eventually
+from support.predict import stuck
+from support.screen import tasks_of
+from support.servers import live
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Route
+    from playwright.sync_api import Browser, Route
 
     from support.browser import Watched
-    from support.servers import Process
+    from support.servers import Live
+
+KEY = "camera:open-sesame"
 
 File = tuple[str, str, bytes]
 
@@ -40,11 +46,9 @@ def drawn(*names: str) -> list[File]:
     ]
 
 
-def test_a_task_that_cannot_be_sent_holds_up_none_behind_it(
-    desktop: Watched, service: Process
-) -> None:
+def test_a_task_that_cannot_be_sent_holds_up_none_behind_it(desktop: Watched, fake: Live) -> None:
     page = desktop.page
-    page.goto(service.url)
+    page.goto(fake.url)
     page.wait_for_selector("#service[data-state=ready]")
 
     def answer_otherwise(route: Route) -> None:
@@ -62,14 +66,14 @@ def test_a_task_that_cannot_be_sent_holds_up_none_behind_it(
 
 
 def test_a_database_that_the_browser_has_closed_holds_up_nothing(
-    desktop: Watched, service: Process
+    desktop: Watched, fake: Live
 ) -> None:
     page = desktop.page
     page.add_init_script(
         "IDBDatabase.prototype.transaction = () => {"
         " throw new DOMException('closing', 'InvalidStateError') }"
     )
-    page.goto(service.url)
+    page.goto(fake.url)
     for number, file in enumerate(drawn("first.jpg", "second.jpg"), 1):
         desktop.drop([file])
         desktop.wait_for_done(number)
@@ -78,9 +82,9 @@ def test_a_database_that_the_browser_has_closed_holds_up_nothing(
     assert desktop.errors == []
 
 
-def test_results_that_cannot_be_read_hold_up_no_others(desktop: Watched, service: Process) -> None:
+def test_results_that_cannot_be_read_hold_up_no_others(desktop: Watched, fake: Live) -> None:
     page = desktop.page
-    page.goto(service.url)
+    page.goto(fake.url)
     page.wait_for_selector("#service[data-state=ready]")
     page.route("**/events", lambda route: route.abort())
     broken: set[str] = set()
@@ -102,10 +106,10 @@ def test_results_that_cannot_be_read_hold_up_no_others(desktop: Watched, service
 
 
 def test_a_file_that_is_gone_before_it_is_sent_fails_alone(
-    desktop: Watched, service: Process, tmp_path: Path
+    desktop: Watched, fake: Live, tmp_path: Path
 ) -> None:
     page = desktop.page
-    page.goto(service.url)
+    page.goto(fake.url)
     page.wait_for_selector("#service[data-state=ready]")
     held: list[Route] = []
 
@@ -133,24 +137,21 @@ def test_a_file_that_is_gone_before_it_is_sent_fails_alone(
     assert page.locator("#film button").count() == 3
 
 
-def test_pictures_of_long_ago_are_not_kept(desktop: Watched, service: Process) -> None:
+def test_pictures_of_long_ago_are_not_kept(desktop: Watched, fake: Live) -> None:
     page = desktop.page
-    page.goto(service.url)
+    page.goto(fake.url)
     desktop.drop(drawn("new.jpg"))
     desktop.wait_for_done(1)
     page.evaluate(KEEP_OLD)
     assert sorted(page.evaluate(KEPT)) == ["new.jpg", "old.jpg"]
     page.goto("about:blank")
-    page.goto(service.url)  # with no task in its address
+    page.goto(fake.url)  # with no task in its address
     eventually(lambda: page.evaluate(KEPT) == ["new.jpg"], "the old picture is still kept")
 
 
-def test_a_cancel_whose_answer_is_lost_forgets_no_results(
-    desktop: Watched, service: Process
-) -> None:
+def test_a_cancel_whose_answer_is_lost_forgets_no_results(desktop: Watched, fake: Live) -> None:
     page = desktop.page
-    page.goto(service.url)
-    page.wait_for_selector("#service[data-state=ready]")
+    page.goto(fake.url)
     methods: list[str] = []
 
     def lose_answer(route: Route) -> None:
@@ -162,21 +163,23 @@ def test_a_cancel_whose_answer_is_lost_forgets_no_results(
             route.continue_()
 
     page.route("**/result/*", lose_answer)
-    desktop.drop(drawn(*(f"{number}.jpg" for number in range(30))))
-    desktop.wait_for_done(1)
-    page.click("#cancel")
-    page.wait_for_function("() => location.hash")
-    page.wait_for_selector("#service[data-state=trouble]")
-    page.wait_for_selector("#service[data-state=ready]")
+    with stuck(fake, after=1) as go_on:
+        desktop.drop(drawn(*(f"{number}.jpg" for number in range(30))))
+        desktop.wait_for_done(1)
+        with page.expect_response(lambda answer: "/result/" in answer.url and len(methods) == 2):
+            page.click("#cancel")
+        go_on.set()
+        desktop.wait_for_end()
     assert methods == ["DELETE", "DELETE"]
-    task = page.evaluate("location.hash").removeprefix("#tasks=")
-    state = httpx.get(f"{service.url}/result/{task}").raise_for_status().json()
+    assert page.get_attribute("#service", "data-state") == "ready"
+    (task,) = tasks_of(page)
+    state = httpx.get(f"{fake.url}/result/{task}").raise_for_status().json()
     assert state["status"] == "cancelled"
     done = [one for one in state["results"] if one["status"] == "completed"]
     assert page.locator("#film [data-state=done]").count() == len(done)
 
 
-def test_who_wants_a_key_is_named_and_no_other_gets_it(desktop: Watched, service: Process) -> None:
+def test_who_wants_a_key_is_named_and_no_other_gets_it(desktop: Watched, fake: Live) -> None:
     page = desktop.page
     asked: list[str | None] = []
 
@@ -185,12 +188,12 @@ def test_who_wants_a_key_is_named_and_no_other_gets_it(desktop: Watched, service
         asked.append(key)
         route.fulfill(
             status=307 if key else 401,
-            headers={"Access-Control-Allow-Origin": "*", "Location": f"{service.url}/health"},
+            headers={"Access-Control-Allow-Origin": "*", "Location": f"{fake.url}/health"},
             json={"title": "A key is wanted", "detail": "Send one.", "status": 401},
         )
 
     page.route("https://other.example/**", answer)
-    page.goto(f"{service.url}/?api=https://other.example/vision/")
+    page.goto(f"{fake.url}/?api=https://other.example/vision/")
     page.wait_for_selector("dialog[open]")
     said = page.inner_text("dialog[open]")
     assert "https://other.example/vision wants a key" in said
@@ -199,19 +202,39 @@ def test_who_wants_a_key_is_named_and_no_other_gets_it(desktop: Watched, service
     page.keyboard.press("Enter")
     page.wait_for_selector("#service[data-state=trouble]")
     assert "open-sesame" in asked
-    assert f"{service.url}/health" not in desktop.requests
+    assert f"{fake.url}/health" not in desktop.requests
 
 
-def test_what_was_cancelled_and_sent_again_is_shown_once(
-    desktop: Watched, service: Process
-) -> None:
+def test_an_upload_that_is_sent_on_takes_no_key_along(browser: Browser) -> None:
+    with (
+        live(api_keys=KEY) as locked,
+        live(api_keys=KEY, cors_origins=locked.url) as other,
+        # As on a host that sends no policy of its own; the service's keeps the pictures back too.
+        watched(browser, bypass_csp=True) as hosted,
+    ):
+        page = hosted.page
+        page.add_init_script("sessionStorage.setItem('sightline-key:', 'open-sesame')")
+        page.goto(locked.url)
+        page.wait_for_selector("#service[data-state=ready]")
+        page.route(
+            f"{locked.url}/predict?*",
+            lambda route: route.fulfill(status=307, headers={"Location": f"{other.url}/predict"}),
+        )
+        hosted.drop(drawn("one.jpg"))
+        page.wait_for_selector("dialog[open]")  # the other takes this key too: it got none
+        assert f"{other.url}/predict" in hosted.requests
+
+
+def test_what_was_cancelled_and_sent_again_is_shown_once(desktop: Watched, fake: Live) -> None:
     page = desktop.page
-    page.goto(service.url)
     names = [f"{number}.jpg" for number in range(30)]
-    desktop.drop(drawn(*names))
-    desktop.wait_for_done(1)
-    page.click("#cancel")
-    desktop.wait_for_end()
+    with stuck(fake, after=1) as go_on:
+        page.goto(fake.url)
+        desktop.drop(drawn(*names))
+        desktop.wait_for_done(1)
+        page.click("#cancel")
+        go_on.set()
+        desktop.wait_for_end()
     assert page.locator("#film [data-state=cancelled]").count() > 0
     page.click("#retry")
     desktop.wait_for_done(30)

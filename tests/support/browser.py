@@ -14,7 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+
+WITHIN = 20_000  # ms; longer than anything takes on a machine that is busy with other things
+expect.set_options(timeout=WITHIN)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
@@ -55,6 +58,10 @@ _DROP = """([target, files]) => {
   const element = document.querySelector(target);
   element.dispatchEvent(new DragEvent('dragover', init));
   element.dispatchEvent(new DragEvent('drop', init));
+}"""
+_HIDE = """(hidden) => {
+  Object.defineProperty(document, 'hidden', { get: () => hidden, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
 }"""
 
 
@@ -107,13 +114,26 @@ class Watched:
         found: list[Any] = self.page.evaluate("window.shifts")
         return found
 
+    def asked(self) -> list[str]:
+        """Every request but those of the strip, which looks at the service all the time."""
+        return [url for url in self.requests if not url.endswith("/metrics")]
+
+    def settle(self) -> None:
+        """Until what was done to the page is on the screen: it is drawn at the next frame."""
+        self.page.evaluate("() => new Promise(requestAnimationFrame)")
+
     def wait_for_end(self) -> None:
         """Until nothing is under way any more."""
+        self.settle()
         self.page.wait_for_selector("#clear:visible")
 
     def wait_for_done(self, count: int) -> None:
         """Until at least so many pictures are done."""
         self.page.wait_for_function(_DONE, arg=count)
+
+    def look_away(self, *, hidden: bool) -> None:
+        """Hide the page behind another tab, or come back to it."""
+        self.page.evaluate(_HIDE, hidden)
 
     def drop(self, files: Sequence[tuple[str, str, bytes]], target: str = "#stage") -> None:
         """Drop files (name, type, bytes) as a file manager does."""
@@ -126,7 +146,7 @@ def watched(browser: Browser, **options: Any) -> Iterator[Watched]:
     """A page of its own context."""
     context = browser.new_context(**options)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(WITHIN)
     found = Watched(page)
     page.add_init_script(_WATCH_SHIFTS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +29,19 @@ def ended(client: httpx.Client, accepted: httpx.Response) -> dict[str, Any]:
 
 
 @contextmanager
-def stuck(server: Live) -> Iterator[threading.Event]:
-    """No picture is answered before the event is set, or this is left."""
+def stuck(server: Live, after: int = 0) -> Iterator[threading.Event]:
+    """But for the first `after` or a few more, none is answered until the event is set."""
     go_on = threading.Event()
     engine: Any = server.detector._engine
-    engine.before_infer = lambda _images: go_on.wait(30)
+    answered = 0
+
+    def hold(images: Sequence[Any]) -> None:
+        nonlocal answered
+        if answered >= after:
+            go_on.wait(60)
+        answered += len(images)
+
+    engine.before_infer = hold
     try:
         yield go_on
     finally:

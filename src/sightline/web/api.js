@@ -31,8 +31,15 @@ export function createApi(address = location.href) {
   return api;
 }
 
-/** What each request carries besides its own headers. */
-export function keyHeaders(api) {
+/**
+ * The headers with the key, for requests that follow redirects whatever one does: browsers leave
+ * this one out where they are sent on to another origin (https://fetch.spec.whatwg.org, HTTP-redirect fetch).
+ */
+export function keyForUpload(api) {
+  return api.key ? { Authorization: `Bearer ${api.key}` } : keyHeaders(api);
+}
+
+function keyHeaders(api) {
   // Sent empty too, where it costs no question to another origin first: a service that is asked
   // with it for a key does not make the browser open a dialog of its own.
   return api.key || !api.foreign ? { 'X-API-Key': api.key } : {};

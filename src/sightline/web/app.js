@@ -20,7 +20,7 @@ const work = new Work(service);
 const film = new Film(byId('film'));
 const filters = new Filters(byId('confidence'), byId('classes'));
 const progress = new Progress(byId('progress'));
-const viewer = new Viewer(byId('stage'), byId('objects'), byId('count'), service);
+const viewer = new Viewer(byId('stage'), byId('objects'), byId('count'), service, refresh);
 const small = byId('small');
 let chosen = null;
 

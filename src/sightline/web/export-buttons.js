@@ -13,23 +13,27 @@ export function wireExports(now) {
     const name = `${item.name.replace(/\.[^.]*$/, '')}-boxes.jpg`;
     save(await jpegOf(item, filters.of(item)), name, 'image/jpeg');
   });
-  on('copy-curl', ({ item, filters, api }) => copy(curlOf(item, filters, api), 'The curl command'));
-  on('copy-python', ({ item, filters, api }) => copy(pythonOf(item, filters, api), 'The program'));
+  on('copy-curl', ({ item, filters, api }) => copy(curlOf(item, filters, api), 'curl command'));
+  on('copy-python', ({ item, filters, api }) => copy(pythonOf(item, filters, api), 'program'));
 }
 
 /** What can be taken along now. */
 export function enableExports(items, item) {
   const any = items.some(({ result }) => result);
   for (const id of ['save-json', 'save-csv']) byId(id).disabled = !any;
-  for (const id of ['save-jpeg', 'copy-curl', 'copy-python']) byId(id).disabled = !item?.result;
+  for (const id of ['copy-curl', 'copy-python']) byId(id).disabled = !item?.result;
+  byId('save-jpeg').disabled = !item?.result || !item.url || item.opaque;
 }
+
+let fading = 0;
 
 async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
     const note = byId('copied');
-    note.textContent = `${what} is on the clipboard.`;
-    setTimeout(() => { note.textContent = ''; }, 4000);
+    note.textContent = `${what} copied`;
+    clearTimeout(fading);
+    fading = setTimeout(() => { note.textContent = ''; }, 4000);
   } catch {
     showText(text); // no clipboard without HTTPS, or without permission
   }

@@ -39,7 +39,7 @@ export async function jpegOf(item, detections) {
   canvas.height = picture.naturalHeight;
   const context = canvas.getContext('2d');
   context.drawImage(picture, 0, 0);
-  if (!item.borrowed) paint(context, canvas, detections);
+  if (!item.drawn) paint(context, canvas, detections);
   return new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg', 0.92));
 }
 

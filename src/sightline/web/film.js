@@ -17,8 +17,9 @@ export class Film extends EventTarget {
 
   /** Show `items`; those in `changed` anew. `counts(item)` says how many boxes are shown. */
   show(items, changed, chosen, counts) {
+    const kept = new Set(items);
     for (const item of this.tiles.keys()) {
-      if (items.includes(item)) continue;
+      if (kept.has(item)) continue;
       this.tiles.get(item).parentElement.remove();
       this.tiles.delete(item);
     }
@@ -34,6 +35,7 @@ export class Film extends EventTarget {
     const tile = document.createElement('button');
     tile.type = 'button';
     tile.dataset.item = item.id;
+    tile.dataset.name = item.name;
     const badge = document.createElement('span');
     badge.className = 'badge';
     const sent = document.createElement('span');
@@ -71,7 +73,7 @@ function update(tile, item, counts) {
   const objects = item.state === 'done' ? `, ${count} objects` : '';
   tile.setAttribute('aria-label', `${item.name}, ${SAID[item.state]}${more}${objects}`);
   tile.title = item.name + more;
-  if (item.url && !tile.querySelector('img')) tile.prepend(thumbnail(item));
+  if (item.url && !item.opaque && !tile.querySelector('img')) tile.prepend(thumbnail(item));
 }
 
 function badgeOf(item, count) {
@@ -93,7 +95,10 @@ function thumbnail(item) {
   picture.loading = 'lazy';
   picture.width = 88;
   picture.height = 66;
-  picture.addEventListener('error', () => picture.remove());
+  picture.addEventListener('error', () => {
+    item.opaque = true;
+    picture.remove();
+  });
   picture.src = item.url;
   return picture;
 }

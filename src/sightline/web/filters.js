@@ -10,6 +10,7 @@ export class Filters extends EventTarget {
     this.output = slider.parentElement.querySelector('output');
     this.chips = chips;
     this.chosen = new Set(); // labels; none is all
+    this.made = new Map(); // chips by label: one that is being clicked must stay
     this.touched = false;
     slider.addEventListener('input', () => {
       this.touched = true;
@@ -50,23 +51,19 @@ export class Filters extends EventTarget {
     }
     const wanted = [...counts].filter(([label, { shown }]) => shown || this.chosen.has(label));
     wanted.sort(([a, x], [b, y]) => y.shown - x.shown || a.localeCompare(b));
-    const focused = document.activeElement?.dataset?.label;
-    this.chips.replaceChildren(...wanted.map(([label, { id, shown }]) => this.chip(label, id, shown)));
-    if (focused) this.chips.querySelector(`[data-label="${CSS.escape(focused)}"]`)?.focus();
+    const chips = wanted.map(([label, { id, shown }]) => this.chip(label, id, shown));
+    if (chips.length === this.chips.childElementCount
+      && chips.every((chip, index) => chip === this.chips.children[index])) return;
+    const focused = document.activeElement;
+    this.chips.replaceChildren(...chips);
+    if (chips.includes(focused)) focused.focus();
   }
 
   chip(label, id, shown) {
-    const chip = document.createElement('button');
-    chip.type = 'button';
-    chip.dataset.label = label;
-    chip.dataset.class = id;
+    if (!this.made.has(label)) this.made.set(label, chipOf(label, id));
+    const chip = this.made.get(label);
     chip.setAttribute('aria-pressed', this.chosen.has(label));
-    const dot = document.createElement('span');
-    dot.className = 'swatch';
-    dot.style.backgroundColor = colourOf(id);
-    const count = document.createElement('b');
-    count.textContent = shown;
-    chip.append(dot, label, ' ', count);
+    chip.querySelector('b').textContent = shown;
     return chip;
   }
 
@@ -81,4 +78,16 @@ export class Filters extends EventTarget {
     this.output.textContent = this.confidence.toFixed(2);
     this.dispatchEvent(new Event('change'));
   }
+}
+
+function chipOf(label, id) {
+  const chip = document.createElement('button');
+  chip.type = 'button';
+  chip.dataset.label = label;
+  chip.dataset.class = id;
+  const dot = document.createElement('span');
+  dot.className = 'swatch';
+  dot.style.backgroundColor = colourOf(id);
+  chip.append(dot, label, ' ', document.createElement('b'));
+  return chip;
 }

@@ -35,7 +35,7 @@ export async function follow(service, id, told, signal) {
 }
 
 /** Whether nothing of a task is to come any more. */
-export function hasEnded({ status }) {
+function hasEnded({ status }) {
   return ENDED.has(status);
 }
 

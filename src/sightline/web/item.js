@@ -19,6 +19,8 @@ export class Item {
     this.width = width; // of the upright picture; null until that is known
     this.height = height;
     this.origin = null; // its task and place in it, once the service has it
+    this.opaque = false; // this browser cannot show `url`
+    this.drawn = false; // boxes are in it already
     this.progress = 0; // of the upload, 0..1
     this.again('waiting');
   }
@@ -39,6 +41,14 @@ export class Item {
     return this.address ?? null;
   }
 
+  /** Show this copy of the picture from now on; `drawn` tells whether boxes are in it. */
+  show(copy, drawn) {
+    this.release();
+    this.address = URL.createObjectURL(copy);
+    this.opaque = false;
+    this.drawn = drawn;
+  }
+
   /** Back to `state`, without what came of it before. */
   again(state) {
     this.state = state;
@@ -46,6 +56,8 @@ export class Item {
     this.result = null;
     this.detections = [];
     this.position = null;
+    this.asked = false; // the service for a copy that can be shown
+    this.unseen = false; // it had none
   }
 
   /** It failed here, not at the service; `retryable` tells whether it may go better later. */

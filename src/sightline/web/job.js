@@ -2,10 +2,10 @@
 
 import { Gone, follow, look } from './follow.js';
 import { forget, keep } from './keep.js';
-import { keyHeaders } from './api.js';
+import { keyForUpload } from './api.js';
 import { Stopped, patiently, problemOf } from './patience.js';
 import { shrink } from './shrink.js';
-import { upload } from './upload.js';
+import { isReadable, uniqueKey, upload } from './upload.js';
 
 /** The most pictures that the service takes in a task. */
 export const MOST = 100;
@@ -124,7 +124,7 @@ export class Job {
 
   take(state) {
     state.results.forEach((entry, index) => this.at(index)?.take(entry));
-    this.takeProgress(state);
+    this.each((item) => { item.position = positionOf(item, state); });
   }
 
   takeImage(entry) {
@@ -133,8 +133,13 @@ export class Job {
     this.changed(item);
   }
 
-  takeProgress({ queue }) {
-    this.each((item) => { item.position = item.state === 'queued' ? queue?.position ?? null : null; });
+  takeProgress(state) {
+    for (const item of this.items) {
+      const position = positionOf(item, state);
+      if (position === item.position) continue;
+      item.position = position;
+      this.changed(item);
+    }
   }
 
   // Inside
@@ -167,7 +172,7 @@ export class Job {
       this.require();
       this.each((item) => { item.state = 'uploading'; });
       try {
-        const headers = { ...body.headers, ...keyHeaders(this.service.api) };
+        const headers = { ...body.headers, ...keyForUpload(this.service.api) };
         return await upload(url, body.form, { headers, signal, told });
       } catch (error) {
         // A file that cannot be read looks as a service that does not answer.
@@ -260,28 +265,14 @@ async function idIn(answer) {
   throw new Error('Something else than the service answered. Check its address, then retry.');
 }
 
+function positionOf(item, { queue }) {
+  return item.state === 'queued' ? queue?.position ?? null : null;
+}
+
 function bitOf(index) {
   return 1n << BigInt(index);
 }
 
 function recordOf({ name, blob, width, height }) {
   return { name, blob, width, height };
-}
-
-/** Files are read when they are sent, and may have been deleted or changed since they were chosen. */
-async function isReadable(file) {
-  const reader = file.stream().getReader(); // a slice of a file that is gone is empty, and no error
-  try {
-    await reader.read();
-    await reader.cancel();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Of 128 random bits; `crypto.randomUUID` is for secure pages alone. */
-function uniqueKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

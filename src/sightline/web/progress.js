@@ -5,8 +5,13 @@ const TITLES = {
   processing: 'Looking', cancelled: 'Cancelled',
 };
 
-/** What there is to say of an item that is not done. */
+const UNSEEN = {
+  title: 'The picture cannot be shown here', detail: 'Its objects are in the list, and can be saved.',
+};
+
+/** What there is to say of an item over its picture; null if that speaks for itself. */
 export function stateText(item) {
+  if (item.state === 'done') return item.unseen ? UNSEEN : null;
   if (item.state === 'failed') return item.error;
   if (item.state === 'uploading') {
     return { title: `Uploading ${Math.round(100 * item.progress)} %`, detail: '' };

@@ -28,3 +28,21 @@ function responseOf(request) {
   if (wait) headers.set('Retry-After', wait);
   return new Response(request.responseText, { status: request.status, headers });
 }
+
+/** Files are read when they are sent, and may have been deleted or changed since they were chosen. */
+export async function isReadable(file) {
+  const reader = file.stream().getReader(); // a slice of a file that is gone is empty, and no error
+  try {
+    await reader.read();
+    await reader.cancel();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** 128 random bits; `crypto.randomUUID` is for secure pages alone. */
+export function uniqueKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,11 +1,13 @@
 // The chosen picture with its boxes, and the list of what is in it.
 
 import { captionOf, colourOf, drawBoxes } from './boxes.js';
+import { copyOf } from './copies.js';
 import { stateText } from './progress.js';
 
 /** Shows an item in `stage`, and its objects in `list`; a box and its row light up together. */
 export class Viewer {
-  constructor(stage, list, count, service) {
+  /** `changed(item)` is called when a picture can be shown that could not before. */
+  constructor(stage, list, count, service, changed) {
     this.figure = stage.querySelector('figure');
     this.picture = this.figure.querySelector('img');
     this.svg = this.figure.querySelector('svg');
@@ -16,36 +18,40 @@ export class Viewer {
     this.count = count;
     this.empty = list.parentElement.querySelector('#none');
     this.service = service;
+    this.changed = changed;
     this.item = null;
     this.shown = [];
     this.pinned = null;
     new ResizeObserver(() => this.draw()).observe(this.figure);
     this.picture.addEventListener('load', () => this.draw());
-    this.picture.addEventListener('error', () => {
-      this.picture.hidden = true;
-      this.borrow();
-    });
+    this.picture.addEventListener('error', () => this.onOpaque());
     this.listen();
   }
 
   /** Show `item` with the boxes that `filters` lets through; without one the invitation. */
   show(item, filters) {
+    const shown = item ? filters.of(item) : [];
+    const same = item === this.item && isSame(shown, this.shown);
     if (item !== this.item) this.pinned = null;
     this.item = item;
-    this.shown = item ? filters.of(item) : [];
+    this.shown = shown;
     this.invitation.hidden = Boolean(item);
     this.figure.hidden = !item;
     this.say();
     if (item) this.load();
     else this.picture.removeAttribute('src');
+    this.count.textContent = item?.state === 'done' ? shown.length : '';
+    this.empty.hidden = shown.length > 0;
+    this.empty.textContent = item?.state === 'done' ? 'None at this confidence.' : '';
+    if (same) return; // what somebody points at, or clicks, stays
     this.draw();
     this.fill();
   }
 
   load() {
     const { item, picture } = this;
-    if (!item.url && item.state === 'done') this.borrow();
-    const address = item.url ?? '';
+    if ((!item.url || item.opaque) && item.state === 'done') this.borrow();
+    const address = item.opaque ? '' : item.url ?? '';
     if (picture.getAttribute('src') !== address) {
       picture.hidden = !address;
       if (address) picture.src = address;
@@ -56,21 +62,27 @@ export class Viewer {
     this.caption.textContent = `${item.name}${size}`;
   }
 
-  /** This page does not have the picture, or cannot show it: the service's has boxes drawn in. */
+  onOpaque() {
+    if (!this.item) return;
+    this.item.opaque = true;
+    this.changed(this.item);
+  }
+
+  /** This page does not have the picture, or cannot show it: the service can. */
   async borrow() {
     const { item } = this;
-    if (!item || item.borrowed || item.state !== 'done' || !item.origin) return;
-    item.borrowed = true;
-    const answer = await this.service.ask(`/result/${item.origin.task}/images/${item.origin.index}`);
-    if (!answer.ok) return;
-    item.release();
-    item.address = URL.createObjectURL(await answer.blob());
-    if (item === this.item) this.load();
+    if (item.asked) return;
+    item.asked = true;
+    const { blob, drawn } = await copyOf(item, this.service);
+    if (blob) item.show(blob, drawn);
+    else item.unseen = true;
+    this.changed(item);
+    if (item === this.item) this.draw();
   }
 
   draw() {
     const { item } = this;
-    const whole = item?.width && !item.borrowed;
+    const whole = item?.width && !item.drawn;
     if (whole) drawBoxes(this.svg, item, this.shown);
     else this.svg.replaceChildren();
     this.light(this.pinned);
@@ -78,7 +90,7 @@ export class Viewer {
 
   say() {
     const { item, notice } = this;
-    const said = item && !(item.state === 'done') ? stateText(item) : null;
+    const said = item ? stateText(item) : null;
     notice.hidden = !said;
     if (!said) return;
     notice.dataset.state = item.state;
@@ -91,10 +103,7 @@ export class Viewer {
     const focused = this.list.contains(document.activeElement)
       ? document.activeElement.dataset.index : null;
     this.list.replaceChildren(...this.shown.map(rowOf));
-    this.empty.hidden = this.shown.length > 0;
-    this.empty.textContent = this.item?.state === 'done' ? 'None at this confidence.' : '';
     if (focused !== null) this.list.querySelector(`[data-index="${focused}"]`)?.focus();
-    this.count.textContent = this.item?.state === 'done' ? this.shown.length : '';
     this.light(this.pinned);
   }
 
@@ -149,6 +158,10 @@ export class Viewer {
     });
     return found;
   }
+}
+
+function isSame(some, others) {
+  return some.length === others.length && some.every((one, index) => one === others[index]);
 }
 
 function area({ x1, y1, x2, y2 }) {

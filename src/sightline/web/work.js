@@ -16,6 +16,7 @@ export class Work extends EventTarget {
     this.jobs = [];
     this.sending = Promise.resolve(); // one upload at a time: each is as fast as the line
     this.followers = new Set();
+    this.retrying = false;
   }
 
   /** What `restore` takes. */
@@ -42,6 +43,16 @@ export class Work extends EventTarget {
 
   /** Everything once more that failed and may go better now. */
   async retry(small) {
+    if (this.retrying) return;
+    this.retrying = true;
+    try {
+      await this.runAgain(small);
+    } finally {
+      this.retrying = false;
+    }
+  }
+
+  async runAgain(small) {
     const lost = [];
     for (const job of this.jobs) {
       if (!job.items.some((item) => item.retryable)) continue;
@@ -65,25 +76,30 @@ export class Work extends EventTarget {
   }
 
   /** Find tasks again that an earlier page has begun, and forget pictures of older ones. */
-  async restore(tasks) {
+  async restore(names) {
     sweep();
-    await Promise.all(tasks.map((task) => this.restoreOne(task)));
+    const jobs = names.map((name) => this.jobOf(name));
+    this.jobs.push(...jobs);
+    const looks = jobs.map(({ task }) => Promise.all([stateOf(this.service, task), kept(task)]));
+    for (const [index, job] of jobs.entries()) this.resume(job, ...await looks[index]);
     this.tell('tasks');
   }
 
-  async restoreOne(name) {
+  jobOf(name) {
     const [task, left = '0'] = name.split('-');
     const job = new Job(this.service, [], (item) => this.tell('change', item));
     job.task = task;
     job.left = BigInt(`0x${left}`);
-    this.jobs.push(job);
-    const [state, pictures] = await Promise.all([stateOf(this.service, task), kept(task)]);
+    return job;
+  }
+
+  resume(job, state, pictures) {
     const entries = state?.results ?? pictures;
     job.items = entries.map((entry, index) => {
       const picture = pictures[index];
       return new Item(picture ?? { name: entry.filename });
     });
-    job.begin(task);
+    job.begin(job.task);
     this.items.push(...job.items);
     if (!state) return job.lose({ status: 410 });
     job.take(state);
