@@ -32,7 +32,7 @@ Post: TypeAlias = Callable[[str, str, bytes], Reply]
 _THREADS = 8
 _PER_HOST = 2
 _LOOK_EVERY = 5.0  # seconds: what other processes make due shows by nothing else
-_BREATH = 0.1  # seconds between looks, however often there is a nudge
+_BREATH = 0.5  # seconds between looks, however often there is a nudge
 _SWEEP_EVERY = 3600.0
 _JITTER = 0.1
 
