@@ -1,6 +1,8 @@
 # Everything runs in a virtual environment of the project's own; nothing else is touched.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# What Python has compiled is kept, whatever the environment says: tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 # Python compiles what it imports by itself; pip would compile all there is, for half a minute.

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO
 
 E2E = sorted(str(path) for path in Path("tests/e2e").glob("test_*.py"))
-CLIENTS = re.compile(r"test_(page|camera|live|client|openapi|examples|bench)")
-LONG = "tests/integration/test_quantize.py"  # here, so that each part takes about as long
+CLIENTS = re.compile(r"test_(page|camera|live|client|openapi|examples|bench|models|detect)")
+LONG = "tests/integration/test_quantize.py"  # there, so that each part takes about as long
 PARTS = {
     "integration": ["tests/integration", f"--ignore={LONG}"],
     "clients": [*(path for path in E2E if CLIENTS.search(path)), LONG],

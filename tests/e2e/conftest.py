@@ -22,9 +22,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def service(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A service as people start it, for all tests of the page."""
-    model = (
-        shared / "models" / "yolox-nano.onnx"
-    )  # it starts, and answers, in half of yolov8n's time
+    model = shared / "models" / "yolox-nano.onnx"  # starts and answers in half of yolov8n's time
     data = tmp_path_factory.mktemp("data")
     with serve(["--model", str(model), "--data-dir", str(data)]) as running:
         yield running

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sightline.client.pictures import Picture
 
-_BLOCK = 512 * 1024  # bytes; each is a trip to a thread
+_BLOCK = 256 * 1024  # bytes
 
 _UNQUOTABLE = re.compile(r'["\x00-\x1f\x7f\\]')
 
