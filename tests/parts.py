@@ -18,12 +18,15 @@ from typing import IO
 
 E2E = sorted(str(path) for path in Path("tests/e2e").glob("test_*.py"))
 CLIENTS = re.compile(r"test_(page|camera|live|client|openapi|examples|bench|models|detect)")
-LONG = "tests/integration/test_quantize.py"  # there, so that each part takes about as long
+# There, so that each part takes about as long.
+QUANTIZE, REFERENCE, PULL = (
+    f"tests/integration/test_{name}.py" for name in ("quantize", "reference", "pull")
+)
 PARTS = {
-    "integration": ["tests/integration", f"--ignore={LONG}"],
-    "clients": [*(path for path in E2E if CLIENTS.search(path)), LONG],
+    "integration": ["tests/integration", *(f"--ignore={i}" for i in (QUANTIZE, REFERENCE, PULL))],
+    "clients": [*(path for path in E2E if CLIENTS.search(path)), QUANTIZE],
     "rest": [
-        *("tests/unit", "tests/contract", "tests/fuzz"),
+        *("tests/unit", "tests/contract", "tests/fuzz", REFERENCE, PULL),
         *(path for path in E2E if not CLIENTS.search(path)),
     ],
 }
