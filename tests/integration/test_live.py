@@ -593,12 +593,17 @@ def test_a_failure_that_nobody_foresaw(
 
 def test_one_line_in_the_log_tells_of_a_connection(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with live() as server, watching(server.url, "?confidence=0.3") as connection:
+    key = "a-key-of-twenty-signs"
+    mine = {"Authorization": f"Bearer {key}"}
+    with (
+        live(api_keys=f"watcher:{key}") as server,
+        watching(server.url, "?confidence=0.3", additional_headers=mine) as connection,
+    ):
         for sent in (GOOD, b"garbage"):
             connection.send(sent)
             said(connection)
-    eventually(lambda: requests_of(caplog), "it is written")
-    (line,) = requests_of(caplog)
+    eventually(lambda: requests_of(caplog, "watcher"), "it is written")
+    (line,) = requests_of(caplog, "watcher")
     found = vars(line)
     assert (found["method"], found["path"], found["status"]) == ("WEBSOCKET", "/detect/ws", 101)
     counts = {name: found[name] for name in ("frames", "answered", "refused", "dropped")}
@@ -608,8 +613,9 @@ def test_one_line_in_the_log_tells_of_a_connection(caplog: pytest.LogCaptureFixt
     assert "confidence" not in caplog.text
 
 
-def requests_of(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [one for one in caplog.records if one.name == "sightline.request"]
+def requests_of(caplog: pytest.LogCaptureFixture, key: str) -> list[logging.LogRecord]:
+    """Others' connections, which end when they end, are told of too."""
+    return [one for one in caplog.records if vars(one).get("key") == key]
 
 
 def test_a_client_that_hangs_up_in_order(server: Live) -> None:
