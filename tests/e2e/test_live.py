@@ -39,7 +39,7 @@ def test_frames_are_answered_until_the_service_is_stopped(workers: int) -> None:
                 assert (answer["frame"], answer["dropped"], answer["count"]) == (number, 0, 1)
         running.process.send_signal(signal.SIGTERM)
         assert [ended(watcher) for watcher in watchers] == [1012] * WATCHERS
-        running.process.communicate(timeout=30)
+        running.process.communicate(timeout=60)
         assert running.process.returncode == 0
 
 
@@ -50,18 +50,20 @@ def test_without_the_engine_process_clients_are_told_to_come_again(tmp_path: Pat
         watcher.send(GOOD)
         assert said(watcher)["count"] == 1
         found = children(running.process.pid)
+        running.process.send_signal(signal.SIGSTOP)  # it starts no other
         os.kill(next(pid for pid, line in found if line.endswith("engine")), signal.SIGKILL)
-        eventually(lambda: ready(running) == 503, "it is away")
+        eventually(lambda: ready(running) == 503, "it is away", 60)
         watcher.send(GOOD)
         assert refusal(watcher, "not-serving", 1013)["retry_after"] >= 1
-        eventually(lambda: ready(running) == 200, "it is back")
+        running.process.send_signal(signal.SIGCONT)
+        eventually(lambda: ready(running) == 200, "it is back", 60)
         with watching(running.url) as again:
             again.send(GOOD)
             assert said(again)["count"] == 1
 
 
 def ready(running: Process) -> int:
-    return httpx.get(f"{running.url}/health/ready", timeout=20).status_code
+    return httpx.get(f"{running.url}/health/ready", timeout=60).status_code
 
 
 def test_the_example_of_the_docs_runs(tmp_path: Path) -> None:
