@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import numpy as np
@@ -99,8 +100,8 @@ def test_nothing_is_left_beside_it(made: Made) -> None:
 def test_it_is_served(made: Made, toys: Path) -> None:
     picture = next((toys / "images" / "val").iterdir())
     with live(engine="auto", model=str(made.path)) as service:
-        health = httpx.get(f"{service.url}/health").json()
-        answer = httpx.post(f"{service.url}/detect", files={"file": picture.read_bytes()})
+        health = httpx.get(f"{service.url}/health", timeout=60).json()
+        answer = httpx.post(f"{service.url}/detect", content=picture.read_bytes(), timeout=60)
     with Detector(BUNDLED) as original:
         wanted = original.detect(picture)
     assert health["precision"] == "int8"
@@ -210,8 +211,14 @@ def test_without_nncf_it_says_what_to_install(
     "until", ["calibrating", pytest.param("measuring", marks=pytest.mark.soak)]
 )
 def test_a_kill_leaves_a_whole_model_or_none(toys: Path, tmp_path: Path, until: str) -> None:
-    path = tmp_path / "x.xml"
-    command = ["quantize", BUNDLED, "--data", toys / "images" / "val", "-o", path]
+    path, good, late = (tmp_path / name for name in ("x.xml", "a.jpg", "b.jpg"))
+    shutil.copy(next((toys / "images" / "val").iterdir()), good)
+    if until == "calibrating":  # with what is there when it is checked, and never again
+        os.mkfifo(late)
+        Thread(target=late.write_bytes, args=(good.read_bytes(),), daemon=True).start()
+    else:
+        shutil.copy(good, late)
+    command = ["quantize", BUNDLED, "--data", good, "--data", late, "-o", path]
     with subprocess.Popen(
         [sys.executable, "-m", "sightline", *map(str, command)],
         stderr=subprocess.PIPE,
