@@ -38,7 +38,8 @@ def photos_host() -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def server(photos_host: Host) -> Iterator[Live]:
-    with live(confidence=0.1, url_allow=f"127.0.0.1:{photos_host.port}") as running:
+    allowed = f"127.0.0.1:{photos_host.port}"
+    with live(confidence=0.1, url_allow=allowed, url_timeout=60) as running:
         yield running
 
 
@@ -120,8 +121,8 @@ def test_detect_takes(client: Any, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_submit_takes(client: Any, kind: str) -> None:
-    one = client.submit(KINDS[kind]()).wait(30)
-    some = client.submit([picture(7), KINDS[kind](), picture(9)]).wait(30)
+    one = client.submit(KINDS[kind]()).wait(60)
+    some = client.submit([picture(7), KINDS[kind](), picture(9)]).wait(60)
     assert [number_of(result.detections) for result in one] == [3]
     assert [number_of(result.detections) for result in some] == [7, 3, 9]
 
@@ -129,7 +130,7 @@ def test_submit_takes(client: Any, kind: str) -> None:
 def test_addresses(client: Any, photos_host: Host) -> None:
     first, second = (f"{photos_host.url}/{number}.png" for number in (5, 6))
     assert number_of(client.detect(first).detections) == 5
-    results = client.submit([first, second]).wait(30)
+    results = client.submit([first, second]).wait(60)
     assert [number_of(result.detections) for result in results] == [5, 6]
     assert [(result.source, result.filename) for result in results] == [
         (first, "5.png"),
@@ -166,17 +167,17 @@ def test_what_opencv_reads(server: Live) -> None:
     with Client(server.url) as client, tempfile.SpooledTemporaryFile() as file:
         assert number_of(client.detect(image).detections) == 3
         file.write(picture(4))
-        first, second = client.submit([image, file]).wait(30)
+        first, second = client.submit([image, file]).wait(60)
     assert [number_of(one.detections) for one in (first, second)] == [3, 4]
 
 
 def test_a_stack_of_arrays(client: Any) -> None:
-    results = client.submit(np.stack([shade(3)] * 4)).wait(30)
+    results = client.submit(np.stack([shade(3)] * 4)).wait(60)
     assert [number_of(result.detections) for result in results] == [3] * 4
 
 
 def test_any_iterable(client: Any) -> None:
-    results = client.submit(picture(number) for number in (4, 2)).wait(30)
+    results = client.submit(picture(number) for number in (4, 2)).wait(60)
     assert [number_of(result.detections) for result in results] == [4, 2]
 
 
@@ -193,7 +194,7 @@ def folder() -> Path:
 
 
 def test_a_folder_is_all_pictures_in_it(client: Any, folder: Path) -> None:
-    results = client.submit(folder).wait(30)
+    results = client.submit(folder).wait(60)
     assert [number_of(result.detections) for result in results] == [*range(10), 11]
     assert results[10].source == os.fspath(folder / "more" / "11.PNG")
     assert results[10].filename == "11.PNG"
@@ -202,14 +203,14 @@ def test_a_folder_is_all_pictures_in_it(client: Any, folder: Path) -> None:
 
 
 def test_a_glob(client: Any, folder: Path) -> None:
-    results = client.submit([str(folder / "[13].png"), folder / "*/*"]).wait(30)
+    results = client.submit([str(folder / "[13].png"), folder / "*/*"]).wait(60)
     assert [number_of(result.detections) for result in results] == [1, 3, 11]
 
 
 def test_odd_names_arrive(client: Any) -> None:
     for name in ('say "cheese".png', "ümlaut, 日本.png", "semi;colon\\.png", "100%.png"):
         Path(name).write_bytes(picture(8))
-        (result,) = client.submit(Path(name)).wait(30)
+        (result,) = client.submit(Path(name)).wait(60)
         assert result.source == name
         assert result.filename == name.replace('"', "%22").replace("\\", "%5C")
 

@@ -32,7 +32,10 @@ MAX_UPLOAD = 64 * 1024
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("reachable")
     with live(
-        confidence=0.1, url_prefixes=f"{folder.as_uri()}/", max_upload_mb=MAX_UPLOAD / 2**20
+        confidence=0.1,
+        url_prefixes=f"{folder.as_uri()}/",
+        url_timeout=60,
+        max_upload_mb=MAX_UPLOAD / 2**20,
     ) as running:
         yield running
 
@@ -201,7 +204,11 @@ def test_what_was_no_picture_is_not_tried_again(client: Any) -> None:
     assert handle.status() == Progress("error", 2, 2, 2)
 
 
-def test_strict_takes_all_or_nothing(client: Any, server: Live) -> None:
+def test_strict_takes_all_or_nothing(
+    client: Any, server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handle, "_PARTING_LASTS", 60)
+
     def kept() -> int:
         return sum(server.app.state.tasks._desk.store.glance().statuses.values())
 
@@ -353,14 +360,18 @@ def test_proxies_are_not_for_this_machine(
         client.detect(picture(1))
 
 
-def test_waiting_for_many_keeps_nobody_from_asking(server: Live) -> None:
+def test_waiting_for_many_keeps_nobody_from_asking(
+    server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handle, "_LONG", 60)
+
     async def main() -> None:
         async with AsyncClient(server.url) as client:
             with stuck(server) as go_on:
                 tasks = [await client.submit(picture(1)) for _ in range(AT_ONCE + 4)]
                 waiting = [asyncio.create_task(task.wait(60)) for task in tasks]
                 await asyncio.sleep(0)
-                now = await asyncio.wait_for(tasks[0].status(), 15)
+                now = await asyncio.wait_for(tasks[0].status(), 45)
                 assert now.done == 0
                 go_on.set()
             for results in await asyncio.gather(*waiting):
@@ -377,7 +388,7 @@ def test_threads_share_a_client(server: Live) -> None:
 
 def expire(server: Live, task_id: str) -> None:
     """Forget a task that has ended: nobody can tell that from SIGHTLINE_RESULT_TTL being over."""
-    assert httpx.delete(f"{server.url}/result/{task_id}").status_code == 204
+    assert httpx.delete(f"{server.url}/result/{task_id}", timeout=60).status_code == 204
 
 
 def test_results_that_have_expired(client: Any, server: Live) -> None:
@@ -415,15 +426,15 @@ def test_an_upload_that_outlasts_results(
             if size:
                 self.blocks += 1
                 if self.blocks == 2:
-                    eventually(lambda: first().json()["status"] == "completed", "it ends")
+                    eventually(lambda: first().json()["status"] == "completed", "it ends", 60)
                 if self.blocks == 6:
                     expire(server, ids[0])
             return super().read(size)
 
-    with live(confidence=0.1) as server, client_of(kind, server.url) as client:
+    with live(confidence=0.1, idle_timeout=60) as server, client_of(kind, server.url) as client:
 
         def first() -> httpx.Response:
-            return httpx.get(f"{server.url}/result/{ids[0]}")
+            return httpx.get(f"{server.url}/result/{ids[0]}", timeout=60)
 
         slow = Slow(picture(42).ljust(2 * 2**20, b"\0"))
         results = client.submit([picture(number) for number in range(100)] + [slow]).wait(60)

@@ -101,5 +101,5 @@ def post(url: str, files: list[bytes], key: str) -> str:
             assert answer.status_code == 503, answer.text
         return bool(taken)
 
-    eventually(attempt, "it is taken", 40)
+    eventually(attempt, "it is taken", 120)
     return taken[0]
