@@ -73,7 +73,10 @@ function update(tile, item, counts) {
   const objects = item.state === 'done' ? `, ${count} objects` : '';
   tile.setAttribute('aria-label', `${item.name}, ${SAID[item.state]}${more}${objects}`);
   tile.title = item.name + more;
-  if (item.url && !item.opaque && !tile.querySelector('img')) tile.prepend(thumbnail(item));
+  const picture = tile.querySelector('img');
+  if (!item.url || item.opaque || picture?.src === item.url) return;
+  picture?.remove(); // of a copy that cannot be shown
+  tile.prepend(thumbnail(item));
 }
 
 function badgeOf(item, count) {
@@ -96,7 +99,7 @@ function thumbnail(item) {
   picture.width = 88;
   picture.height = 66;
   picture.addEventListener('error', () => {
-    item.opaque = true;
+    if (picture.src === item.address) item.opaque = true; // else there is another copy by now
     picture.remove();
   });
   picture.src = item.url;

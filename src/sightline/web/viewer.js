@@ -22,6 +22,7 @@ export class Viewer {
     this.item = null;
     this.shown = [];
     this.pinned = null;
+    this.lit = null;
     new ResizeObserver(() => this.draw()).observe(this.figure);
     this.picture.addEventListener('load', () => this.draw());
     this.picture.addEventListener('error', () => this.onOpaque());
@@ -44,6 +45,7 @@ export class Viewer {
     this.empty.hidden = shown.length > 0;
     this.empty.textContent = item?.state === 'done' ? 'None at this confidence.' : '';
     if (same) return; // what somebody points at, or clicks, stays
+    this.lit = this.pinned;
     this.draw();
     this.fill();
   }
@@ -85,7 +87,7 @@ export class Viewer {
     const whole = item?.width && !item.drawn;
     if (whole) drawBoxes(this.svg, item, this.shown);
     else this.svg.replaceChildren();
-    this.light(this.pinned);
+    this.light(this.lit);
   }
 
   say() {
@@ -109,6 +111,7 @@ export class Viewer {
 
   /** Light up a box and its row; null for none. */
   light(index) {
+    this.lit = index;
     this.svg.toggleAttribute('data-lit', index !== null);
     for (const one of [...this.svg.children, ...this.list.querySelectorAll('button')]) {
       one.classList.toggle('lit', index !== null && Number(one.dataset.index) === index);
