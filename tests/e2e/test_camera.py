@@ -33,7 +33,7 @@ _COLLECT = f"""(wanted) => new Promise((resolve, reject) => {{
     else requestAnimationFrame(step);
   }};
   step();
-  setTimeout(() => reject(new Error(`only ${{seen.size}} frames were shown`)), 60000);
+  setTimeout(() => reject(new Error(`only ${{seen.size}} frames were shown`)), 120000);
 }})"""
 
 

@@ -9,14 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from support import pictures
 from support.browser import DESKTOP, PHONE, Watched, watched
-from support.screen import BOXES, ask, pick, require_same, set_confidence, tasks_of
+from support.screen import (
+    BOXES,
+    ask,
+    pick,
+    require_same,
+    results_of,
+    set_confidence,
+    tasks_of,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -29,6 +37,16 @@ def screen(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watched
     options = DESKTOP if request.param == "desktop" else PHONE
     with watched(browser, **options) as page:
         yield page
+
+
+# All that is said of what was copied: each goes away after a while.
+SAID = """() => {
+  const note = document.querySelector('#copied');
+  const said = [];
+  new MutationObserver(() => said.push(note.textContent)).observe(note, { childList: true });
+  return said;
+}"""
+HEARD = "([said, words]) => said.includes(words)"
 
 
 def files_of(photos: list[Path]) -> list[tuple[str, str, bytes]]:
@@ -83,21 +101,22 @@ def test_a_box_and_its_row_light_up_together(
     page.goto(service.url)
     page.set_input_files("#files", photos[0])
     desktop.wait_for_end()
+    pick(page, 0, photos[0].name)  # its boxes are where they stay
     row = page.locator("#objects button").nth(1)
     lit = page.locator("figure .box.lit")
     row.hover()
-    assert lit.get_attribute("data-index") == "1"
+    expect(lit).to_have_attribute("data-index", "1")
     page.mouse.move(0, 0)
-    assert lit.count() == 0
+    expect(lit).to_have_count(0)
     row.focus()
-    assert lit.get_attribute("data-index") == "1"
+    expect(lit).to_have_attribute("data-index", "1")
     row.evaluate("row => row.blur()")
     frame = page.locator('figure .box[data-index="2"] .frame').bounding_box()
     assert frame
     page.mouse.click(frame["x"] + 3, frame["y"] + 3)
-    assert page.locator("#objects button.lit").get_attribute("data-index") == "2"
+    expect(page.locator("#objects button.lit")).to_have_attribute("data-index", "2")
     page.mouse.move(0, 0)
-    assert lit.get_attribute("data-index") == "2"  # a tap holds it
+    expect(lit).to_have_attribute("data-index", "2")  # a tap holds it
 
 
 def test_turned_and_shrunk_photographs_keep_their_boxes(
@@ -123,8 +142,8 @@ def test_turned_and_shrunk_photographs_keep_their_boxes(
         assert [one["class_id"] for one in shown] == [one["class_id"] for one in answer]
         for one, other in zip(shown, answer, strict=True):
             assert one["box"] == pytest.approx(list(other["bbox"].values()), abs=within)
-    states = [httpx.get(f"{service.url}/result/{task}").json() for task in tasks_of(page)]
-    longest = [max(one["image"].values()) for state in states for one in state["results"]]
+    results = [one for task in tasks_of(page) for one in results_of(service.url, task)]
+    longest = [max(one["image"].values()) for one in results]
     assert longest == [max(large.size), 1920]
 
 
@@ -162,14 +181,13 @@ def test_programs_that_ask_the_same_can_be_copied(
     page.goto(service.url)
     page.set_input_files("#files", photos[0])
     desktop.wait_for_end()
+    said = page.evaluate_handle(SAID)
     page.click("#copy-curl")
-    page.wait_for_function("() => document.querySelector('#copied').textContent")
+    page.wait_for_function(HEARD, arg=[said, "curl command copied"])
     command = page.evaluate("navigator.clipboard.readText()")
     assert command == f"curl -F 'file=@{photos[0].name}' '{service.url}/detect?confidence=0.5'"
     page.click("#copy-python")
-    page.wait_for_function(
-        "() => document.querySelector('#copied').textContent.includes('program')"
-    )
+    page.wait_for_function(HEARD, arg=[said, "program copied"])
     program = page.evaluate("navigator.clipboard.readText()")
     compile(program, "copied", "exec")
     assert f'"{service.url}/detect"' in program
@@ -188,7 +206,7 @@ def test_a_pdf_is_refused_in_words_and_loses_no_other(
     assert "PDF document, not a picture" in said
     assert page.locator("#retry").is_hidden()  # it would not help
     page.locator("#film button").first.click()
-    assert "PDF document" in page.inner_text("#notice")
+    expect(page.locator("#notice")).to_contain_text("PDF document")
     assert screen.errors == []
     assert screen.shifts() == []
 
@@ -222,4 +240,4 @@ def test_pasted_pictures_folders_and_samples(
     assert page.locator("#film button").count() == 3  # of a folder, pictures alone
     page.click("#clear")
     page.wait_for_selector("#invitation:visible")
-    assert "#" not in page.url
+    assert page.evaluate("location.hash") == ""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
+from playwright.sync_api import expect
 
 from support import pictures
 from support.screen import BOXES, ask, pick, require_same
@@ -44,7 +45,7 @@ def test_a_tiff_is_shown_with_its_boxes_and_saved(
     pick(page, 0, scan.name)
     assert drawn_size(page) == size
     require_same(page.evaluate(BOXES), ask(service.url, scan.read_bytes()), within=1.5)
-    page.wait_for_function("() => document.querySelector('#film img').naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('#film img')?.naturalWidth > 0")
     with page.expect_download() as saving:
         page.click("#save-jpeg")
     with Image.open(saving.value.path()) as saved:
@@ -77,11 +78,11 @@ def test_a_picture_that_nobody_can_show_has_its_list(desktop: Watched, fake: Liv
     Image.new("RGB", (60, 40), (200, 200, 200)).save(packed, "TIFF")
     desktop.drop([("scan.tif", "image/tiff", packed.getvalue())])
     desktop.wait_for_end()
-    page.wait_for_selector("#notice:visible")
-    assert "cannot be shown here" in page.inner_text("#notice")
-    assert page.locator("#objects li").count() == page.locator("figure .box").count() == 1
-    assert page.locator("#save-jpeg").is_disabled()
-    assert page.locator("#save-csv").is_enabled()
+    expect(page.locator("#notice")).to_contain_text("cannot be shown here")
+    expect(page.locator("#objects li")).to_have_count(1)
+    expect(page.locator("figure .box")).to_have_count(1)
+    expect(page.locator("#save-jpeg")).to_be_disabled()
+    expect(page.locator("#save-csv")).to_be_enabled()
 
 
 def test_where_nothing_is_kept_the_service_draws_after_a_reload(

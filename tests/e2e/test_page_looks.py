@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from support.browser import DESKTOP, PHONE, Watched, watched
 from support.servers import live
@@ -69,15 +70,23 @@ def test_the_first_paint_is_light(browser: Browser, service: Process, options: A
     with watched(browser, **options) as screen:
         session = screen.page.context.new_cdp_session(screen.page)
         session.send("Network.enable")
-        sizes: list[float] = []
+        asked: dict[str, str] = {}
+        sizes: dict[str, float] = {}  # by address: the strip asks for its figures all the time
+
+        def on_end(event: dict[str, Any]) -> None:
+            address = asked[event["requestId"]]
+            sizes[address] = max(event["encodedDataLength"], sizes.get(address, 0))
+
         session.on(
-            "Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"])
+            "Network.requestWillBeSent",
+            lambda event: asked.update({event["requestId"]: event["request"]["url"]}),
         )
+        session.on("Network.loadingFinished", on_end)
         screen.page.goto(service.url)
         screen.page.wait_for_selector("#samples button")
         screen.page.wait_for_load_state("networkidle")
         assert len(sizes) > 20  # all of it was counted
-        assert sum(sizes) < MOST_BYTES
+        assert sum(sizes.values()) < MOST_BYTES
         assert screen.hosts() == {service.url.removeprefix("http://")}
         assert screen.errors == []
         assert screen.shifts() == []
@@ -131,7 +140,7 @@ def test_the_demo_model_says_what_it_knows(browser: Browser, tmp_path: Path) -> 
         page.click("#service summary")
         page.click("#samples button")
         screen.wait_for_end()
-        assert page.locator("figure .box").count() >= 5
+        expect(page.locator("figure .box").nth(4)).to_be_visible()
         assert screen.errors == []
         assert screen.shifts() == []
 
@@ -160,12 +169,14 @@ def test_frames_are_for_those_who_are_named(desktop: Watched, allowed: bool) -> 
         outer.content_type = "text/html"
         frame = f"<title>outer</title><iframe src='{shown.url}/' width=1000 height=800></iframe>"
         page = desktop.page
-        page.goto(outer.put("/outer.html", frame.encode()))
+        address = outer.put("/outer.html", frame.encode())
         inside = page.frame_locator("iframe")
         if allowed:
+            page.goto(address)
             inside.locator("#samples button").first.click()
             inside.locator("#clear").wait_for(state="visible")
             assert "1 of 1 done" in inside.locator("#progress p").inner_text()
         else:
+            with page.expect_console_message(lambda said: "frame-ancestors" in said.text):
+                page.goto(address)
             assert inside.locator("#pick").count() == 0
-            assert any("frame-ancestors" in error for error in desktop.errors)

@@ -14,7 +14,7 @@ from sightline.tasks import verdict
 from support import pictures
 from support.browser import DESKTOP, PHONE, Watched, watched
 from support.predict import stuck
-from support.screen import set_confidence, tasks_of
+from support.screen import results_of, set_confidence, tasks_of
 from support.servers import Live, live
 from support.tasks import DARKEST, picture
 
@@ -32,12 +32,6 @@ def several(count: int) -> list[tuple[str, str, bytes]]:
     ]
 
 
-def results_of(url: str, task: str) -> list[dict[str, Any]]:
-    """What the service has of a task's pictures."""
-    found: list[dict[str, Any]] = httpx.get(f"{url}/result/{task}").json()["results"]
-    return found
-
-
 @pytest.mark.parametrize("options", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_hundred_are_found_again_and_cancelled_half_way(
     browser: Browser, fake: Live, options: dict[str, object]
@@ -52,7 +46,7 @@ def test_a_hundred_are_found_again_and_cancelled_half_way(
         screen.wait_for_done(20)
         assert tasks_of(page) == [task]
         assert page.locator("#film button").count() == 100
-        page.click("#cancel")  # it goes on
+        screen.cancel()  # it goes on
         go_on.set()
         screen.wait_for_end()
         ended = [one["status"] for one in results_of(fake.url, task)]
@@ -82,7 +76,7 @@ def test_more_than_a_task_takes(desktop: Watched, fake: Live) -> None:
         page.reload()
         desktop.wait_for_done(110)
         assert page.evaluate(NAMES) == names
-        page.click("#cancel")
+        desktop.cancel()
         go_on.set()
         desktop.wait_for_end()
     results = [one for task in tasks_of(page) for one in results_of(fake.url, task)]
@@ -135,7 +129,8 @@ def test_what_failed_for_a_passing_reason_is_run_again(
     assert page.locator("#failures li").count() == 3
     assert page.inner_text("#retry") == "Retry 2"  # a PDF will never be a picture
     if forgotten:
-        httpx.delete(f"{fake.url}/result/{tasks_of(page)[0]}").raise_for_status()
+        gone = httpx.delete(f"{fake.url}/result/{tasks_of(page)[0]}", timeout=60)
+        gone.raise_for_status()
     page.click("#retry")
     desktop.wait_for_done(2)
     desktop.wait_for_end()

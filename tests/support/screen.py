@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -37,7 +36,7 @@ BOXES = """() => {
 
 def ask(url: str, data: bytes, **options: Any) -> list[dict[str, Any]]:
     """What the service at `url` finds in a picture."""
-    answer = httpx.post(f"{url}/detect", content=data, params=options, timeout=30)
+    answer = httpx.post(f"{url}/detect", content=data, params=options, timeout=60)
     found: list[dict[str, Any]] = answer.raise_for_status().json()["detections"]
     return found
 
@@ -69,4 +68,11 @@ def set_confidence(page: Page, value: float) -> None:
 
 def tasks_of(page: Page) -> list[str]:
     """Ids of the tasks in the page's address."""
-    return re.findall(r"[0-9a-f]{32}", urlsplit(page.url).fragment)
+    return re.findall(r"[0-9a-f]{32}", page.evaluate("location.hash"))
+
+
+def results_of(url: str, task: str) -> list[dict[str, Any]]:
+    """What the service has of a task's pictures."""
+    answer = httpx.get(f"{url}/result/{task}", timeout=60)
+    found: list[dict[str, Any]] = answer.raise_for_status().json()["results"]
+    return found
