@@ -46,11 +46,12 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_real_photograph(yolov8n: Path, shared: Path) -> None:
-    result = detect(shared / "photos" / "person.jpg", "--model", yolov8n)
+def test_a_real_photograph(shared: Path) -> None:
+    model = shared / "models" / "yolox-nano.onnx"
+    result = detect(shared / "photos" / "person.jpg", "--model", model)
     assert result.exit_code == 0
     (line,) = lines(result)
-    assert [found["label"] for found in line["detections"]] == ["person", "horse", "dog"]
+    assert sorted(found["label"] for found in line["detections"]) == ["dog", "horse", "person"]
     assert line["image"] == {"width": 640, "height": 424}
 
 
