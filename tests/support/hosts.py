@@ -23,7 +23,7 @@ class Host:
         port: where it listens.
         heads: request heads in the order they came; one of no bytes for each silent client.
         ended: set when it stops; what drips waits on it.
-        left: set once a client has hung up in the middle of an answer.
+        left: set once a client has hung up without its whole answer.
         sent: bytes of answers that its connections took.
     """
 
@@ -88,7 +88,9 @@ def host(
                 connection = tls.wrap_socket(connection, server_side=True)
             with connection:
                 head = running.heads[index] = _read_head(connection)
-                if head:
+                if not head:
+                    running.left.set()
+                else:
                     handler(Answer(running, connection), head.split()[1].decode())
         except OSError:  # the client has hung up
             running.left.set()
