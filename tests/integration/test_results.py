@@ -47,6 +47,14 @@ def submit(client: httpx.Client, *data: bytes, **query: Any) -> str:
     return str(accepted.headers["location"])
 
 
+def until_full(server: Live) -> None:
+    """Until nothing more can be under way: what is submitted then waits in the queue."""
+    pipeline = server.detector._pipeline
+    eventually(
+        lambda: pipeline.waiting + pipeline._batcher.running == pipeline.depth, "it has enough"
+    )
+
+
 # The state
 
 
@@ -91,6 +99,7 @@ def test_partial_results_while_it_is_processing(client: httpx.Client, server: Li
 def test_the_place_in_the_queue(client: httpx.Client, server: Live) -> None:
     with stuck(server):
         many = submit(client, *[picture(1)] * 60)
+        until_full(server)
         last = submit(client, *[picture(2)] * 2, priority="low")
         answer = client.get(last)
         queue = answer.json()["queue"]
@@ -319,11 +328,7 @@ def test_cancel(client: httpx.Client, server: Live) -> None:
     seen: set[int] = set()
     with stuck(server) as go_on:
         running = submit(client, *[picture(1)] * 60)
-        pipeline = server.detector._pipeline
-        eventually(
-            lambda: pipeline.waiting + pipeline._batcher.running == pipeline.depth,
-            "it holds all that may be under way",
-        )
+        until_full(server)
         cancelled = submit(client, *[picture(2)] * 30)
         answer = client.delete(cancelled)
         assert answer.json()["status"] == "cancelled"
@@ -508,6 +513,7 @@ def test_readers_do_not_wait_for_writers(
     store = server.app.state.tasks._desk.store
     with stuck(server), ThreadPoolExecutor(8) as people:
         submit(client, *[picture(1)] * 30)
+        until_full(server)
         waiting_task = submit(client, picture(1), priority="low")
         entered, go_on = threading.Semaphore(0), threading.Event()
         real = store.submit
