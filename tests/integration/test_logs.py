@@ -6,13 +6,17 @@ import json
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING
 
+import pytest
+
+from sightline.telemetry import logs
 from sightline.telemetry.logs import BackgroundHandler, configure_logs
 from support.eventually import eventually
 
-if TYPE_CHECKING:
-    import pytest
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_LAST_WORDS", 60)
 
 
 def test_lines_are_json(capfd: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +77,7 @@ def test_nobody_waits_for_a_reader() -> None:
 
     flood = threading.Thread(target=log)
     flood.start()
-    flood.join(20)
+    flood.join(60)
     assert not flood.is_alive()
 
     received = bytearray()
@@ -87,7 +91,7 @@ def test_nobody_waits_for_a_reader() -> None:
     eventually(lambda: b"log lines were dropped" in received, "it says that lines are missing")
     handler.close()
     os.close(writing)
-    reader.join(20)
+    reader.join(60)
     os.close(reading)
     assert received.startswith(b"x" * 1000 + b"\n")
 

@@ -27,12 +27,13 @@ from sightline.tasks.verdict import ATTEMPTS, judge
 from sightline.wiring import open_desk
 from support.eventually import eventually
 from support.hosts import host, ok
+from support.predict import stuck
 from support.tasks import picture, place, require_right, submit
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 1.0)
     monkeypatch.setattr("sightline.tasks.worker._STORAGE_PAUSE", 0.1)
     monkeypatch.setattr("sightline.storage.trouble._QUIET_SECONDS", 0.0)
 
@@ -59,11 +60,12 @@ def test_a_database_that_another_program_holds(
     tmp_path: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    with place(tmp_path) as here:
+    with place(tmp_path) as here, stuck(here, after=5) as go_on:
         task_id = here.submit([picture(n) for n in range(50)])
         eventually(lambda: here.desk.store.get(task_id).done >= 5, "it works")
         other = sqlite3.connect(tmp_path / "tasks" / "tasks.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
+        go_on.set()
         eventually(lambda: said(caplog, "tasks wait"), "it says that it waits")
         with pytest.raises(StorageUnavailable, match="locked"):
             here.submit([picture(0)])
@@ -129,7 +131,7 @@ def test_a_folder_of_pictures_that_is_away_is_waited_for(
     monkeypatch.setattr(FolderBlobs, "read", counted)
     with place(tmp_path) as here:
         for _ in range(2 * ATTEMPTS):
-            assert tried.acquire(timeout=20), "it goes on trying"
+            assert tried.acquire(timeout=60), "it goes on trying"
         assert here.desk.store.get(task_id).status == "processing"
         blobs.unlink()
         away.rename(blobs)
@@ -160,7 +162,7 @@ def test_hosts_are_not_asked_in_vain_while_nothing_can_be_kept(
         """Seconds until it is to be tried again; None if the bytes came."""
         ended: Queue[BaseException | None] = Queue()
         getter.get(claim, lambda _: ended.put(None), ended.put)
-        error = ended.get(timeout=20)
+        error = ended.get(timeout=60)
         return None if error is None else judge(claim, error).retry_in
 
     assert [ask(), ask(), ask()] == [1, 1, 1]
@@ -180,11 +182,12 @@ def test_hosts_are_not_asked_in_vain_while_nothing_can_be_kept(
 
 
 def test_a_full_disk(small_disk: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:
-    with place(small_disk) as here:
+    with place(small_disk) as here, stuck(here, after=5) as go_on:
         task_id = here.submit([picture(n) for n in range(100)])
         eventually(lambda: here.desk.store.get(task_id).done >= 5, "it works")
         ballast = small_disk / "ballast"
         fill(ballast)
+        go_on.set()
         eventually(lambda: said(caplog, "tasks wait"), "it says that it waits")
         with pytest.raises(StorageUnavailable, match="full"):
             here.submit([picture(0)])

@@ -6,17 +6,18 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-_WITHIN = 30
+from support.hosts import nobody
+
+_WITHIN = 60
 
 
 def binaries() -> Path | None:
@@ -39,9 +40,6 @@ def running() -> Iterator[str]:
     if as_user and not all(parent.stat().st_mode & 0o001 for parent in programs.parents):
         programs = _copied(programs, folder)
     data, log = folder / "data", folder / "log"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     initdb: list[str | Path] = [
         programs / "initdb",
         "-D",
@@ -54,10 +52,12 @@ def running() -> Iterator[str]:
         "UTF8",
         "-N",
     ]
+    ports = ExitStack()
     try:
         subprocess.run(
             [*initdb, "--locale=C"], check=True, capture_output=True, cwd=folder, **as_user
         )
+        port = ports.enter_context(nobody())
         options = ["-p", str(port), "-k", str(folder), "-F", "-c", "max_connections=100"]
         with log.open("wb") as output:
             server = subprocess.Popen(
@@ -74,6 +74,7 @@ def running() -> Iterator[str]:
             server.send_signal(signal.SIGINT)  # disconnects everybody
             server.wait(_WITHIN)
     finally:
+        ports.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

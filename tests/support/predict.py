@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import httpx
 
     from support.servers import Live
+    from support.tasks import Place
 
 
 def files(*data: bytes, field: str = "files") -> list[tuple[str, tuple[str, bytes, str]]]:
@@ -21,7 +22,7 @@ def files(*data: bytes, field: str = "files") -> list[tuple[str, tuple[str, byte
 def ended(client: httpx.Client, accepted: httpx.Response) -> dict[str, Any]:
     """What a task that was just accepted comes to."""
     assert accepted.status_code == 201, accepted.text
-    answer = client.get(accepted.headers["location"], params={"wait": 30})
+    answer = client.get(accepted.headers["location"], params={"wait": 60})
     assert answer.status_code == 200, answer.text
     state: dict[str, Any] = answer.json()
     assert state["completed_at"], state
@@ -29,7 +30,7 @@ def ended(client: httpx.Client, accepted: httpx.Response) -> dict[str, Any]:
 
 
 @contextmanager
-def stuck(server: Live, after: int = 0) -> Iterator[threading.Event]:
+def stuck(server: Live | Place, after: int = 0) -> Iterator[threading.Event]:
     """But for the first `after` or a few more, none is answered until the event is set."""
     go_on = threading.Event()
     engine: Any = server.detector._engine
