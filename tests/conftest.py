@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -19,6 +20,10 @@ settings.register_profile(
 )
 settings.register_profile("soak", settings.get_profile("base"), max_examples=10_000)
 settings.load_profile("repeatable")
+
+# Where a test does not say: 5 s by httpx's own choice, which a busy machine may take.
+_patience = httpx._config.DEFAULT_TIMEOUT_CONFIG
+_patience.connect = _patience.read = _patience.write = _patience.pool = 60
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

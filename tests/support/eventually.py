@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def eventually(holds: Callable[[], object], what: str, within: float = 20) -> None:
+def eventually(holds: Callable[[], object], what: str, within: float = 60) -> None:
     """Return once `holds()` is true; fail with `what` if it is not within so many seconds."""
     end = time.monotonic() + within
     while not holds():
