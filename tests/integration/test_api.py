@@ -31,7 +31,7 @@ def server() -> Iterator[Live]:
 
 @pytest.fixture
 def client(server: Live) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=20) as client:
+    with httpx.Client(base_url=server.url, timeout=90) as client:
         yield client
         # Whatever a test sent: the next good picture is answered.
         assert client.post("/detect", files={"file": GOOD}).json()["count"] == 1
@@ -216,7 +216,7 @@ def test_envelopes_that_are_odd_but_good(client: httpx.Client) -> None:
 
 def test_limits_act_while_the_body_is_read(server: Live) -> None:
     """A client that announces no length and never stops is answered after the limit."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(
             b"POST /detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
@@ -231,7 +231,7 @@ def test_limits_act_while_the_body_is_read(server: Live) -> None:
 
 
 def test_a_pdf_is_refused_before_the_rest_of_it_arrives(server: Live) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(
             b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n"
             b"%PDF-1.7 and then nothing for a long time"
@@ -240,7 +240,7 @@ def test_a_pdf_is_refused_before_the_rest_of_it_arrives(server: Live) -> None:
 
 
 def test_a_declared_length_is_refused_before_any_of_it_arrives(server: Live) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 99000000\r\n\r\n")
         assert b"413 " in connection.recv(65536).split(b"\r\n")[0]
 
@@ -252,7 +252,7 @@ def test_clients_that_leave_cost_nothing(server: Live, monkeypatch: pytest.Monke
     def hold(images: np.ndarray) -> None:
         seen.append(len(images))
         reached.set()
-        assert gate.wait(20)
+        assert gate.wait(60)
 
     request = b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + GOOD
     engine: Any = server.detector._engine
@@ -269,7 +269,7 @@ def test_clients_that_leave_cost_nothing(server: Live, monkeypatch: pytest.Monke
             target=httpx.post, args=(f"{server.url}/detect",), kwargs={"content": GOOD}
         )
         first.start()
-        assert reached.wait(10)
+        assert reached.wait(60)
         leavers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
         for connection in leavers:
             connection.sendall(request)
@@ -278,7 +278,7 @@ def test_clients_that_leave_cost_nothing(server: Live, monkeypatch: pytest.Monke
             connection.close()
         wait_until(lambda: sum(future.cancelled() for future in futures) == 20)
         gate.set()
-        first.join(10)
+        first.join(60)
         assert httpx.post(f"{server.url}/detect", content=GOOD).json()["count"] == 1
     finally:
         gate.set()
@@ -306,22 +306,22 @@ def test_overload_is_a_503_with_a_time() -> None:
 
         def hold(_images: np.ndarray) -> None:
             reached.set()
-            assert gate.wait(20)
+            assert gate.wait(60)
 
         server.detector._engine.before_infer = hold  # type: ignore[attr-defined]
         answers: list[httpx.Response] = []
 
         def ask() -> None:
-            answers.append(httpx.post(f"{server.url}/detect", content=GOOD, timeout=20))
+            answers.append(httpx.post(f"{server.url}/detect", content=GOOD, timeout=60))
 
         threads = [threading.Thread(target=ask) for _ in range(30)]
         for thread in threads:
             thread.start()
-        assert reached.wait(10)
+        assert reached.wait(60)
         wait_until(lambda: len(answers) >= 30 - 4 - 2 * 4 - 2)
         gate.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         refused = [answer for answer in answers if answer.status_code != 200]
         assert len(answers) == 30
         assert 10 <= len(refused) < 30
@@ -373,7 +373,7 @@ def test_the_frameworks_own_errors_are_problems(client: httpx.Client) -> None:
     ],
 )
 def test_bytes_that_are_not_http_get_a_problem(server: Live, request_bytes: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(request_bytes)
         received = b""
         while part := connection.recv(65536):
@@ -388,7 +388,7 @@ def test_clients_that_leave_in_mid_body_are_no_error(
     server: Live, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(
                 b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + GOOD[:90]
             )

@@ -161,7 +161,7 @@ def test_a_server_that_dies_in_the_middle() -> None:
         plan = {"duration": 600, "patience": 1.0, "concurrency": 4}
         tester = threading.Thread(target=lambda: found.append(load(url, **plan)))
         tester.start()
-        assert dying.wait(20)
+        assert dying.wait(60)
     tester.join(60)
     (summary,) = found
     assert 19 <= summary.ok <= 20, "one may have gone to the question after its health"
@@ -239,7 +239,7 @@ def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
     def stall(connection: socket.socket) -> None:
         while True:
             if read_request(connection).startswith(b"POST"):
-                go.wait(20)
+                go.wait(60)
             connection.sendall(answer())
 
     timer = threading.Timer(1.0, go.set)

@@ -46,7 +46,7 @@ def test_a_picture_that_kills_the_process_twice_alone_is_given_up(tmp_path: Path
     while desk.store.get(task_id).status not in ENDED:
         assert len(codes) < 5, codes
         command = [sys.executable, "-c", WORKER, str(tmp_path), task_id]
-        codes.append(subprocess.call(command, timeout=60, env=environment()))
+        codes.append(subprocess.call(command, timeout=120, env=environment()))
     # Once in company, whose fault it is unknown; twice alone.
     assert codes == [SELF_KILL] * 3 + [0]
     task = desk.store.get(task_id)

@@ -21,13 +21,13 @@ GOOD = pictures.encode(Image.new("RGB", (64, 48), (220, 220, 220)), "JPEG")
 @pytest.fixture
 def stuck() -> Iterator[tuple[Live, threading.Event, list[int]]]:
     """A service whose engine waits for an event, and the sizes of its batches."""
-    with live(request_timeout=20) as server:
+    with live(request_timeout=60) as server:
         engine, go_on = server.detector._engine, threading.Event()
         infer, batches = engine.infer, list[int]()
 
         def slow(images: Any, **how: Any) -> Any:
             batches.append(len(images))
-            go_on.wait(20)
+            go_on.wait(60)
             return infer(images, **how)
 
         engine.infer = slow  # type: ignore[method-assign]
@@ -44,11 +44,11 @@ def test_a_deadline_that_passes_is_a_504_and_costs_no_inference(
     first.start()
     eventually(lambda: batches, "the engine is busy")
     for _ in range(3):
-        answer = httpx.post(url, content=GOOD, headers={"X-Timeout-Ms": "100"}, timeout=20)
+        answer = httpx.post(url, content=GOOD, headers={"X-Timeout-Ms": "100"}, timeout=60)
         assert "0.1 s" in problem(answer, 504, "deadline-exceeded")["detail"]
     go_on.set()
-    first.join(20)
-    assert httpx.post(url, content=GOOD, timeout=20).json()["count"] == 1
+    first.join(60)
+    assert httpx.post(url, content=GOOD, timeout=60).json()["count"] == 1
     assert batches == [1, 1]
 
 
@@ -60,15 +60,15 @@ def test_a_deadline_that_passes_while_a_picture_is_queued_costs_no_inference(
     make, may_make = server.detector._job, threading.Event()
 
     def late(*given: Any) -> Any:
-        assert may_make.wait(20)
+        assert may_make.wait(60)
         return make(*given)
 
     monkeypatch.setattr(server.detector, "_job", late)
     headers = {"X-Timeout-Ms": "100"}
-    answer = httpx.post(f"{server.url}/detect", content=GOOD, headers=headers, timeout=20)
+    answer = httpx.post(f"{server.url}/detect", content=GOOD, headers=headers, timeout=60)
     problem(answer, 504, "deadline-exceeded")
     may_make.set()
-    assert httpx.post(f"{server.url}/detect", content=GOOD, timeout=20).json()["count"] == 1
+    assert httpx.post(f"{server.url}/detect", content=GOOD, timeout=60).json()["count"] == 1
     assert batches == [1]
 
 
@@ -76,7 +76,7 @@ def test_time_enough(stuck: tuple[Live, threading.Event, list[int]]) -> None:
     server, go_on, _ = stuck
     go_on.set()
     headers = {"X-Timeout-Ms": "3600000"}
-    answer = httpx.post(f"{server.url}/detect", content=GOOD, headers=headers, timeout=20)
+    answer = httpx.post(f"{server.url}/detect", content=GOOD, headers=headers, timeout=60)
     assert answer.json()["count"] == 1
 
 
@@ -91,7 +91,7 @@ def test_the_service_has_a_deadline_of_its_own() -> None:
     with live(request_timeout=0.2) as server:
         go_on = threading.Event()
         engine = server.detector._engine
-        engine.infer = lambda _, **__: go_on.wait(20)  # type: ignore[assignment, method-assign]
-        answer = httpx.post(f"{server.url}/detect", content=GOOD, timeout=20)
+        engine.infer = lambda _, **__: go_on.wait(60)  # type: ignore[assignment, method-assign]
+        answer = httpx.post(f"{server.url}/detect", content=GOOD, timeout=60)
         problem(answer, 504, "deadline-exceeded")
         go_on.set()

@@ -94,7 +94,7 @@ def test_a_receiver_is_told_and_can_verify_it_as_the_docs_say(place: Place) -> N
     verify = verifier()
     with receiver() as it, place.calling():
         task_id = place.ended(it.url)
-        assert it.came.acquire(timeout=20)
+        assert it.came.acquire(timeout=60)
         eventually(lambda: place.state(task_id) == "delivered", "the call is noted")
     ((headers, body),) = it.calls
     assert verify(SECRET, headers, body)
@@ -154,7 +154,7 @@ def test_one_that_is_down_for_a_while_gets_its_call(place: Place) -> None:
         eventually(lambda: len(place.attempts(task_id)) > 2, "it is tried more than once")
         assert place.state(task_id) == "due"
         with receiver(port) as back:
-            assert back.came.acquire(timeout=20)
+            assert back.came.acquire(timeout=60)
             eventually(lambda: place.state(task_id) == "delivered", "the call is noted")
     *before, last = place.attempts(task_id)
     assert {attempt.error for attempt in before} == {"no connection, or it broke"}
@@ -171,7 +171,7 @@ def test_a_call_outlives_the_results_and_the_process(tmp_path: Path) -> None:
             task_id = place.ended(it.url)
         for place in open_place(tmp_path / "tasks.db"):
             with place.calling():
-                assert it.came.acquire(timeout=20)
+                assert it.came.acquire(timeout=60)
     assert json.loads(it.calls[0][1])["data"]["task_id"] == task_id
 
 
@@ -246,12 +246,12 @@ def test_a_process_killed_in_the_middle_of_a_call(place: Place, tmp_path: Path) 
         task_id = place.ended(it.url)
         command = [sys.executable, "-c", DOOMED, str(tmp_path / "tasks.db"), SECRET]
         with subprocess.Popen(command) as process:
-            assert it.came.acquire(timeout=30), "the first process calls"
+            assert it.came.acquire(timeout=60), "the first process calls"
             process.send_signal(signal.SIGKILL)
         it.holds.set()
         assert place.state(task_id) == "due"
         with place.calling():
-            assert it.came.acquire(timeout=30), "the next one calls again"
+            assert it.came.acquire(timeout=60), "the next one calls again"
             eventually(lambda: place.state(task_id) == "delivered", "it is noted")
     first, second = it.calls
     assert first[0]["webhook-id"] == second[0]["webhook-id"]
@@ -320,11 +320,11 @@ def test_an_address_inside_is_refused_when_the_call_is_made(place: Place) -> Non
 def test_a_task_that_is_tried_again_is_told_of_again(place: Place) -> None:
     with receiver() as it, place.calling():
         task_id = place.ended(it.url, failed=True)
-        assert it.came.acquire(timeout=20)
+        assert it.came.acquire(timeout=60)
         assert place.state(place.store.retry(task_id).id) in {"due", "delivered"}
         (claim,) = place.queue.claim("w", 1, idle=True)
         place.queue.finish("w", [Outcome(claim, {"count": 0, "detections": []})])
-        assert it.came.acquire(timeout=20)
+        assert it.came.acquire(timeout=60)
     types = [json.loads(body)["type"] for _, body in it.calls]
     assert types == ["task.error", "task.completed"]
     assert len({headers["webhook-id"] for headers, _ in it.calls}) == 2
@@ -381,5 +381,5 @@ def test_an_answer_without_end_costs_little_and_counts_by_its_status() -> None:
     with odd_server(behave) as url:
         caller = Caller(read_secret(SECRET), Guard(parse_allowed("127.0.0.1")))
         reply = caller.post(url, "msg_1", b"{}")
-        assert left.wait(20)
+        assert left.wait(60)
     assert reply.accepted

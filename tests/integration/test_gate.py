@@ -124,7 +124,7 @@ def test_a_refused_upload_is_not_read(locked: Live) -> None:
     """The answer is there before the body is, and the rest of it is not waited for."""
     import socket
 
-    with socket.create_connection(("127.0.0.1", locked.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", locked.port), timeout=60) as connection:
         connection.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
 
@@ -317,11 +317,11 @@ def test_so_many_at_once_and_a_retry_after_that_is_true() -> None:
         engine.infer = slow  # type: ignore[method-assign]
 
         def detect(_: int = 0) -> httpx.Response:
-            return httpx.post(f"{running.url}/detect", files={"file": GOOD}, timeout=30)
+            return httpx.post(f"{running.url}/detect", files={"file": GOOD}, timeout=60)
 
         with ThreadPoolExecutor(2) as pool:
             under_way = [pool.submit(detect) for _ in range(2)]
-            assert entered.acquire(timeout=10)
+            assert entered.acquire(timeout=60)
             while (answer := httpx.get(f"{running.url}/models")).status_code == 200:
                 assert not all(future.done() for future in under_way)
             problem(answer, 429, "too-many-at-once")

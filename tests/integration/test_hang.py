@@ -43,10 +43,10 @@ def test_requests_end_and_it_is_not_ready_until_it_returns(
     server, go_on = hanging
     with ThreadPoolExecutor(40) as pool:
         posts = [
-            pool.submit(httpx.post, f"{server.url}/detect", content=GOOD, timeout=20)
+            pool.submit(httpx.post, f"{server.url}/detect", content=GOOD, timeout=60)
             for _ in range(40)
         ]
-        statuses = {post.result(20).status_code for post in posts}
+        statuses = {post.result(60).status_code for post in posts}
     assert statuses <= {503, 504}
     assert 504 in statuses
     ready = f"{server.url}/health/ready"
@@ -64,7 +64,7 @@ def test_a_canary_that_loses_patience_keeps_no_place_in_the_queue(
     models = Repository(lambda name, _: Detector(name=name, engine="fake"), "m", None)
     watch, go_on = canary.Canary(models, GOOD, {}, 1000), threading.Event()
     with models.lease() as detector:
-        detector._engine.before_infer = lambda _images: go_on.wait(20)  # type: ignore[attr-defined]
+        detector._engine.before_infer = lambda _images: go_on.wait(60)  # type: ignore[attr-defined]
         for _ in range(20):
             watch.check()
         assert "canary got no answer" in models.troubles()[0]
@@ -136,11 +136,11 @@ def test_a_signal_ends_a_process_whose_engine_hangs(tmp_path: Path) -> None:
             url = said.split("photo.jpg ")[1].split("/detect")[0]
             eventually(lambda: _answers(url), "it listens")
             with ThreadPoolExecutor(1) as pool:
-                post = pool.submit(httpx.post, f"{url}/detect", content=GOOD, timeout=30)
+                post = pool.submit(httpx.post, f"{url}/detect", content=GOOD, timeout=60)
                 said += _read_until("it hangs", process.stdout)
                 process.terminate()
-                assert post.result(30).status_code == 503
-            more, _ = process.communicate(timeout=30)
+                assert post.result(60).status_code == 503
+            more, _ = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 0, said + more

@@ -27,7 +27,7 @@ def test_whoever_waits_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, their attempts would take minutes to fail."""
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 1.0)
     monkeypatch.setattr("sightline.api.tasks._PATIENCE", 0.5)
-    with live() as server, httpx.Client(base_url=server.url, timeout=12) as client:
+    with live() as server, httpx.Client(base_url=server.url, timeout=30) as client:
         folder = server.settings.tasks_dir
         assert folder is not None
         task = client.post("/predict", files=files(picture(1))).headers["location"]
@@ -46,14 +46,14 @@ def test_whoever_waits_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_has_gone_before_it_was_written_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    with live() as server, httpx.Client(base_url=server.url, timeout=30) as client:
+    with live() as server, httpx.Client(base_url=server.url, timeout=90) as client:
         tasks = server.app.state.tasks
         go_on, begun = threading.Event(), threading.Semaphore(0)
         submit = tasks._desk.store.submit
 
         def slow(new: Any) -> Any:
             begun.release()
-            go_on.wait(30)
+            go_on.wait(60)
             return submit(new)
 
         monkeypatch.setattr(tasks._desk.store, "submit", slow)
@@ -62,7 +62,7 @@ def test_who_has_gone_before_it_was_written_is_not_kept(monkeypatch: pytest.Monk
                 people.submit(client.post, "/predict", files=files(picture(n))) for n in range(4)
             ]
             for _ in first:
-                assert begun.acquire(timeout=20)
+                assert begun.acquire(timeout=60)
             hang_up_after_asking(server)
             eventually(lambda: len(tasks.blobs.folders()) == 4, "its picture is removed")
             go_on.set()
@@ -79,7 +79,7 @@ def hang_up_after_asking(server: Live) -> None:
         f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body.read())}\r\n"
         f"Content-Type: {body.headers['content-type']}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(head.encode() + body.content)
         eventually(lambda: len(blobs.folders()) == 5, "it is there")
         jobs = server.app.state.tasks._changing._threads._work_queue

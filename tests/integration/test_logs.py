@@ -73,7 +73,7 @@ def test_nobody_waits_for_a_reader() -> None:
 
     flood = threading.Thread(target=log)
     flood.start()
-    flood.join(20)
+    flood.join(60)
     assert not flood.is_alive()
 
     received = bytearray()
@@ -87,7 +87,7 @@ def test_nobody_waits_for_a_reader() -> None:
     eventually(lambda: b"log lines were dropped" in received, "it says that lines are missing")
     handler.close()
     os.close(writing)
-    reader.join(20)
+    reader.join(60)
     os.close(reading)
     assert received.startswith(b"x" * 1000 + b"\n")
 

@@ -52,12 +52,12 @@ def test_what_waits_is_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def hold(_: Any) -> None:
             reached.set()
-            go_on.wait(20)
+            go_on.wait(60)
 
         monkeypatch.setattr(server.detector._engine, "before_infer", hold)
         try:
             first = pool.submit(httpx.post, f"{server.url}/detect", files={"file": GOOD})
-            assert reached.wait(20)
+            assert reached.wait(60)
             others = [
                 pool.submit(httpx.post, f"{server.url}/detect", files={"file": GOOD})
                 for _ in range(4)

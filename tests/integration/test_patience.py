@@ -34,7 +34,7 @@ def server() -> Iterator[Live]:
 
 
 def connect(server: Live) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=60)
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -169,7 +169,7 @@ def test_who_does_not_read_his_answers_is_cut(server: Live) -> None:
         connection.connect(("127.0.0.1", server.port))
         sender = threading.Thread(target=_send, args=(connection, request * 20))
         sender.start()
-        sender.join(20)
+        sender.join(60)
         assert not sender.is_alive(), "the service reads on while nobody reads its answers"
     answers(server)
 
@@ -395,7 +395,7 @@ def test_what_is_refused_costs_no_inference(server: Live) -> None:
         nonlocal calls
         calls += 1
         entered.set()
-        go_on.wait(20)
+        go_on.wait(60)
         return infer(images, **how)
 
     engine.infer = slow  # type: ignore[method-assign]
@@ -404,7 +404,7 @@ def test_what_is_refused_costs_no_inference(server: Live) -> None:
             for _ in range(40):
                 connection = stack.enter_context(connect(server))
                 connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD)
-            assert entered.wait(10)
+            assert entered.wait(60)
             lanes = server.detector._pipeline._lanes
             eventually(lambda: len(lanes) > 4, "they wait")
         eventually(lambda: len(lanes) == 0, "nobody waits for them any more")

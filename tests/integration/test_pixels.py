@@ -60,7 +60,7 @@ class Gate:
 
     def __call__(self, *given: Any) -> Any:
         self.reached.set()
-        assert self.open.wait(20)
+        assert self.open.wait(60)
         return self.then(*given)
 
 
@@ -115,8 +115,8 @@ def test_16_large_pictures_to_draw_on_are_never_alive_together(
     for _ in range(16):
         fake.submit(picture, keep_image=True).add_done_callback(draw)
     gate.open.set()
-    assert all(all_drawn.acquire(timeout=20) for _ in range(16))
-    assert all(future.result(20).startswith(b"\xff\xd8") for future in drawn)
+    assert all(all_drawn.acquire(timeout=60) for _ in range(16))
+    assert all(future.result(60).startswith(b"\xff\xd8") for future in drawn)
     assert census.most_pictures <= 3, "two within the budget, and one that was let in with them"
     # Drawn, and not swept up yet, one more may be booked than the limit lets in.
     assert census.most_booked < pixels().limit + 2 * SIZE + WEIGHT
@@ -128,7 +128,7 @@ def test_without_pictures_to_keep_many_pass_through_a_small_budget(
     monkeypatch.setattr(pixels(), "limit", 1)
     census = Census(monkeypatch)
     futures = [fake.submit(picture, confidence=0) for _ in range(40)]
-    assert all(len(future.result(20).detections) == 1 for future in futures)
+    assert all(len(future.result(60).detections) == 1 for future in futures)
     assert census.most_booked <= WEIGHT
 
 
@@ -138,11 +138,11 @@ def test_who_keeps_every_picture_still_gets_them_all(
     """A program that collects results holds more than any budget, and must not wait for ever."""
     monkeypatch.setattr(pixels(), "limit", 1)
     futures = [fake.submit(picture, keep_image=True) for _ in range(20)]
-    images = [future.result(20).image for future in futures]
+    images = [future.result(60).image for future in futures]
     assert all(image is not None and image.shape == (SIDE, SIDE, 3) for image in images)
     wait_until(lambda: pixels().alive == 20 * 2 * SIZE)
     array = np.zeros((SIDE, SIDE, 3), np.uint8)
-    assert fake.submit(array, keep_image=True).result(20).image is not None
+    assert fake.submit(array, keep_image=True).result(60).image is not None
 
 
 @pytest.mark.parametrize("keep_image", [False, True])
@@ -154,12 +154,12 @@ def test_cancelled_pictures_give_their_weight_back(
     gate = Gate()
     fake._engine.before_infer = gate  # type: ignore[attr-defined]
     futures = [fake.submit(picture, keep_image=keep_image) for _ in range(30)]
-    assert gate.reached.wait(20)
+    assert gate.reached.wait(60)
     for future in futures:
         future.cancel()
     gate.open.set()
     wait_until(lambda: pixels().alive == 0)
-    assert len(fake.submit(picture, confidence=0).result(20).detections) == 1
+    assert len(fake.submit(picture, confidence=0).result(60).detections) == 1
 
 
 @pytest.mark.parametrize("keep_image", [False, True])
@@ -176,9 +176,9 @@ def test_failed_pictures_give_their_pixels_back_though_their_errors_live(
     with monkeypatch.context() as patch:
         patch.setattr(pipeline_module, "fit", fail)
         failed = [fake.submit(picture, keep_image=keep_image) for _ in range(10)]
-        errors = [future.exception(20) for future in failed]
+        errors = [future.exception(60) for future in failed]
     broken = fake.submit(picture[:-200], keep_image=keep_image)
-    assert isinstance(broken.exception(20), BrokenImage)
+    assert isinstance(broken.exception(60), BrokenImage)
     wait_until(lambda: pixels().alive == 0)
     assert all("no" in str(error) for error in errors)
     wait_until(lambda: all(image() is None for image in decoded))
@@ -189,7 +189,7 @@ def test_pictures_that_the_engine_failed_on_are_gone(fake: Detector, picture: by
     fake._engine.before_infer = Gate(lambda _: 1 / 0)  # type: ignore[attr-defined]
     fake._engine.before_infer.open.set()  # type: ignore[attr-defined]
     futures = [fake.submit(picture, keep_image=True) for _ in range(10)]
-    errors = [future.exception(20) for future in futures]
+    errors = [future.exception(60) for future in futures]
     assert all("ZeroDivisionError" in str(error) for error in errors)
     wait_until(lambda: pixels().alive == 0)
 
@@ -200,12 +200,12 @@ def test_closing_gives_everything_back(picture: bytes, monkeypatch: pytest.Monke
     gate = Gate()
     detector._engine.before_infer = gate  # type: ignore[attr-defined]
     futures = [detector.submit(picture, keep_image=True) for _ in range(30)]
-    assert gate.reached.wait(20)
+    assert gate.reached.wait(60)
     closing = threading.Thread(target=detector.close)
     closing.start()
     gate.open.set()
-    closing.join(20)
-    ended = [future.exception(20) for future in futures]
+    closing.join(60)
+    ended = [future.exception(60) for future in futures]
     assert {type(error) for error in ended} == {type(None), DetectorClosed}
     futures.clear()
     wait_until(lambda: pixels().alive == 0)
@@ -220,8 +220,8 @@ def test_models_share_the_budget_and_wake_each_other(
     with Detector(engine="fake") as other:
         monkeypatch.setattr(pipeline_module, "decode_shrunk", gate)
         first = fake.submit(picture, confidence=0)
-        assert gate.reached.wait(20)
+        assert gate.reached.wait(60)
         second = other.submit(picture, confidence=0)
         assert len(other._pipeline._lanes) == 1
         gate.open.set()
-        assert len(first.result(20).detections) == len(second.result(20).detections) == 1
+        assert len(first.result(60).detections) == len(second.result(60).detections) == 1

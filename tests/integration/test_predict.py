@@ -34,14 +34,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[Live]:
     with live(max_upload_mb=MAX_UPLOAD / 2**20, max_pixels=20_000, **where) as running:
         yield running
         # Whatever the tests sent: the next task is worked on.
-        with httpx.Client(base_url=running.url, timeout=30) as client:
+        with httpx.Client(base_url=running.url, timeout=90) as client:
             last = client.post("/predict", files=files(picture(1)))
             assert ended(client, last)["status"] == "completed"
 
 
 @pytest.fixture(scope="module")
 def client(server: Live) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=90) as client:
         yield client
 
 
@@ -226,7 +226,7 @@ def begin(length: int) -> bytes:
 
 def talk(server: Live, sent: bytes) -> bytes:
     """The answer's first bytes to what is sent; the connection stays open meanwhile."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(sent)
         return connection.recv(4096)
 
@@ -235,7 +235,7 @@ def test_a_client_that_hangs_up_leaves_nothing(server: Live, client: httpx.Clien
     body = form(picture(1), picture(2) + b"\0" * 50_000, picture(3))
     with leaving_no_blobs(server):
         for sent in (len(body) - 10, len(body) // 2, 300):
-            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
                 connection.sendall(begin(len(body)) + body[:sent])
 
 
@@ -277,7 +277,7 @@ def test_what_is_there_already_is_answered_however_much_waits() -> None:
     first_key, second_key = ({"Idempotency-Key": uuid.uuid4().hex} for _ in range(2))
     with (
         live(max_backlog_images=40, max_backlog_mb=1) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
+        httpx.Client(base_url=server.url, timeout=90) as client,
         stuck(server),
     ):
         first = client.post("/predict", files=pair, headers=first_key)
@@ -343,7 +343,7 @@ def test_addresses_are_fetched_and_judged_each(tmp_path: Path) -> None:
     with (
         host(answer) as there,
         live(url_allow=f"127.0.0.1:{there.port}", url_prefixes=prefix) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
+        httpx.Client(base_url=server.url, timeout=90) as client,
     ):
         for bad in ("../closed.png", "%2e%2e/closed.png", "x/../../closed.png", "..%2Fclosed.png"):
             refused = client.post("/predict", json={"urls": [f"{there.url}/5.png", prefix + bad]})
@@ -364,7 +364,7 @@ def test_addresses_are_fetched_and_judged_each(tmp_path: Path) -> None:
 def test_a_full_backlog_is_told_before_the_body_is_read() -> None:
     with (
         live(max_backlog_images=40, max_backlog_mb=1) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
+        httpx.Client(base_url=server.url, timeout=90) as client,
     ):
         with stuck(server):
             many = client.post("/predict", files=files(*[picture(1)] * 41))
@@ -381,7 +381,7 @@ def test_a_full_backlog_is_told_before_the_body_is_read() -> None:
 def test_bodies_that_arrive_count_as_if_they_waited() -> None:
     with live(max_backlog_mb=1) as server:
         part = form(picture(1) + b"\0" * 700_000)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
             slow.sendall(begin(1_000_000) + part[:700_000])
             eventually(lambda: server.app.state.tasks._arrivals._arriving == 700_000, "it arrives")
             assert b" 503 " in talk(server, begin(700_000))
@@ -400,7 +400,7 @@ def test_a_body_has_time_for_each_of_its_pictures() -> None:
                 yield body[start : start + 5000]
                 pause.wait(0.15)
 
-        with httpx.Client(base_url=server.url, timeout=30) as client:
+        with httpx.Client(base_url=server.url, timeout=90) as client:
             kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
             answer = client.post("/predict", content=slowly(), headers=kind)
             assert answer.status_code == 201

@@ -61,7 +61,7 @@ def server(folder: Path) -> Iterator[Live]:
 @pytest.fixture
 def admin(server: Live) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=server.url, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers=headers, timeout=90) as client:
         yield client
 
 

@@ -47,7 +47,7 @@ def fill(detector: Detector, picture: bytes, **options: Any) -> tuple[list[Any],
 def come_back(detector: Detector, picture: bytes, refusal: Overloaded, **options: Any) -> None:
     assert 1 <= refusal.retry_after <= 8
     time.sleep(refusal.retry_after)
-    assert len(detector.submit(picture, confidence=0, **options).result(20).detections) == 1
+    assert len(detector.submit(picture, confidence=0, **options).result(60).detections) == 1
 
 
 @pytest.mark.parametrize("measured", [False, True])
@@ -56,11 +56,11 @@ def test_a_queue_full_in_number(monkeypatch: pytest.MonkeyPatch, measured: bool)
     with slow_detector(monkeypatch, max_queue=12) as detector:
         if measured:
             for future in [detector.submit(picture) for _ in range(8)]:
-                future.result(20)
+                future.result(60)
         futures, refusal = fill(detector, picture)
         assert refusal.retry_after == 1, "the first place is free when a batch of four is through"
         come_back(detector, picture, refusal)
-        assert all(len(future.result(20).detections) == 1 for future in futures)
+        assert all(len(future.result(60).detections) == 1 for future in futures)
 
 
 def test_a_queue_full_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_a_queue_full_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
             detector.submit(large)
         assert caught.value.retry_after >= 2, "eight at least must leave, ten a second"
         come_back(detector, large, caught.value)
-        assert all(len(future.result(20).detections) == 1 for future in futures)
+        assert all(len(future.result(60).detections) == 1 for future in futures)
 
 
 def test_a_wait_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_a_wait_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
             detector.submit(picture, max_wait=1.5)
         assert 2 <= caught.value.retry_after <= 5
         come_back(detector, picture, caught.value, max_wait=1.5)
-        assert all(len(future.result(20).detections) == 1 for future in futures)
+        assert all(len(future.result(60).detections) == 1 for future in futures)
 
 
 def test_a_pace_that_was_underestimated_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,11 +96,11 @@ def test_a_pace_that_was_underestimated_is_covered(monkeypatch: pytest.MonkeyPat
     picture = pictures.png()
     with slow_detector(monkeypatch) as detector:
         for future in [detector.submit(picture) for _ in range(8)]:
-            future.result(20)
+            future.result(60)
         monkeypatch.setitem(globals(), "A_PICTURE", 1.2 * A_PICTURE)
         futures, refusal = fill(detector, picture, max_wait=2)
         come_back(detector, picture, refusal, max_wait=2)
-        errors = [error for future in futures if (error := future.exception(20))]
+        errors = [error for future in futures if (error := future.exception(60))]
         assert all("still waited after 2 s" in str(error) for error in errors)
         assert len(errors) < len(futures) / 3
 

@@ -37,7 +37,7 @@ def kill_at_the_next_call(detector: Detector) -> None:
 
 
 def ready(server: Live) -> httpx.Response:
-    return httpx.get(f"{server.url}/health/ready", timeout=20)
+    return httpx.get(f"{server.url}/health/ready", timeout=60)
 
 
 def own_usage() -> Usage:
@@ -45,7 +45,7 @@ def own_usage() -> Usage:
 
 
 def load(server: Live, stop: threading.Event, answers: list[httpx.Response]) -> None:
-    with httpx.Client(timeout=20) as client:
+    with httpx.Client(timeout=90) as client:
         while not stop.is_set():
             answers.append(client.post(f"{server.url}/detect", content=GOOD))
 
@@ -68,7 +68,7 @@ def test_a_death_under_load_over_http(
             )
             assert httpx.get(f"{server.url}/health/live").status_code == 200
             assert not dead.alive, "and a refusal costs a request nothing"
-            refused = httpx.post(f"{server.url}/detect", content=GOOD, timeout=20)
+            refused = httpx.post(f"{server.url}/detect", content=GOOD, timeout=60)
             problem(refused, 503, "worker-died")
             assert refused.headers["retry-after"] == "3"
             may_open.set()
@@ -77,7 +77,7 @@ def test_a_death_under_load_over_http(
             eventually(lambda: len(answers) > so_far + 50, "it answers again")
             stop.set()
             for client in clients:
-                client.result(20)
+                client.result(60)
         assert {answer.status_code for answer in answers} == {200, 503}
         assert {answer.status_code for answer in answers[so_far + CLIENTS :]} == {200}
         assert server.detector is not dead
@@ -95,7 +95,7 @@ def hold_openings(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> th
     open_model, may_open = repository._open, threading.Event()
 
     def hold(name: str, source: str | None) -> Detector:
-        assert may_open.wait(20)
+        assert may_open.wait(60)
         return open_model(name, source)
 
     monkeypatch.setattr(repository, "_open", hold)
@@ -107,7 +107,7 @@ def test_twenty_deaths_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> 
     with (
         live() as server,
         ThreadPoolExecutor(CLIENTS) as pool,
-        httpx.Client(base_url=server.url, timeout=20) as client,
+        httpx.Client(base_url=server.url, timeout=90) as client,
     ):
 
         def post(_: object = None) -> int:
@@ -148,7 +148,7 @@ class Opener:
 
 def kill(detector: Detector) -> None:
     kill_at_the_next_call(detector)
-    assert detector.submit(GOOD).exception(20)
+    assert detector.submit(GOOD).exception(60)
 
 
 def test_what_cannot_be_opened_is_tried_again_and_says_why(
@@ -208,7 +208,7 @@ def test_what_was_replaced_meanwhile_is_not_opened_again(
     replace: Any = repository._revival._replace
 
     def replace_later(*arguments: object) -> bool:
-        assert may_go_on.wait(20)
+        assert may_go_on.wait(60)
         return bool(replace(*arguments))
 
     monkeypatch.setattr(repository._revival, "_replace", replace_later)

@@ -318,7 +318,7 @@ def iter_event(kept: Keep) -> Callable[[], None]:
     kept.cleaner.on_change.append(done.release)
 
     def wait() -> None:
-        assert done.acquire(timeout=20), "nothing was cleaned"
+        assert done.acquire(timeout=60), "nothing was cleaned"
 
     return wait
 
@@ -443,7 +443,7 @@ def kill_some(kept: Keep, where: Path | str, blobs: Path, times: int) -> None:
         ids.add(crew.output(child).readline().strip())
         time.sleep(chance.uniform(0, 0.15))
         child.kill()
-        said, _errors = child.communicate(timeout=30)
+        said, _errors = child.communicate(timeout=60)
         ids |= {line for line in said.splitlines() if len(line) == 32}
         check(kept, ids)
 

@@ -199,7 +199,7 @@ def test_a_worker_that_dies_says_so_and_comes_back(
 
     monkeypatch.setattr(TaskQueue, "claim", die)
     task_id = here.submit([picture(n) for n in range(20)])
-    eventually(lambda: here.workshop.troubles() or not dead.wait(10), "it says so")
+    eventually(lambda: here.workshop.troubles() or not dead.wait(60), "it says so")
     assert any("a bug, after the claim" in str(record.exc_info) for record in caplog.records)
     require_right(here.ended(task_id))
     eventually(lambda: not here.workshop.troubles(), "and that it is well again")
@@ -226,7 +226,7 @@ def test_leases_are_prolonged_while_work_is_long(
     queue = here.workshop.worker._queue
     queue._lease = 0.5
     release = threading.Event()
-    here.engine.before_infer = lambda _: release.wait(20)
+    here.engine.before_infer = lambda _: release.wait(60)
     task_id = here.submit([picture(n) for n in range(4)])
     eventually(lambda: counts(here, task_id)["processing"] == 4, "it works")
     time.sleep(1)  # twice as long as a lease
@@ -251,7 +251,7 @@ def test_a_cancelled_task_is_run_no_further(here: Place) -> None:
 def test_what_is_not_done_at_the_end_is_given_back(tmp_path: Path) -> None:
     release = threading.Event()
     with place(tmp_path) as here:
-        here.engine.before_infer = lambda _: release.wait(20)
+        here.engine.before_infer = lambda _: release.wait(60)
         task_id = here.submit([picture(n) for n in range(100)])
         eventually(lambda: counts(here, task_id)["processing"] > 4, "it works")
         here.workshop.close()

@@ -129,7 +129,7 @@ def test_a_folder_of_pictures_that_is_away_is_waited_for(
     monkeypatch.setattr(FolderBlobs, "read", counted)
     with place(tmp_path) as here:
         for _ in range(2 * ATTEMPTS):
-            assert tried.acquire(timeout=20), "it goes on trying"
+            assert tried.acquire(timeout=60), "it goes on trying"
         assert here.desk.store.get(task_id).status == "processing"
         blobs.unlink()
         away.rename(blobs)
@@ -160,7 +160,7 @@ def test_hosts_are_not_asked_in_vain_while_nothing_can_be_kept(
         """Seconds until it is to be tried again; None if the bytes came."""
         ended: Queue[BaseException | None] = Queue()
         getter.get(claim, lambda _: ended.put(None), ended.put)
-        error = ended.get(timeout=20)
+        error = ended.get(timeout=60)
         return None if error is None else judge(claim, error).retry_in
 
     assert [ask(), ask(), ask()] == [1, 1, 1]

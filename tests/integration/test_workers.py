@@ -58,7 +58,7 @@ def held(bench: Bench) -> Iterator[tuple[threading.Event, threading.Event, list[
     def hold(images: Any) -> None:
         seen.append(len(images))
         reached.set()
-        go_on.wait(20)
+        go_on.wait(60)
 
     bench.engine.before_infer = hold
     try:
@@ -166,7 +166,7 @@ def test_when_the_engine_process_ends_all_that_waits_fails_at_once_and_later_wor
             leave = await front.backend.admit("alice", place=True)
             with held(bench) as (reached, go_on, _):
                 asked = [asyncio.create_task(front.detect()) for _ in range(5)]
-                assert await asyncio.to_thread(reached.wait, 10)
+                assert await asyncio.to_thread(reached.wait, 60)
                 await ending.aclose()
                 for result in await asyncio.gather(*asked, return_exceptions=True):
                     assert isinstance(result, DetectorClosed)
@@ -208,7 +208,7 @@ def test_when_a_front_end_ends_nothing_of_it_is_left(tmp_path: Path) -> None:
                         for _ in range(2):
                             await front.backend.admit("alice", place=True)
                         first = asyncio.create_task(other.detect())
-                        assert await asyncio.to_thread(reached.wait, 10)
+                        assert await asyncio.to_thread(reached.wait, 60)
                         asked = [asyncio.create_task(front.detect()) for _ in range(20)]
                         await until(lambda: bench.waiting >= 20)
                         with pytest.raises(TooManyAtOnce):
@@ -257,7 +257,7 @@ def test_what_is_sent_faster_than_it_is_queued_is_refused(
             go_on, submit = threading.Event(), bench.detector.submit
 
             def slow(*arguments: Any, **options: Any) -> Any:
-                go_on.wait(20)
+                go_on.wait(60)
                 return submit(*arguments, **options)
 
             monkeypatch.setattr(bench.detector, "submit", slow)
@@ -302,7 +302,7 @@ def test_a_picture_whose_client_is_gone_before_it_is_sent_is_not_sent(tmp_path: 
             class Slow(Sent):
                 def load(self) -> bytes:
                     reading.set()
-                    go_on.wait(20)
+                    go_on.wait(60)
                     return self.data
 
             pictures = [Slow(GOOD) for _ in range(3)]
@@ -310,7 +310,7 @@ def test_a_picture_whose_client_is_gone_before_it_is_sent_is_not_sent(tmp_path: 
                 asyncio.create_task(front.backend.detect(each, DetectQuery(), drawn=False))
                 for each in pictures
             ]
-            assert await asyncio.to_thread(reading.wait, 10)
+            assert await asyncio.to_thread(reading.wait, 60)
             for each in asked:
                 each.cancel()
             go_on.set()
@@ -432,7 +432,7 @@ def test_an_engine_process_that_hangs_ends_itself(
             watching = asyncio.create_task(end_if_hung(bench.backend, 0.01, ended.append))
             with held(bench) as (entered, go_on, _):
                 asked = asyncio.create_task(bench.detect())
-                assert await asyncio.to_thread(entered.wait, 10)
+                assert await asyncio.to_thread(entered.wait, 60)
                 assert not watching.done()
                 monkeypatch.setattr("sightline.serving.repository._HUNG_AFTER", 0.0)
                 await watching

@@ -23,20 +23,20 @@ TEXT, BINARY, CONTINUED, CLOSE, PING = 1, 2, 0, 8, 9
 @contextmanager
 def watching(url: str, query: str = "", **options: Any) -> Iterator[ClientConnection]:
     address = f"{url.replace('http', 'ws', 1)}/detect/ws{query}"
-    with connect(address, open_timeout=20, close_timeout=5, proxy=None, **options) as connection:
+    with connect(address, open_timeout=60, close_timeout=60, proxy=None, **options) as connection:
         yield connection
 
 
 def said(connection: ClientConnection) -> dict[str, Any]:
     """The next message."""
-    message: dict[str, Any] = json.loads(connection.recv(20))
+    message: dict[str, Any] = json.loads(connection.recv(60))
     return message
 
 
 def ended(connection: ClientConnection) -> int:
     """The code that the service closed with, once it has; there is nothing more before."""
     with pytest.raises(ConnectionClosed) as closed:
-        connection.recv(20)
+        connection.recv(60)
     assert closed.value.rcvd is not None, "it was cut off"
     return closed.value.rcvd.code
 
@@ -71,7 +71,7 @@ def rude(port: int, buffer: int | None = None) -> Iterator[socket.socket]:
     with socket.socket() as connection:
         if buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        connection.settimeout(20)
+        connection.settimeout(60)
         connection.connect(("127.0.0.1", port))
         connection.sendall(HANDSHAKE)
         head = b""

@@ -101,7 +101,7 @@ def host(
         running.ended.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(10)
+        thread.join(60)
 
 
 def _read_head(connection: socket.socket) -> bytes:

@@ -58,7 +58,7 @@ def name_server(zone: Zone) -> Iterator[int]:
         thread.start()
         yield port
         server.sendto(b"", ("127.0.0.1", port))
-        thread.join(10)
+        thread.join(60)
 
 
 def resolver(port: int) -> Any:
@@ -94,7 +94,7 @@ def _answer(question: bytes, zone: Zone) -> bytes:
 def _ask(port: int, name: str, kind: str) -> list[str]:
     """Addresses of `name`, through any aliases."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         head = struct.pack(">HHHHHH", 1, 0x0100, 1, 0, 0, 0)
         question = head + _write_name(name) + struct.pack(">HH", _TYPES[kind], 1)
         client.sendto(question, ("127.0.0.1", port))

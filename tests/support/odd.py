@@ -33,7 +33,7 @@ def odd_server(behave: Behaviour) -> Iterator[str]:
             yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
-            thread.join(20)
+            thread.join(60)
 
 
 def read_request(connection: socket.socket) -> bytes:

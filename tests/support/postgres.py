@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_WITHIN = 30
+_WITHIN = 60
 
 
 def binaries() -> Path | None:

@@ -21,7 +21,7 @@ def files(*data: bytes, field: str = "files") -> list[tuple[str, tuple[str, byte
 def ended(client: httpx.Client, accepted: httpx.Response) -> dict[str, Any]:
     """What a task that was just accepted comes to."""
     assert accepted.status_code == 201, accepted.text
-    answer = client.get(accepted.headers["location"], params={"wait": 30})
+    answer = client.get(accepted.headers["location"], params={"wait": 60})
     assert answer.status_code == 200, answer.text
     state: dict[str, Any] = answer.json()
     assert state["completed_at"], state

@@ -59,7 +59,7 @@ def receiver(port: int = 0, status: int = 204, *, held: bool = False) -> Iterato
             it.calls.append(({name.lower(): text for name, text in self.headers.items()}, body))
             it.came.release()
             if held:
-                it.holds.wait(30)
+                it.holds.wait(60)
             self.send_response(it.status)
             for name, text in it.headers.items():
                 self.send_header(name, text)
@@ -84,4 +84,4 @@ def receiver(port: int = 0, status: int = 204, *, held: bool = False) -> Iterato
         finally:
             it.holds.set()
             server.shutdown()
-            thread.join(20)
+            thread.join(60)

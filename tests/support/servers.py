@@ -33,6 +33,15 @@ from sightline.wiring import (
 )
 from support.eventually import eventually
 
+# On a machine that stalls: nothing is refused for its pace, nor cut, and no canary comes between.
+UNHURRIED: dict[str, object] = {
+    "max_wait": 60,
+    "url_timeout": 60,
+    "head_timeout": 60,
+    "idle_timeout": 60,
+    "canary_interval": 3600,
+}
+
 
 @dataclass
 class Live:
@@ -67,7 +76,7 @@ def live(**options: object) -> Iterator[Live]:
 def live_resolving(resolve: Resolve, **options: object) -> Iterator[Live]:
     """`live`, but that `resolve` looks up the hosts of pictures that are named by address."""
     with tempfile.TemporaryDirectory() as data:
-        settings = load_settings(**({"engine": "fake", "data_dir": data} | options))
+        settings = load_settings(**({"engine": "fake", "data_dir": data} | UNHURRIED | options))
         yield from _live(settings, resolve)
 
 
@@ -90,12 +99,12 @@ def _live(settings: Settings, resolve: Resolve) -> Iterator[Live]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert started.wait(20)
+        assert started.wait(60)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield Live(f"http://127.0.0.1:{port}", port, repository, settings, app, server)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
 
 
 @dataclass
@@ -109,7 +118,7 @@ class Process:
     def stop(self) -> tuple[int, str]:
         """SIGTERM, then its exit code and what it still said."""
         self.process.send_signal(signal.SIGTERM)
-        said, _ = self.process.communicate(timeout=30)
+        said, _ = self.process.communicate(timeout=60)
         return self.process.returncode, said
 
 

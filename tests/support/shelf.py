@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         data = self.shelf.files.get(path)
         if fault == "deaf":
-            self.shelf.closing.wait(30)
+            self.shelf.closing.wait(60)
             return
         if data is None or self.shelf.status is not None:
             self.send_error(self.shelf.status or 404)
@@ -111,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked.sent = len(body)
         if fault == "stall":
             self.wfile.flush()
-            self.shelf.closing.wait(30)
+            self.shelf.closing.wait(60)
 
     def log_message(self, *_: object) -> None:
         """Quiet."""

@@ -71,7 +71,7 @@ def submit_urls(desk: Desk, urls: Sequence[str]) -> str:
     return desk.store.submit(NewTask(uuid.uuid4().hex, "", images, {})).id
 
 
-def ended(desk: Desk, task_id: str, within: float = 30) -> Task:
+def ended(desk: Desk, task_id: str, within: float = 60) -> Task:
     """The task, once it has ended."""
     eventually(lambda: desk.store.get(task_id).status in ENDED, "the task ends", within)
     return desk.store.get(task_id)
@@ -115,7 +115,7 @@ class Place:
         self.workshop.wake()
         return task_id
 
-    def ended(self, task_id: str, within: float = 30) -> Task:
+    def ended(self, task_id: str, within: float = 60) -> Task:
         return ended(self.desk, task_id, within)
 
 

@@ -91,7 +91,7 @@ def post(url: str, files: list[bytes], key: str) -> str:
     def attempt() -> bool:
         try:
             answer = httpx.post(
-                f"{url}/predict", files=parts, headers={"Idempotency-Key": key}, timeout=20
+                f"{url}/predict", files=parts, headers={"Idempotency-Key": key}, timeout=60
             )
         except httpx.TransportError:
             return False  # a front end was killed, or is not there yet
@@ -101,5 +101,5 @@ def post(url: str, files: list[bytes], key: str) -> str:
             assert answer.status_code == 503, answer.text
         return bool(taken)
 
-    eventually(attempt, "it is taken", 40)
+    eventually(attempt, "it is taken")
     return taken[0]
