@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from sightline.net.download import Patience
 from sightline.settings import load_settings
 from sightline.wiring import open_detector
 from support import graphs
+from support.ports import reserved
 from support.shelf import Fault, Shelf, network, open_shelf
 
 PATIENT = Patience(first_byte=20, idle=20)
@@ -66,12 +66,6 @@ def models_in(cache: Path) -> list[Path]:
 
 def partials_in(cache: Path) -> list[Path]:
     return sorted(cache.rglob("*.part"))
-
-
-def refused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def test_a_model_is_fetched_recorded_and_not_fetched_twice(
@@ -253,15 +247,16 @@ def test_a_server_that_stalls_is_given_up(
 def test_offline_is_one_clear_line_and_the_copy_is_good(
     shelf: Shelf, cache: Path, data: bytes
 ) -> None:
-    address = f"http://127.0.0.1:{refused_port()}/best.onnx"
-    line = fails(address, cache)
-    assert f"{address} cannot be reached" in line
-    assert "--model path/to/model.onnx" in line
-    source = locate(address, cache)
-    source.path.parent.mkdir(exist_ok=True)
-    source.path.write_bytes(data)  # copied there by hand
-    assert fetch(address, cache) == source.path
-    assert resolve(address, cache).path == source.path
+    with reserved() as port:
+        address = f"http://127.0.0.1:{port}/best.onnx"
+        line = fails(address, cache)
+        assert f"{address} cannot be reached" in line
+        assert "--model path/to/model.onnx" in line
+        source = locate(address, cache)
+        source.path.parent.mkdir(exist_ok=True)
+        source.path.write_bytes(data)  # copied there by hand
+        assert fetch(address, cache) == source.path
+        assert resolve(address, cache).path == source.path
 
 
 def test_what_is_no_model_is_not_kept(shelf: Shelf, cache: Path, tmp_path: Path) -> None:
@@ -406,9 +401,10 @@ def test_whoever_starts_it_in_python_finds_the_notice_in_the_log(
 def test_named_is_never_replaced(
     shelf: Shelf, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer(shelf, monkeypatch, DEFAULT, f"http://127.0.0.1:{refused_port()}/m.onnx")
-    with pytest.raises(ModelUnreachable, match="cannot be reached"):
-        resolve(DEFAULT, cache)
+    with reserved() as port:
+        offer(shelf, monkeypatch, DEFAULT, f"http://127.0.0.1:{port}/m.onnx")
+        with pytest.raises(ModelUnreachable, match="cannot be reached"):
+            resolve(DEFAULT, cache)
 
 
 # --- other processes ------------------------------------------------------------------------
@@ -427,7 +423,7 @@ def start_pull(address: str, data_dir: Path, before: str = "") -> subprocess.Pop
 
 
 def one_error(process: subprocess.Popen[str]) -> str:
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 2, told
     assert "Traceback" not in told
     (line,) = [line for line in told.splitlines() if not line.startswith("pulling: ")]
@@ -437,7 +433,7 @@ def one_error(process: subprocess.Popen[str]) -> str:
 def test_two_processes_at_once_fetch_once(shelf: Shelf, tmp_path: Path, data: bytes) -> None:
     address = shelf.put("/best.onnx", data)
     both = [start_pull(address, tmp_path / "data", "pass") for _ in range(2)]
-    told = {process.communicate(timeout=60)[0] for process in both}
+    told = {process.communicate(timeout=120)[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
     (path,) = told
     assert Path(path.strip()).read_bytes() == data
@@ -468,7 +464,7 @@ def test_interrupted_it_ends_quietly_and_goes_on_the_next_time(
     assert first.stderr is not None
     assert first.stderr.readline().startswith("pulling: ")
     first.send_signal(signal.SIGINT)
-    _, told = first.communicate(timeout=60)
+    _, told = first.communicate(timeout=120)
     assert first.returncode != 0
     assert "Traceback" not in told
     assert fetch(address, tmp_path / "data" / "models").read_bytes() == data

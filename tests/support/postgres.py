@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from support.ports import reserved
 
 _WITHIN = 60
 
@@ -39,9 +40,6 @@ def running() -> Iterator[str]:
     if as_user and not all(parent.stat().st_mode & 0o001 for parent in programs.parents):
         programs = _copied(programs, folder)
     data, log = folder / "data", folder / "log"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     initdb: list[str | Path] = [
         programs / "initdb",
         "-D",
@@ -58,8 +56,8 @@ def running() -> Iterator[str]:
         subprocess.run(
             [*initdb, "--locale=C"], check=True, capture_output=True, cwd=folder, **as_user
         )
-        options = ["-p", str(port), "-k", str(folder), "-F", "-c", "max_connections=100"]
-        with log.open("wb") as output:
+        with reserved() as port, log.open("wb") as output:
+            options = ["-p", str(port), "-k", str(folder), "-F", "-c", "max_connections=100"]
             server = subprocess.Popen(
                 [programs / "postgres", "-D", data, *options],
                 stdout=output,
@@ -67,12 +65,12 @@ def running() -> Iterator[str]:
                 cwd=folder,
                 **as_user,
             )
-        try:
-            _wait(server, port, log)
-            yield f"postgresql+pg8000://sightline@127.0.0.1:{port}/postgres"
-        finally:
-            server.send_signal(signal.SIGINT)  # disconnects everybody
-            server.wait(_WITHIN)
+            try:
+                _wait(server, port, log)
+                yield f"postgresql+pg8000://sightline@127.0.0.1:{port}/postgres"
+            finally:
+                server.send_signal(signal.SIGINT)  # disconnects everybody
+                server.wait(_WITHIN)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
