@@ -16,7 +16,7 @@ import pytest
 
 from support import pictures
 from support.eventually import eventually
-from support.ports import reserved
+from support.hosts import nobody
 from support.problems import problem
 from support.receivers import Receiver, receiver, verifier
 from support.servers import live, serve
@@ -40,7 +40,7 @@ def webhook(url: str, task_id: str) -> dict[str, Any]:
 @pytest.fixture
 def away() -> Iterator[Receiver]:
     """A receiver that is down; `receiver(away.port)` is up."""
-    with reserved() as port:
+    with nobody() as port:
         yield Receiver(port)
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from sightline import Detector, ModelError
 from support import pictures
+from support.eventually import eventually
 from support.problems import problem
 from support.servers import Live, live
 
@@ -292,12 +293,7 @@ def waiting(server: Live) -> int:
 
 
 def wait_until(condition: Any) -> None:
-    poll = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        poll.wait(0.01)
-    raise AssertionError("it did not happen within 10 s")
+    eventually(condition, "it did not happen")
 
 
 def test_overload_is_a_503_with_a_time() -> None:

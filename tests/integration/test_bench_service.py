@@ -10,6 +10,7 @@ import pytest
 
 from sightline.bench.service import served
 from sightline.errors import ConfigError
+from support.eventually import eventually
 
 # It tells the pid of a child that outlives it and keeps its output open, as some servers' do.
 LEAVES_A_CHILD = """
@@ -30,7 +31,7 @@ def test_nothing_that_a_service_started_outlives_it(tmp_path: Path) -> None:
         child = int(note.read_text())
         assert url.startswith("http://127.0.0.1:")
         assert is_running(child)
-    assert not is_running(child)
+    eventually(lambda: not is_running(child), "it is gone")
 
 
 def test_what_it_said_is_told_when_it_ends_at_start() -> None:

@@ -60,7 +60,7 @@ def test_a_service_that_refuses_is_heeded_and_counted(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(admission, "make_room", full)
     with live() as server:
-        summary, submitted = load(server.url, duration=0.5, concurrency=1)
+        summary, submitted = load(server.url, duration=2.0, concurrency=1)
     assert submitted == 0
     assert ended(summary) == {(503, "urn:sightline:problem:overloaded"): summary.sent}
     assert summary.waits
@@ -117,7 +117,8 @@ def test_what_is_lost_or_anothers_is_a_failure(
     results: Callable[[int], Any], told: dict[tuple[int, str], int]
 ) -> None:
     with odd_server(service(results)) as url:
-        summary, _ = load(url, batch=2, requests=2, concurrency=1, timeout=0.5)
+        timeout = 1.0 if (0, "stuck") in told else 60.0
+        summary, _ = load(url, batch=2, requests=2, concurrency=1, timeout=timeout)
     assert ended(summary) == told
     assert not summary.clean
 

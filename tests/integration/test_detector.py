@@ -151,12 +151,7 @@ def test_waiting_pictures_of_one_shape_share_an_engine_call(fake: Detector) -> N
 def wait_for_decoded(detector: Detector, count: int) -> None:
     """Until so many pictures are decoded and wait for the engine."""
     batcher = detector._pipeline._batcher
-    poll = threading.Event()
-    for _ in range(1000):
-        if len(batcher._ready) >= count:
-            return
-        poll.wait(0.01)
-    raise AssertionError(f"{len(batcher._ready)} of {count} decoded")
+    eventually(lambda: len(batcher._ready) >= count, f"{count} are decoded")
 
 
 def test_pixels_do_not_queue_up_ahead_of_the_engine(fake: Detector) -> None:
@@ -173,19 +168,17 @@ def test_pixels_do_not_queue_up_ahead_of_the_engine(fake: Detector) -> None:
 
 def test_interactive_overtakes_batch_work(fake: Detector) -> None:
     gate = Gate(fake)
-    order: list[str] = []
-
-    def note(name: str) -> Any:
-        return lambda _future: order.append(name)
-
     for _ in range(60):
-        fake.submit(shade(200), lane="batch").add_done_callback(note("batch"))
+        fake.submit(shade(200), lane="batch")
     assert gate.reached.wait(60)
-    last = fake.submit(shade(200), lane="interactive")
-    last.add_done_callback(note("interactive"))
+    wait_for_decoded(fake, 4)
+    last = fake.submit(shade(210, 320, 320), lane="interactive")
+    wait_for_decoded(fake, 4 + 1)
+    shapes: list[tuple[int, ...]] = []
+    fake._engine.before_infer = lambda images: shapes.append(images.shape)  # type: ignore[attr-defined]
     gate.open.set()
     last.result(60)
-    assert order.index("interactive") <= 4 * 4, "one running batch, two ahead, and its own"
+    assert shapes[0] == max(shapes, key=lambda shape: shape[1]), "the call after the held one"
 
 
 def test_a_cancelled_picture_costs_no_inference(fake: Detector) -> None:
@@ -215,11 +208,14 @@ def test_a_passed_deadline_costs_no_inference(fake: Detector) -> None:
     assert sum(gate.batches) == 1
 
 
-def test_a_picture_that_waits_longer_than_was_foreseen_is_refused(fake: Detector) -> None:
+def test_a_picture_that_waits_longer_than_was_foreseen_is_refused(
+    fake: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = Gate(fake)
     first = fake.submit(shade(200))
     assert gate.reached.wait(60)
-    late = fake.submit(shade(200), max_wait=0.05)  # nothing waits: it is let in
+    monkeypatch.setattr(fake._pipeline._pace, "seconds", lambda _: 0.0)
+    late = fake.submit(shade(200), max_wait=0.05)  # it is let in
     patient = fake.submit(shade(200), max_wait=60)
     assert not gate.open.wait(0.1)  # the call under way takes its time
     gate.open.set()
@@ -405,11 +401,11 @@ def test_a_death_in_the_warm_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
     def die(*_: object, **__: object) -> None:
         raise SystemExit
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     monkeypatch.setattr(FakeEngine, "infer", die)
     with pytest.raises(ModelError, match="cannot be used: The inference worker died"):
         Detector(engine="fake")
-    assert threading.active_count() == before
+    eventually(lambda: set(threading.enumerate()) <= before, "no thread is left")
 
 
 def test_closing_over_an_engine_that_hangs_ends_every_future(
@@ -428,20 +424,21 @@ def test_closing_over_an_engine_that_hangs_ends_every_future(
 
 
 def test_closing_ends_every_future_and_every_thread() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     detector = Detector(engine="fake")
     gate = Gate(detector)
     futures = [detector.submit(shade(200)) for _ in range(100)]
     assert gate.reached.wait(60)
     closing = threading.Thread(target=detector.close)
     closing.start()
+    eventually(lambda: not detector.alive, "it is being closed")
     gate.open.set()
     closing.join(60)
     ended = [future.exception(60) for future in futures]
     answered = ended.count(None)
     assert 1 <= answered <= 3 * 4
     assert sum(isinstance(error, DetectorClosed) for error in ended) == 100 - answered
-    assert threading.active_count() == before
+    eventually(lambda: set(threading.enumerate()) <= before, "no thread is left")
     with pytest.raises(DetectorClosed, match="closed"):
         detector.detect(shade(200))
     detector.close()

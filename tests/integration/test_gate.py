@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
+from limits.storage import memory
 from PIL import Image
 
+from sightline.api import limits
 from sightline.api.gate import OPEN
 from sightline.api.keys import ADMIN, Keys, new_key
 from sightline.api.routes.page import PAGE
@@ -283,7 +286,11 @@ def test_origins_that_are_named() -> None:
 # Limits
 
 
-def test_a_rate_and_a_retry_after_that_is_true() -> None:
+def test_a_rate_and_a_retry_after_that_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, clock = [time.time()], Mock(wraps=time)
+    clock.time = lambda: now[0]
+    for module in (limits, memory):
+        monkeypatch.setattr(module, "time", clock)
     with live(rate_limit="3/4 second", api_keys=f"alice:{ALICE},bob:{BOB}") as running:
         url = f"{running.url}/health"
         for _ in range(3):
@@ -292,7 +299,7 @@ def test_a_rate_and_a_retry_after_that_is_true() -> None:
         problem(refused, 429, "rate-limited")
         assert httpx.get(url, headers=bearer(BOB)).status_code == 200  # others have their own
         assert httpx.get(f"{running.url}/health/live").status_code == 200
-        time.sleep(int(refused.headers["retry-after"]))
+        now[0] += int(refused.headers["retry-after"])
         assert httpx.get(url, headers=bearer(ALICE)).status_code == 200
 
 
@@ -306,12 +313,11 @@ def test_guessing_keys_is_limited() -> None:
 
 def test_so_many_at_once_and_a_retry_after_that_is_true() -> None:
     with live(max_concurrent=2, max_wait=2) as running:
-        engine, entered = running.detector._engine, threading.Semaphore(0)
+        engine, go_on = running.detector._engine, threading.Event()
         infer = engine.infer
 
         def slow(images: Any, **how: Any) -> Any:
-            entered.release()
-            threading.Event().wait(0.7)
+            assert go_on.wait(60)
             return infer(images, **how)
 
         engine.infer = slow  # type: ignore[method-assign]
@@ -321,13 +327,14 @@ def test_so_many_at_once_and_a_retry_after_that_is_true() -> None:
 
         with ThreadPoolExecutor(2) as pool:
             under_way = [pool.submit(detect) for _ in range(2)]
-            assert entered.acquire(timeout=60)
-            while (answer := httpx.get(f"{running.url}/models")).status_code == 200:
-                assert not all(future.done() for future in under_way)
+            taken = running.app.state.backend._limits._running
+            eventually(lambda: taken.total() == 2, "both are under way")
+            answer = httpx.get(f"{running.url}/models")
             problem(answer, 429, "too-many-at-once")
-            time.sleep(int(answer.headers["retry-after"]))
-            assert detect().status_code == 200
+            assert int(answer.headers["retry-after"]) == 2, "the longest that is known of"
+            go_on.set()
             assert [future.result().status_code for future in under_way] == [200, 200]
+            assert detect().status_code == 200
 
 
 def test_limits_by_address_behind_a_proxy() -> None:
@@ -444,6 +451,7 @@ def test_what_nobody_expected_is_told_to_the_log_alone(
         answer = httpx.get(f"{running.url}/broken")
         problem(answer, 500, "internal")
         assert "1234" not in answer.text
+        eventually(lambda: any(r.exc_info for r in caplog.records), "it is logged")
         (record,) = (r for r in caplog.records if r.exc_info)
         assert record.exc_info is not None
         assert "1234" in str(record.exc_info[1])

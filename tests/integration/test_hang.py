@@ -29,8 +29,8 @@ GOOD = pictures.encode(Image.new("RGB", (64, 48), (220, 220, 220)), "JPEG")
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Live, threading.Event]]:
     """A service whose engine hangs from here on, until the event is set."""
     monkeypatch.setattr("sightline.serving.pipeline._CLOSING_PATIENCE", 5.0)
-    monkeypatch.setattr(canary, "_PATIENCE", 0.2)
     with live(request_timeout=0.5, canary_interval=0.1, max_queue=8) as server:
+        monkeypatch.setattr(canary, "_PATIENCE", 0.2)
         go_on = threading.Event()
         server.detector._engine.before_infer = lambda _images: go_on.wait(60)  # type: ignore[attr-defined]
         yield server, go_on
@@ -54,15 +54,16 @@ def test_requests_end_and_it_is_not_ready_until_it_returns(
     assert "canary got no answer" in problem(httpx.get(ready), 503, "not-serving")["detail"]
     go_on.set()
     eventually(lambda: httpx.get(ready).status_code == 200, "ready again")
-    assert httpx.post(f"{server.url}/detect", content=GOOD).status_code == 200
+    url = f"{server.url}/detect"
+    eventually(lambda: httpx.post(url, content=GOOD).status_code == 200, "in half a second")
 
 
 def test_a_canary_that_loses_patience_keeps_no_place_in_the_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(canary, "_PATIENCE", 0.05)
     models = Repository(lambda name, _: Detector(name=name, engine="fake"), "m", None)
     watch, go_on = canary.Canary(models, GOOD, {}, 1000), threading.Event()
+    monkeypatch.setattr(canary, "_PATIENCE", 0.05)
     with models.lease() as detector:
         detector._engine.before_infer = lambda _images: go_on.wait(60)  # type: ignore[attr-defined]
         for _ in range(20):

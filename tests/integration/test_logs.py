@@ -6,13 +6,17 @@ import json
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING
 
+import pytest
+
+from sightline.telemetry import logs
 from sightline.telemetry.logs import BackgroundHandler, configure_logs
 from support.eventually import eventually
 
-if TYPE_CHECKING:
-    import pytest
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_LAST_WORDS", 60)
 
 
 def test_lines_are_json(capfd: pytest.CaptureFixture[str]) -> None:

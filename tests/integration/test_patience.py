@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ LIMITS = {"head_timeout": 1.0, "idle_timeout": 1.0, "body_timeout": 3.0}
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Live]:
-    with live(**LIMITS) as running:
+    with pytest.MonkeyPatch.context() as patch, live(**LIMITS) as running:
+        patch.setattr("sightline.api.protocol._LINGER", 60.0)  # who sends on is heard to his end
         yield running
 
 
@@ -68,8 +69,8 @@ def answers(server: Live) -> None:
     ],
 )
 def test_a_stall_is_cut_and_told(server: Live, sent: bytes, answer: bytes) -> None:
+    started = time.monotonic()
     with connect(server) as connection:
-        started = time.monotonic()
         connection.sendall(sent)
         received = read_all(connection)
         assert time.monotonic() - started > 0.9, "cut before its time"
@@ -88,7 +89,7 @@ def test_a_drip_is_cut_in_the_end(server: Live, head: bool) -> None:
         connection.sendall(HEAD + (b"X: " if head else body))
         connection.settimeout(0.2)
         received = b""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while b" 408 " not in received:
             assert time.monotonic() < end, "it goes on for ever"
             connection.send(b"G" if head else b"\0")
@@ -154,7 +155,10 @@ def test_an_upgrade_that_is_not_known_is_an_ordinary_request(server: Live) -> No
         )
         received = connection.recv(65536)
         assert received.startswith(b"HTTP/1.1 200 ")
-        assert b'"count":1' in received
+        while b'"count":1' not in received:  # head and body may come apart
+            part = connection.recv(65536)
+            assert part, received
+            received += part
         connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
@@ -191,13 +195,13 @@ def test_more_connections_than_there_may_be() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_most_connections", lambda: 10)
-        with live(**LIMITS) as running, ExitStack() as kept:
+        with live(**(LIMITS | {"head_timeout": 5.0})) as running, ExitStack() as kept:
             connections = [kept.enter_context(connect(running)) for _ in range(10)]
             with connect(running) as one_too_many:
                 received = read_all(one_too_many)
             assert received.startswith(b"HTTP/1.1 503 ")
             assert b"too-many-connections" in received
-            assert b"retry-after: 1\r\n" in received
+            assert b"retry-after: 5\r\n" in received
             for connection in connections:
                 assert read_all(connection) == b""  # they never said a word
             answers(running)
@@ -211,7 +215,7 @@ def test_who_reads_slowly_gets_it_all() -> None:
     limits = LIMITS | {"idle_timeout": 2.0, "body_timeout": 60.0}  # a busy machine reads slowly too
     with live(**limits) as running, slow_reader(running) as connection:
         connection.sendall(HEAD + head + large)
-        eventually(_waits_for_reader, "more is to be read than fits in between")
+        eventually(lambda: _waits_for_reader(running), "more is to be read than fits in between")
         started = time.monotonic()
         while time.monotonic() - started < 5:
             received += connection.recv(16384)
@@ -228,9 +232,10 @@ def test_who_reads_a_drop_at_a_time_is_cut(server: Live) -> None:
     head = b"Accept: image/jpeg\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(large)
     with slow_reader(server) as connection:
         connection.sendall(HEAD + head + large)
-        eventually(_waits_for_reader, "it waits")
-        connection.recv(300_000)
-        eventually(lambda: not _waits_for_reader(), "it is cut")
+        eventually(lambda: _waits_for_reader(server), "it waits")
+        with suppress(ConnectionError):  # it may be cut already
+            connection.recv(300_000)
+        eventually(lambda: not _waits_for_reader(server), "it is cut")
     answers(server)
 
 
@@ -242,8 +247,9 @@ def slow_reader(server: Live) -> socket.socket:
     return connection
 
 
-def _waits_for_reader() -> bool:
-    return any(c.transport.get_write_buffer_size() > 0 for c in protocols())
+def _waits_for_reader(server: Live) -> bool:
+    open_now = list(server.server.server_state.connections)
+    return any(c.transport.get_write_buffer_size() > 0 for c in open_now)
 
 
 def protocols() -> list[PatientProtocol]:
@@ -334,8 +340,8 @@ def test_many_large_uploads_lie_on_disk_and_are_answered(tmp_path: Path) -> None
                 connection.sendall(large[-9:])
                 assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         eventually(lambda: room.memory == 2 * len(large), "memory is given back")
-        assert room.disk >= before
-        assert _nameless_files() == files
+        eventually(lambda: room.disk >= before, "and what is on disk")
+        eventually(lambda: _nameless_files() <= files, "no file is left")
 
 
 def _nameless_files() -> int:
@@ -370,6 +376,8 @@ def test_no_room_for_uploads_is_a_503(full: str, monkeypatch: pytest.MonkeyPatch
 
 def test_clients_that_hang_up_leave_nothing(server: Live) -> None:
     room: Room = server.app.state.room
+    connections = server.server.server_state.connections
+    eventually(lambda: not connections, "the tests before are gone")
     before, files = (room.memory, room.disk), _nameless_files()
 
     def drop(number: int) -> None:
@@ -382,7 +390,7 @@ def test_clients_that_hang_up_leave_nothing(server: Live) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(drop, range(50)))
     eventually(lambda: (room.memory, room.disk) == before, "room is given back")
-    assert _nameless_files() == files
+    eventually(lambda: _nameless_files() <= files, "no file is left")
     answers(server)
 
 
@@ -405,8 +413,8 @@ def test_what_is_refused_costs_no_inference(server: Live) -> None:
                 connection = stack.enter_context(connect(server))
                 connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD)
             assert entered.wait(60)
-            lanes = server.detector._pipeline._lanes
-            eventually(lambda: len(lanes) > 4, "they wait")
+            pipeline, lanes = server.detector._pipeline, server.detector._pipeline._lanes
+            eventually(lambda: pipeline.waiting + pipeline._batcher.running == 40, "they wait")
         eventually(lambda: len(lanes) == 0, "nobody waits for them any more")
         go_on.set()
         answers(server)

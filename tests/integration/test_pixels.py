@@ -19,6 +19,7 @@ from sightline.serving.pixels import pixels
 from sightline.vision.decode import decode_shrunk
 from sightline.vision.draw import draw_detections, encode_jpeg
 from support import pictures
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -65,12 +66,7 @@ class Gate:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    poll = threading.Event()
-    for _ in range(2000):
-        if true():
-            return
-        poll.wait(0.01)
-    raise AssertionError("it never came about")
+    eventually(true, "it never came about")
 
 
 class Census:
@@ -203,6 +199,7 @@ def test_closing_gives_everything_back(picture: bytes, monkeypatch: pytest.Monke
     assert gate.reached.wait(60)
     closing = threading.Thread(target=detector.close)
     closing.start()
+    wait_until(lambda: not detector.alive)
     gate.open.set()
     closing.join(60)
     ended = [future.exception(60) for future in futures]

@@ -392,13 +392,13 @@ def test_a_body_has_time_for_each_of_its_pictures() -> None:
     """Its time as a whole is up long before: what counts is that it comes fast enough."""
     padded = picture(1) + b"\0" * 10_000
     body = form(*[padded] * 5)
-    with live(body_timeout=0.7, max_upload_mb=0.01) as server:
+    with live(body_timeout=1.5, max_upload_mb=0.01) as server:
 
         def slowly() -> Iterator[bytes]:
             pause = threading.Event()
             for start in range(0, len(body), 5000):
                 yield body[start : start + 5000]
-                pause.wait(0.15)
+                pause.wait(0.2)
 
         with httpx.Client(base_url=server.url, timeout=90) as client:
             kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}

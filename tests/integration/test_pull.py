@@ -27,7 +27,7 @@ from sightline.net.download import Patience
 from sightline.settings import load_settings
 from sightline.wiring import open_detector
 from support import graphs
-from support.ports import reserved
+from support.hosts import nobody
 from support.shelf import Fault, Shelf, network, open_shelf
 
 PATIENT = Patience(first_byte=20, idle=20)
@@ -66,6 +66,12 @@ def models_in(cache: Path) -> list[Path]:
 
 def partials_in(cache: Path) -> list[Path]:
     return sorted(cache.rglob("*.part"))
+
+
+@pytest.fixture
+def refused_port() -> Iterator[int]:
+    with nobody() as port:
+        yield port
 
 
 def test_a_model_is_fetched_recorded_and_not_fetched_twice(
@@ -245,18 +251,17 @@ def test_a_server_that_stalls_is_given_up(
 
 
 def test_offline_is_one_clear_line_and_the_copy_is_good(
-    shelf: Shelf, cache: Path, data: bytes
+    refused_port: int, cache: Path, data: bytes
 ) -> None:
-    with reserved() as port:
-        address = f"http://127.0.0.1:{port}/best.onnx"
-        line = fails(address, cache)
-        assert f"{address} cannot be reached" in line
-        assert "--model path/to/model.onnx" in line
-        source = locate(address, cache)
-        source.path.parent.mkdir(exist_ok=True)
-        source.path.write_bytes(data)  # copied there by hand
-        assert fetch(address, cache) == source.path
-        assert resolve(address, cache).path == source.path
+    address = f"http://127.0.0.1:{refused_port}/best.onnx"
+    line = fails(address, cache)
+    assert f"{address} cannot be reached" in line
+    assert "--model path/to/model.onnx" in line
+    source = locate(address, cache)
+    source.path.parent.mkdir(exist_ok=True)
+    source.path.write_bytes(data)  # copied there by hand
+    assert fetch(address, cache) == source.path
+    assert resolve(address, cache).path == source.path
 
 
 def test_what_is_no_model_is_not_kept(shelf: Shelf, cache: Path, tmp_path: Path) -> None:
@@ -399,12 +404,11 @@ def test_whoever_starts_it_in_python_finds_the_notice_in_the_log(
 
 
 def test_named_is_never_replaced(
-    shelf: Shelf, cache: Path, monkeypatch: pytest.MonkeyPatch
+    refused_port: int, shelf: Shelf, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with reserved() as port:
-        offer(shelf, monkeypatch, DEFAULT, f"http://127.0.0.1:{port}/m.onnx")
-        with pytest.raises(ModelUnreachable, match="cannot be reached"):
-            resolve(DEFAULT, cache)
+    offer(shelf, monkeypatch, DEFAULT, f"http://127.0.0.1:{refused_port}/m.onnx")
+    with pytest.raises(ModelUnreachable, match="cannot be reached"):
+        resolve(DEFAULT, cache)
 
 
 # --- other processes ------------------------------------------------------------------------

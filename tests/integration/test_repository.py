@@ -23,6 +23,7 @@ from sightline.serving.canary import Canary, difference, missing
 from sightline.serving.repository import Repository
 from sightline.vision.draw import encode_jpeg
 from support import graphs, pictures
+from support.eventually import eventually
 from support.servers import Live, live
 from support.shelf import open_shelf
 
@@ -183,7 +184,10 @@ def test_swaps_under_16_clients(
     def swap(times: int) -> None:
         for number in range(times):
             source = str(folder / ("one.onnx", "zero.onnx")[number % 2])
-            assert admin.put("/models/zero", json={"source": source}).status_code == 200
+            loaded = admin.put("/models/zero", json={"source": source})
+            assert loaded.status_code == 200
+            first = len(seen)
+            eventually(lambda: loaded.json()["digest"] in seen[first:], "it answers")  # noqa: B023
 
     with ThreadPoolExecutor(16) as threads:
         clients = [threads.submit(client) for _ in range(16)]
@@ -269,10 +273,7 @@ def test_a_request_under_way_finishes_on_the_old_one() -> None:
             assert new is not old
         assert len(old.detect(PICTURE, confidence=0)) == 1
     assert old is not None
-    for _ in range(1000):
-        if not old.alive:
-            break
-        threading.Event().wait(0.01)
+    eventually(lambda: not old.alive, "it is closed")
     with pytest.raises(DetectorClosed):
         old.detect(PICTURE)
     with pytest.raises(NotAllowed):
@@ -349,12 +350,9 @@ class TestCanary:
         with live(canary_interval=0.05) as server:
             assert httpx.get(f"{server.url}/health/ready").status_code == 200
             self.infer_instead(server.repository, lambda rows: rows * 0)
-            poll = threading.Event()
-            for _ in range(500):
-                answer = httpx.get(f"{server.url}/health/ready")
-                if answer.status_code == 503:
-                    break
-                poll.wait(0.02)
+            ready = f"{server.url}/health/ready"
+            eventually(lambda: httpx.get(ready).status_code == 503, "it is red")
+            answer = httpx.get(ready)
             assert "sees nothing where it saw" in answer.json()["detail"]
             assert httpx.get(f"{server.url}/health/live").status_code == 200
 

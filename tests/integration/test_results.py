@@ -128,16 +128,16 @@ def test_a_long_poll_returns_when_anything_changes(client: httpx.Client, server:
             readers.submit(httpx.get, url, headers={"if-none-match": tag}, timeout=60),
             readers.submit(httpx.get, url, timeout=60),
         ]
-        eventually(lambda: waiting(server) == 2, "both wait")
+        eventually(lambda: waiting(server, task) == 2, "both wait")
         assert not any(poll.done() for poll in polls)
         go_on.set()
         assert polls[0].result().headers["etag"] != tag
         assert polls[1].result().json()["status"] == "completed"
 
 
-def waiting(server: Live) -> int:
-    """How many readers wait for changes."""
-    return sum(map(len, server.app.state.tasks.changes._waiting.values()))
+def waiting(server: Live, task: str) -> int:
+    """How many readers wait for its changes."""
+    return len(server.app.state.tasks.changes._waiting.get(task.rpartition("/")[2], ()))
 
 
 def test_a_long_poll_that_nothing_happens_to(client: httpx.Client, server: Live) -> None:
@@ -201,7 +201,7 @@ def test_a_reader_who_comes_back_is_not_told_twice(client: httpx.Client, server:
         known = client.get(task).headers["etag"].strip('"').split("-")[1]
         headers = {"last-event-id": known}
         with client.stream("GET", f"{task}/events", headers=headers) as stream:
-            eventually(lambda: waiting(server), "it waits")
+            eventually(lambda: waiting(server, task), "it waits")
             go_on.set()
             names = [name for name, *_ in read_events(stream.iter_lines())]
     assert names == ["image", "progress", "end"]
@@ -214,10 +214,10 @@ def test_readers_who_leave_hold_nothing(client: httpx.Client, server: Live) -> N
         connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
         for connection in connections:
             connection.sendall(head)
-        eventually(lambda: waiting(server) == 20, "they wait")
+        eventually(lambda: waiting(server, task) == 20, "they wait")
         for connection in connections:
             connection.close()
-        eventually(lambda: waiting(server) == 0, "they are gone")
+        eventually(lambda: waiting(server, task) == 0, "they are gone")
 
 
 def test_a_reader_is_told_when_the_task_is_forgotten(client: httpx.Client, server: Live) -> None:
@@ -254,7 +254,7 @@ def test_a_service_that_goes_down_ends_streams_and_long_polls_at_once(path: str)
         task = submit(client, picture(1))
         eventually(lambda: client.get(task).json()["status"] == "processing", "it begins")
         reading = reader.submit(httpx.get, f"{server.url}{task}{path}", timeout=60)
-        eventually(lambda: waiting(server) == 1, "it waits")
+        eventually(lambda: waiting(server, task) == 1, "it waits")
         server.stop()
         answer = reading.result(60)
     assert answer.status_code == 200
@@ -319,6 +319,11 @@ def test_cancel(client: httpx.Client, server: Live) -> None:
     seen: set[int] = set()
     with stuck(server) as go_on:
         running = submit(client, *[picture(1)] * 60)
+        pipeline = server.detector._pipeline
+        eventually(
+            lambda: pipeline.waiting + pipeline._batcher.running == pipeline.depth,
+            "it holds all that may be under way",
+        )
         cancelled = submit(client, *[picture(2)] * 30)
         answer = client.delete(cancelled)
         assert answer.json()["status"] == "cancelled"
@@ -482,7 +487,7 @@ def test_many_pollers_uploaders_and_readers(
         ):
             readers = [people.submit(listen, http) for _ in range(listening)]
             pollers = [people.submit(poll, http) for _ in range(polling)]
-            eventually(lambda: waiting(server) >= listening, "the readers wait")
+            eventually(lambda: waiting(server, task) >= listening, "the readers wait")
             reads.clear()
             go_on.set()
             uploads = [people.submit(upload, http) for _ in range(8)]
@@ -495,8 +500,11 @@ def test_many_pollers_uploaders_and_readers(
     assert reads.count(own) <= versions, "one look at each version, however many read"
 
 
-def test_readers_do_not_wait_for_writers(client: httpx.Client, server: Live) -> None:
+def test_readers_do_not_wait_for_writers(
+    client: httpx.Client, server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process holds the database: submissions wait for it, and nobody else does."""
+    monkeypatch.setattr(server.app.state.tasks._changing, "_seconds", 60)
     store = server.app.state.tasks._desk.store
     with stuck(server), ThreadPoolExecutor(8) as people:
         submit(client, *[picture(1)] * 30)

@@ -52,7 +52,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def here(tmp_path: Path, there: Host, folder: Path) -> Iterator[Place]:
     with place(
-        tmp_path / "data", url_allow=f"127.0.0.1:{there.port}", url_prefixes=folder.as_uri()
+        tmp_path / "data",
+        url_allow=f"127.0.0.1:{there.port}",
+        url_prefixes=folder.as_uri(),
+        url_timeout=30,
     ) as opened:
         yield opened
 

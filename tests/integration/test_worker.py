@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sightline.errors import Overloaded
 from sightline.serving.job import Job, LaneName
 from sightline.storage.schema import images
-from sightline.tasks.queue import TaskQueue
+from sightline.tasks.queue import LEASE_SECONDS, TaskQueue
 from sightline.tasks.task import Claim, Outcome
 from support.eventually import eventually
 from support.servers import live
@@ -54,41 +54,47 @@ def test_memory_alone_will_do() -> None:
     assert not Path(":memory:").exists()
 
 
-class Slow:
-    """Makes each engine call take a while, and notes the pictures' levels of grey."""
+class Noted:
+    """Notes the level of grey of each picture in each engine call; after so many, it waits."""
 
-    def __init__(self, here: Place, seconds: float = 0.01) -> None:
-        self.calls = 0
-        self.levels: list[int] = []
-        self._seconds = seconds
+    def __init__(self, here: Place, after: int) -> None:
+        self.calls: list[list[int]] = []
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        self._after = after
         here.engine.before_infer = self
 
+    @property
+    def levels(self) -> list[int]:
+        return [level for call in self.calls for level in call]
+
     def __call__(self, images: NDArray[np.uint8]) -> None:
-        self.calls += 1
+        if len(self.levels) >= self._after:
+            self.reached.set()
+            assert self.go_on.wait(60)
         _, height, width, _ = images.shape
-        self.levels += images[:, height // 2, width // 2, 0].tolist()
-        time.sleep(self._seconds)
-
-
-def done(here: Place, task_id: str) -> int:
-    return here.desk.store.get(task_id).done
+        self.calls.append(images[:, height // 2, width // 2, 0].tolist())
 
 
 def test_one_image_does_not_wait_for_somebodys_hundred(here: Place) -> None:
-    engine = Slow(here)
-    many = here.submit([picture(n) for n in range(100)])
-    eventually(lambda: done(here, many) >= 10, "it works")
-    before = engine.calls
-    require_right(here.ended(here.submit([picture(0, 7)])), 7)
-    assert engine.calls - before <= 10
-    assert here.desk.store.get(many).status == "processing"
+    engine = Noted(here, 10)
+    many = here.submit([picture(n) for n in range(1, 100)])
+    assert engine.reached.wait(60)
+    before = len(engine.levels)
+    one = here.submit([picture(0, 7)])
+    engine.go_on.set()
+    require_right(here.ended(one), 7)
+    assert here.ended(many).status == "completed"
+    # What had been claimed goes first, and few of the others.
+    assert engine.levels.index(DARKEST) - before < 10 + here.detector.depth
 
 
 def test_high_goes_first(here: Place) -> None:
-    engine = Slow(here)
+    engine = Noted(here, 12)
     here.submit([picture(n) for n in range(80)])
-    eventually(lambda: engine.calls >= 3, "it works")
-    here.ended(here.submit([picture(n) for n in range(80, 100)], "high"))
+    assert engine.reached.wait(60)
+    high = here.submit([picture(n) for n in range(80, 100)], "high")
+    engine.go_on.set()
+    here.ended(high)
     is_high = [level >= DARKEST + 80 for level in engine.levels]
     first, last = is_high.index(True), len(is_high) - is_high[::-1].index(True)
     # At 8:4 turns 10 go by while it gets 20; and what had been claimed goes first.
@@ -107,28 +113,40 @@ def test_what_ends_while_the_engine_has_enough_to_do_is_written_together(
 
     monkeypatch.setattr(TaskQueue, "finish", finish_and_count)
     with place(tmp_path, max_batch=1) as here:
-        Slow(here)
+        here.engine.before_infer = lambda _: time.sleep(0.01)
         require_right(here.ended(here.submit([picture(n) for n in range(100)])))
     assert sum(written) == 100
     assert len(written) <= 60
 
 
 def test_low_advances_under_constant_high(here: Place) -> None:
-    Slow(here, 0.002)
+    engine = Noted(here, 0)
+    high = [here.submit([picture(n) for n in range(4, 44)], "high")]
+    assert engine.reached.wait(60)
     low = here.submit([picture(n) for n in range(4)], "low")
-    high = [here.submit([picture(n) for n in range(40)], "high") for _ in range(3)]
+    high += [here.submit([picture(n) for n in range(4, 44)], "high") for _ in range(2)]
+    engine.go_on.set()
     require_right(here.ended(low))
-    assert here.desk.store.get(high[-1]).status != "completed"
+    for task_id in high:
+        here.ended(task_id)
+    assert engine.levels[-1] >= DARKEST + 4, "the low ones were not the last"
 
 
 def test_tasks_do_not_hold_up_pictures_that_somebody_waits_for(here: Place) -> None:
-    engine = Slow(here, 0.02)
-    many = here.submit([picture(n) for n in range(100)])
-    eventually(lambda: done(here, many) >= 10, "it works")
+    engine = Noted(here, 0)
+    here.submit([picture(n) for n in range(1, 100)])
+    ready = here.detector._pipeline._batcher
     for _ in range(5):
-        before = engine.calls
-        here.detector.detect(picture(0))
-        assert engine.calls - before <= 3  # the one under way, its own, and one for good measure
+        assert engine.reached.wait(60)
+        urgent = here.detector.submit(picture(0))
+        eventually(
+            lambda: any(job.lane == "interactive" for job in list(ready._ready)), "it is decoded"
+        )
+        held, engine = engine, Noted(here, 4)
+        held.go_on.set()
+        urgent.result(60)
+        assert DARKEST in engine.levels[:4], "it is in the call after the one under way"
+    engine.go_on.set()
 
 
 def test_what_may_pass_is_tried_again(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,20 +205,23 @@ def test_a_full_queue_is_nobodys_fault(here: Place, monkeypatch: pytest.MonkeyPa
 def test_a_worker_that_dies_says_so_and_comes_back(
     here: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dead = threading.Event()
+    monkeypatch.setattr("sightline.tasks.worker._FIRST_PAUSE", 0.05)
+    died, seen = threading.Event(), threading.Event()
     claim = TaskQueue.claim
 
     def die(*args: Any, **options: Any) -> list[Claim]:
-        taken = claim(*args, **options)
-        if taken and not dead.is_set():
-            dead.set()
-            raise RuntimeError("a bug, after the claim")
-        return taken
+        if not died.is_set() or seen.is_set():
+            taken = claim(*args, **options)
+            if not taken or died.is_set():
+                return taken
+        died.set()
+        raise RuntimeError("a bug, after the claim")
 
     monkeypatch.setattr(TaskQueue, "claim", die)
     task_id = here.submit([picture(n) for n in range(20)])
-    eventually(lambda: here.workshop.troubles() or not dead.wait(60), "it says so")
+    eventually(here.workshop.troubles, "it says so")
     assert any("a bug, after the claim" in str(record.exc_info) for record in caplog.records)
+    seen.set()
     require_right(here.ended(task_id))
     eventually(lambda: not here.workshop.troubles(), "and that it is well again")
 
@@ -223,26 +244,36 @@ def test_leases_are_prolonged_while_work_is_long(
 ) -> None:
     monkeypatch.setattr("sightline.tasks.worker._BEAT_EVERY", 0.05)
     monkeypatch.setattr("sightline.tasks.worker._LOOK_EVERY", 0.05)
+    now = [time.time()]
     queue = here.workshop.worker._queue
-    queue._lease = 0.5
+    monkeypatch.setattr(queue, "_clock", lambda: now[0])
     release = threading.Event()
     here.engine.before_infer = lambda _: release.wait(60)
     task_id = here.submit([picture(n) for n in range(4)])
     eventually(lambda: counts(here, task_id)["processing"] == 4, "it works")
-    time.sleep(1)  # twice as long as a lease
+    for _ in range(3):  # more than twice as long as a lease
+        now[0] += 0.9 * LEASE_SECONDS
+        eventually(lambda: ends_of_leases(here) == {now[0] + LEASE_SECONDS}, "it is prolonged")
     assert queue.recover(None) == 0
     release.set()
     require_right(here.ended(task_id))
 
 
+def ends_of_leases(here: Place) -> set[float]:
+    with here.desk.database.read() as connection:
+        return set(connection.execute(select(images.c.lease_until)).scalars())
+
+
 def test_a_cancelled_task_is_run_no_further(here: Place) -> None:
-    engine = Slow(here, 0.02)
+    engine = Noted(here, 8)
     task_id = here.submit([picture(n) for n in range(100)])
-    eventually(lambda: done(here, task_id) >= 4, "it works")
+    assert engine.reached.wait(60)
     cancelled = here.desk.store.cancel(task_id)
-    calls = engine.calls
-    require_right(here.ended(here.submit([picture(0)])))
-    assert engine.calls - calls <= here.detector.depth + 2
+    calls = len(engine.calls)
+    other = here.submit([picture(0)])
+    engine.go_on.set()
+    require_right(here.ended(other))
+    assert len(engine.calls) - calls <= here.detector.depth + 2
     assert [image.status for image in here.desk.store.get(task_id).images] == [
         image.status for image in cancelled.images
     ]

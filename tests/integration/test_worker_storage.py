@@ -27,12 +27,13 @@ from sightline.tasks.verdict import ATTEMPTS, judge
 from sightline.wiring import open_desk
 from support.eventually import eventually
 from support.hosts import host, ok
+from support.predict import stuck
 from support.tasks import picture, place, require_right, submit
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 1.0)
     monkeypatch.setattr("sightline.tasks.worker._STORAGE_PAUSE", 0.1)
     monkeypatch.setattr("sightline.storage.trouble._QUIET_SECONDS", 0.0)
 
@@ -59,11 +60,12 @@ def test_a_database_that_another_program_holds(
     tmp_path: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    with place(tmp_path) as here:
+    with place(tmp_path) as here, stuck(here, after=5) as go_on:
         task_id = here.submit([picture(n) for n in range(50)])
         eventually(lambda: here.desk.store.get(task_id).done >= 5, "it works")
         other = sqlite3.connect(tmp_path / "tasks" / "tasks.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
+        go_on.set()
         eventually(lambda: said(caplog, "tasks wait"), "it says that it waits")
         with pytest.raises(StorageUnavailable, match="locked"):
             here.submit([picture(0)])
@@ -180,11 +182,12 @@ def test_hosts_are_not_asked_in_vain_while_nothing_can_be_kept(
 
 
 def test_a_full_disk(small_disk: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:
-    with place(small_disk) as here:
+    with place(small_disk) as here, stuck(here, after=5) as go_on:
         task_id = here.submit([picture(n) for n in range(100)])
         eventually(lambda: here.desk.store.get(task_id).done >= 5, "it works")
         ballast = small_disk / "ballast"
         fill(ballast)
+        go_on.set()
         eventually(lambda: said(caplog, "tasks wait"), "it says that it waits")
         with pytest.raises(StorageUnavailable, match="full"):
             here.submit([picture(0)])

@@ -21,6 +21,7 @@ from sightline.wiring import local_backend, open_repository
 from sightline.workers.hub import Hub
 from sightline.workers.remote import RemoteBackend
 from support import pictures
+from support.servers import UNHURRIED
 
 GOOD = pictures.encode(Image.new("RGB", (64, 48), (220, 220, 220)), "JPEG")
 HELD = 2**20
@@ -71,7 +72,7 @@ class Bench:
 @asynccontextmanager
 async def local(folder: Path, **options: Any) -> AsyncIterator[Bench]:
     """The backend that does the work."""
-    settings = load_settings(engine="fake", data_dir=folder, **options)
+    settings = load_settings(engine="fake", data_dir=folder, **(UNHURRIED | options))
     repository = open_repository(settings)
     async with local_backend(settings, lambda: repository) as backend:
         yield Bench(backend, repository, settings)

@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -84,11 +84,9 @@ def rude(port: int, buffer: int | None = None) -> Iterator[socket.socket]:
 def heard(connection: socket.socket) -> tuple[list[dict[str, Any]], int | None]:
     """All that is said until the end: messages, and the code it was closed with (None: cut)."""
     received = b""
-    try:
+    with suppress(ConnectionResetError):
         while part := connection.recv(65536):
             received += part
-    except ConnectionResetError:
-        return [], None
     messages, code = [], None
     while received:
         kind, size, start = received[0] & 15, received[1], 2

@@ -23,7 +23,7 @@ class Host:
         port: where it listens.
         heads: request heads in the order they came; one of no bytes for each silent client.
         ended: set when it stops; what drips waits on it.
-        left: set once a client has hung up in the middle of an answer.
+        left: set once a client has hung up without its whole answer.
         sent: bytes of answers that its connections took.
     """
 
@@ -88,7 +88,9 @@ def host(
                 connection = tls.wrap_socket(connection, server_side=True)
             with connection:
                 head = running.heads[index] = _read_head(connection)
-                if head:
+                if not head:
+                    running.left.set()
+                else:
                     handler(Answer(running, connection), head.split()[1].decode())
         except OSError:  # the client has hung up
             running.left.set()
@@ -122,6 +124,15 @@ def ok(body: bytes, *headers: str) -> bytes:
 
 def redirect(location: str, status: int = 302) -> bytes:
     return f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\n\r\n".encode()
+
+
+@contextmanager
+def nobody() -> Iterator[int]:
+    """A port at which nobody listens, and that nobody else is given meanwhile."""
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # who says so too may have it
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 class Wire:

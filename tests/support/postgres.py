@@ -11,11 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.ports import reserved
+from support.hosts import nobody
 
 _WITHIN = 60
 
@@ -52,12 +52,14 @@ def running() -> Iterator[str]:
         "UTF8",
         "-N",
     ]
+    ports = ExitStack()
     try:
         subprocess.run(
             [*initdb, "--locale=C"], check=True, capture_output=True, cwd=folder, **as_user
         )
-        with reserved() as port, log.open("wb") as output:
-            options = ["-p", str(port), "-k", str(folder), "-F", "-c", "max_connections=100"]
+        port = ports.enter_context(nobody())
+        options = ["-p", str(port), "-k", str(folder), "-F", "-c", "max_connections=100"]
+        with log.open("wb") as output:
             server = subprocess.Popen(
                 [programs / "postgres", "-D", data, *options],
                 stdout=output,
@@ -65,13 +67,14 @@ def running() -> Iterator[str]:
                 cwd=folder,
                 **as_user,
             )
-            try:
-                _wait(server, port, log)
-                yield f"postgresql+pg8000://sightline@127.0.0.1:{port}/postgres"
-            finally:
-                server.send_signal(signal.SIGINT)  # disconnects everybody
-                server.wait(_WITHIN)
+        try:
+            _wait(server, port, log)
+            yield f"postgresql+pg8000://sightline@127.0.0.1:{port}/postgres"
+        finally:
+            server.send_signal(signal.SIGINT)  # disconnects everybody
+            server.wait(_WITHIN)
     finally:
+        ports.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import httpx
 
     from support.servers import Live
+    from support.tasks import Place
 
 
 def files(*data: bytes, field: str = "files") -> list[tuple[str, tuple[str, bytes, str]]]:
@@ -29,7 +30,7 @@ def ended(client: httpx.Client, accepted: httpx.Response) -> dict[str, Any]:
 
 
 @contextmanager
-def stuck(server: Live, after: int = 0) -> Iterator[threading.Event]:
+def stuck(server: Live | Place, after: int = 0) -> Iterator[threading.Event]:
     """But for the first `after` or a few more, none is answered until the event is set."""
     go_on = threading.Event()
     engine: Any = server.detector._engine
