@@ -1,4 +1,4 @@
-"""Two hundred clients at once against a service that can serve ten pictures a second."""
+"""Two hundred clients at once against a service that can serve four pictures a second."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from support.servers import live
 CLIENTS = 200
 PICTURE = pictures.jpeg(1280, 720)
 MAX_WAIT = 1
-# Whoever waits longer is in a queue that nobody bounds: there it would be 20 s. A busy machine
+PACE = 4  # pictures a second
+# Whoever waits longer is in a queue that nobody bounds: there it would be 50 s. A busy machine
 # delays all by some seconds.
-LATEST = 2 * MAX_WAIT + 8
+LATEST = 30
 
 PACED = f"""
 import os, sys, time
@@ -38,11 +39,12 @@ from sightline.engines.fake import FakeEngine
 infer = FakeEngine.infer
 
 def slowly(self, images, **how):
-    time.sleep(0.1 * len(images))
+    time.sleep(len(images) / {PACE})
     return infer(self, images, **how)
 
 FakeEngine.infer = slowly
 os.environ["SIGHTLINE_MAX_WAIT"] = "{MAX_WAIT}"
+os.environ["SIGHTLINE_HEAD_TIMEOUT"] = os.environ["SIGHTLINE_IDLE_TIMEOUT"] = "60"
 sys.argv = ["sightline", "serve", "--engine", "fake", "--port", "0"]
 cli.main()
 """
@@ -92,10 +94,10 @@ def answers(url: str) -> bool:
 
 
 async def burst(url: str) -> list[httpx.Response]:
-    """What each of so many clients is told that five times as many ask as may wait."""
+    """What each of so many clients is told that ten times as many ask as may wait."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-        asked = [client.post("/detect", content=PICTURE) for _ in range(10 * MAX_WAIT * 5)]
+        asked = [client.post("/detect", content=PICTURE) for _ in range(10 * MAX_WAIT * PACE)]
         return await asyncio.gather(*asked)
 
 
@@ -107,14 +109,14 @@ def test_a_storm_is_answered_or_refused_in_time(seconds: float, wait: bool) -> N
         before = service.mb
         record = service.storm(seconds, wait)
         assert {kind.status for kind in record.kinds} == {200, 503}
-        assert len(record.ended) == record.sent > CLIENTS
-        assert record.ok > seconds, "a tenth of what it could serve"
+        assert len(record.ended) == record.sent >= CLIENTS
+        assert record.ok > PACE * seconds / 10, "a tenth of what it could serve"
         assert max(record.took) < LATEST
         refused = [answer for answer in asyncio.run(burst(service.url)) if answer.is_error]
         assert refused
         assert {answer.status_code for answer in refused} == {503}
         assert all(1 <= int(answer.headers["retry-after"]) <= 20 for answer in refused)
-        first = httpx.post(f"{service.url}/detect", content=PICTURE, timeout=LATEST)
+        first = httpx.post(f"{service.url}/detect", content=PICTURE)
         assert first.status_code in {200, 503}
         eventually(lambda: httpx.post(f"{service.url}/detect", content=PICTURE).is_success, "calm")
         assert service.mb < before + 100

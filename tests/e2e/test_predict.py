@@ -14,12 +14,15 @@ from support.predict import ended, files
 from support.servers import Process, serve
 from support.tasks import is_of, picture
 
+# Who never answers is waited for until the service ends.
+SETTINGS = {"SIGHTLINE_URL_ALLOW": "localhost", "SIGHTLINE_URL_TIMEOUT": "600"}
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder = tmp_path_factory.mktemp("data")
     flags = ["--workers", "2", "--engine", "fake", "--data-dir", str(folder)]
-    with serve(flags, environment={"SIGHTLINE_URL_ALLOW": "localhost"}) as running:
+    with serve(flags, environment=SETTINGS) as running:
         yield running
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 
 from support import pictures
 from support.eventually import eventually
+from support.hosts import nobody
 from support.problems import problem
-from support.receivers import receiver, verifier
+from support.receivers import Receiver, receiver, verifier
 from support.servers import live, serve
 
 
@@ -35,23 +37,28 @@ def webhook(url: str, task_id: str) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture
+def away() -> Iterator[Receiver]:
+    """A receiver that is down; `receiver(away.port)` is up."""
+    with nobody() as port:
+        yield Receiver(port)
+
+
 def test_a_call_comes_though_the_receiver_was_down_and_the_service_was_killed(
-    tmp_path: Path,
+    tmp_path: Path, away: Receiver
 ) -> None:
     data = tmp_path / "place"
     arguments = ["--engine", "fake", "--data-dir", str(data)]
     allowed = {"SIGHTLINE_URL_ALLOW": "127.0.0.1"}
-    with receiver() as gone:
-        hook, port = gone.url, gone.port
     with serve(arguments, environment=allowed) as first:
-        task_id = submit(first.url, hook).raise_for_status().json()["task_id"]
+        task_id = submit(first.url, away.url).raise_for_status().json()["task_id"]
         eventually(lambda: webhook(first.url, task_id)["attempts"], "it is tried")
         told = webhook(first.url, task_id)
         first.process.send_signal(signal.SIGKILL)
-    assert (told["url"], told["state"]) == (hook, "due")
+    assert (told["url"], told["state"]) == (away.url, "due")
     assert told["attempts"][0]["error"] == "no connection, or it broke"
-    with receiver(port) as back, serve(arguments, environment=allowed) as second:
-        assert back.came.acquire(timeout=60)
+    with receiver(away.port) as back, serve(arguments, environment=allowed) as second:
+        assert back.came.acquire(timeout=120)
         eventually(
             lambda: webhook(second.url, task_id)["state"] == "delivered", "it is told of as done"
         )
@@ -90,15 +97,15 @@ def test_a_callback_to_an_address_inside_is_refused_when_the_task_is_submitted()
 
 @pytest.mark.soak
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_one_that_is_down_for_a_minute_gets_its_call(tmp_path: Path, workers: str) -> None:
+def test_one_that_is_down_for_a_minute_gets_its_call(
+    tmp_path: Path, away: Receiver, workers: str
+) -> None:
     arguments = ["--engine", "fake", "--data-dir", str(tmp_path / "place"), "--workers", workers]
-    with receiver() as gone:
-        hook, port = gone.url, gone.port
     with serve(arguments, environment={"SIGHTLINE_URL_ALLOW": "127.0.0.1"}) as running:
-        task_id = submit(running.url, hook).raise_for_status().json()["task_id"]
+        task_id = submit(running.url, away.url).raise_for_status().json()["task_id"]
         time.sleep(60)
         assert len(webhook(running.url, task_id)["attempts"]) > 3
-        with receiver(port) as back:
+        with receiver(away.port) as back:
             assert back.came.acquire(timeout=120)
             eventually(lambda: webhook(running.url, task_id)["state"] == "delivered", "it is done")
     assert len(back.calls) == 1

@@ -13,7 +13,7 @@ from fuzz.requests import Framing
 if TYPE_CHECKING:
     from fuzz.requests import Request
 
-HUNG_SECONDS = 30
+HUNG_SECONDS = 60
 _STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [\x20-\x7e]*")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\t\x80-\xff]*)")
 _MAX_HEAD = 64 * 1024

@@ -66,7 +66,7 @@ def assert_unharmed(server: Watched, report: Report, before: Usage, found: objec
     most = before.files + _DATABASE_FILES
     eventually(lambda: server.usage.files <= most, f"more than {before}")
     # Threads start as they are needed and end when they idle: a leak is more than that.
-    assert server.usage.threads <= settled(report).threads + 16
+    assert server.usage.threads <= settled(report).threads + 40
 
 
 def settled(report: Report) -> Usage:

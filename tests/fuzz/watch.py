@@ -57,7 +57,7 @@ class Watched:
 
     def _listens(self) -> bool:
         try:
-            socket.create_connection((self.host, self.port), 5).close()
+            socket.create_connection((self.host, self.port), 60).close()
         except ConnectionRefusedError:
             assert self.alive
             return False
@@ -66,8 +66,8 @@ class Watched:
     def stop(self) -> int:
         """SIGTERM; its exit code, once all it said is read."""
         self.running.process.terminate()
-        code = self.running.process.wait(30)
-        self._thread.join(10)
+        code = self.running.process.wait(60)
+        self._thread.join(60)
         return code
 
     def _read(self) -> None:

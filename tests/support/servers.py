@@ -146,7 +146,7 @@ def serve(
             said += line
         found = re.search(r"(?:photo\.jpg|running on) (http://[\d.]+:(\d+))", said)
         assert found, said
-        eventually(lambda: _listens(int(found[2])), "it listens")
+        eventually(lambda: listens(int(found[2])), "it listens")
         yield Process(found[1], process, said)
     finally:
         if process.poll() is None:
@@ -154,6 +154,6 @@ def serve(
         process.communicate()
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as attempt:
         return attempt.connect_ex(("127.0.0.1", port)) == 0

@@ -63,6 +63,7 @@ class Shelf:
 
 class _Handler(BaseHTTPRequestHandler):
     shelf: Shelf
+    wbufsize = 2**20  # head and body go out together: whoever has the one has some of the other
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

@@ -107,13 +107,18 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     repository = loading.result()
     default = describe(repository.entries()[0], repository)
     _announce(default, settings, listener, app.state.keys)
-    # uvicorn drains on SIGTERM and then raises the signal again; for a service that was asked
-    # to stop, having stopped is success.
+    server = PatientServer(make_config(app, settings))
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn takes signals while it runs. Before, they are kept for it; after, it raises them
+    # again: for a service that was asked to stop, having stopped is success.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignore)
+        signal.signal(number, leave)
     gc.freeze()
     gc.enable()
-    PatientServer(make_config(app, settings)).run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 def _supervise(settings: Settings, listener: socket.socket) -> None:
@@ -142,10 +147,6 @@ def _abandon(_signal: int, _frame: FrameType | None) -> None:
     """A model that is still being loaded is nothing to wait for, and its thread would be."""
     logging.shutdown()  # the last line is written
     os._exit(0)
-
-
-def _ignore(_signal: int, _frame: FrameType | None) -> None:
-    """Nothing left to do."""
 
 
 def _announce(model: ModelOut, settings: Settings, listener: socket.socket, keys: Keys) -> None:
