@@ -383,7 +383,7 @@ class TestCanary:
     def test_real_models_agree_with_themselves(self, shared: Path) -> None:
         """And see something of the known picture, so that blindness would show."""
         for name in ("yolov8n", "yolox-nano"):
-            with Detector(shared / "models" / f"{name}.onnx") as detector:
+            with Detector(shared / "models" / f"{name}.onnx", max_batch=1) as detector:
                 answers = [
                     detector.detect(SCENE, confidence=0.05, max_detections=20) for _ in range(3)
                 ]
