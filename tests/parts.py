@@ -33,6 +33,8 @@ PARTS = {
 NOTHING_RAN = 5  # pytest's exit code where -k or -m leaves none
 
 
+# A test that hangs says where, and ends its part.
+HUNG = ["-o", "faulthandler_timeout=240", "-o", "faulthandler_exit_on_timeout=true"]
 COVERED = ["--cov", "--cov-report=", "--cov-fail-under=0"]
 
 
@@ -58,7 +60,7 @@ def main() -> int:
 def start(
     name: str, options: list[str], covered: bool, stdout: IO[str] | None
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pytest", *(COVERED if covered else [])]
+    command = [sys.executable, "-m", "pytest", *HUNG, *(COVERED if covered else [])]
     return subprocess.Popen(
         [*command, *PARTS[name], *options],
         env=os.environ | {"COVERAGE_FILE": f".coverage-{name}"},
