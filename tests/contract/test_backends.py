@@ -83,7 +83,7 @@ def test_who_would_wait_too_long_is_told_before_the_picture(check: Callable[...,
         go_on.set()
         await asyncio.gather(*asked)
 
-    check(scenario)
+    check(scenario, max_wait=10)
 
 
 def test_a_picture_is_closed_once_it_is_queued(check: Callable[..., None]) -> None:
