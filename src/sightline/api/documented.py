@@ -82,7 +82,7 @@ TIMEOUT = parameter(
     type="integer",
     minimum=1,
     maximum=deadline.MOST_MS,
-    example=5000,
+    examples=[5000],
 )
 
 HEADERS: dict[str, dict[str, Any]] = {

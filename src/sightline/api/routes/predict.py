@@ -55,7 +55,7 @@ _KEY = parameter(
     minLength=1,
     maxLength=255,
     pattern="^[ -~]+$",
-    example="order-4711",
+    examples=["order-4711"],
 )
 
 

@@ -61,13 +61,13 @@ _KNOWN = parameter(
     "If-None-Match",
     "ETag of an earlier answer: 304 if nothing has changed since.",
     type="string",
-    example='"6d1f0b9a-42"',
+    examples=['"6d1f0b9a-42"'],
 )
 _SEEN = parameter(
     "Last-Event-ID",
     "`id` of the last event that was read; browsers send it by themselves.",
     type="string",
-    example="42",
+    examples=["42"],
 )
 _STREAM = """retry: 2000
 
