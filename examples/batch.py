@@ -34,4 +34,4 @@ def main(folder: str, url: str = "http://127.0.0.1:8000") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    sys.exit(main(*sys.argv[1:3]) if sys.argv[1:] else __doc__)

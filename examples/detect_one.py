@@ -15,7 +15,7 @@ def main(path: str, save: str, url: str = "http://127.0.0.1:8000") -> None:
     if image is None:
         sys.exit(f"{path} is no picture that OpenCV reads")
     with Client(url) as client:
-        answer = client.detect(image, confidence=0.3)
+        answer = client.detect(path, confidence=0.3)
     for found in answer.detections:
         print(f"{found.label} {found.confidence:.2f} {[round(corner) for corner in found.bbox]}")
     cv2.imwrite(save, answer.detections.draw(image))
@@ -23,4 +23,4 @@ def main(path: str, save: str, url: str = "http://127.0.0.1:8000") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    sys.exit(main(*sys.argv[1:4]) if sys.argv[2:] else __doc__)

@@ -35,4 +35,4 @@ def main(source: str, save: str = "", url: str = "http://127.0.0.1:8000") -> Non
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    sys.exit(main(*sys.argv[1:4]) if sys.argv[1:] else __doc__)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import ssl
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -80,6 +82,26 @@ def tasks_kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[keepi
         keeping.wipe(address)
     with keeping.keep(request.param, tmp_path, address) as kept:
         yield kept
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for pictures.test, signed by itself."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {path} -out {path}.crt -days 30 "
+        "-subj /CN=pictures.test -addext subjectAltName=DNS:pictures.test"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.fixture
+def secure(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
 
 
 @pytest.fixture(autouse=True)

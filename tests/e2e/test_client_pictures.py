@@ -145,12 +145,33 @@ def test_addresses(client: Any, photos_host: Host) -> None:
 def test_pixels_arrive_as_they_are() -> None:
     noise = np.random.default_rng(1).integers(0, 255, (40, 60, 3), np.uint8)
     for image in (noise, Image.fromarray(noise[..., ::-1])):
-        made = picture_of(image)
-        assert isinstance(made, Picture)
-        with made.open() as file:
-            arrived = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
-        assert arrived is not None
+        name, arrived = sent(image)
+        assert name == "image-0.png"
         assert np.array_equal(arrived, noise)
+
+
+def test_what_would_be_too_large_a_png_is_sent_as_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.client.pictures._LARGEST_PNG", 5000)
+    noise = np.random.default_rng(1).integers(0, 255, (40, 60, 4), np.uint8)
+    noise[:, 30:, 3], noise[:, :30, 3] = 255, 0
+    grey = Image.fromarray(noise[..., :3].reshape(-1, 90))
+    seen = {kind: sent(one) for kind, one in {"grey": grey, "see-through": noise}.items()}
+    assert {name for name, _ in seen.values()} == {"image-0.jpg"}
+    assert np.abs(seen["grey"][1][..., 0] - np.asarray(grey, float)).mean() < 5
+    assert np.abs(seen["see-through"][1][:, 32:] - noise[:, 32:, :3]).mean() < 5, "in all colours"
+    assert seen["see-through"][1][:, :24].min() > 240, "white, as the service has it"
+    deep = Image.fromarray(noise.view(np.uint16)[..., 0].repeat(3, 1))
+    assert sent(deep)[0] == "image-0.png", "JPEG has 8 bits"
+
+
+def sent(image: Any) -> tuple[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """The name and the BGR pixels that a service gets."""
+    made = picture_of(image)
+    assert isinstance(made, Picture)
+    with made.open() as file:
+        arrived = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+    assert arrived is not None
+    return made.name, arrived.astype(float)
 
 
 def test_a_turned_pillow_image_is_sent_upright(client: Any) -> None:

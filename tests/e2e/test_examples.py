@@ -42,6 +42,15 @@ def test_each_is_short() -> None:
         assert len(path.read_text("utf-8").splitlines()) < 40, path.name
 
 
+def test_each_says_how_it_is_called() -> None:
+    for path in EXAMPLES.glob("*.py"):
+        done = run(path.name)
+        assert done.returncode, path.name
+        usage = done.stderr.strip().splitlines()
+        assert "Traceback" not in done.stderr
+        assert any(path.name in line for line in usage), path.name
+
+
 def test_predict_one(tmp_path: Path) -> None:
     (tmp_path / "grey.jpg").write_bytes(pictures.jpeg())
     (tmp_path / "notes.txt").write_text("no picture")

@@ -226,26 +226,6 @@ def test_a_host_is_told_nothing_of_us(monkeypatch: pytest.MonkeyPatch) -> None:
         ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for pictures.test, signed by itself."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    command = (
-        f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {path} -out {path}.crt -days 30 "
-        "-subj /CN=pictures.test -addext subjectAltName=DNS:pictures.test"
-    )
-    subprocess.run(command.split(), check=True, capture_output=True)
-    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
-    return path
-
-
-@pytest.fixture
-def secure(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
 def test_the_certificate_is_checked_by_the_name(certificate: Path, secure: ssl.SSLContext) -> None:
     asked = []
     secure.sni_callback = lambda _socket, name, _context: asked.append(name)

@@ -266,7 +266,7 @@ def test_origins_that_are_named() -> None:
     with live(cors_origins=page, api_keys=f"bob:{BOB}") as running:
         url = f"{running.url}/detect"
         asking = {"Origin": page, "Access-Control-Request-Method": "POST"}
-        asking["Access-Control-Request-Headers"] = "authorization,content-type"
+        asking["Access-Control-Request-Headers"] = "authorization,content-type,x-timeout-ms"
         answer = httpx.options(url, headers=asking)
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == page

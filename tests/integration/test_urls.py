@@ -14,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from sightline.api.documented import UNGENERATED
 from sightline.errors import UrlFailed, UrlRefused
 from sightline.net import guard as guards
 from sightline.net.fetch import Fetcher
@@ -440,8 +441,8 @@ def test_bodies_that_name_nothing(server: Live, body: bytes, status: int, kind: 
 
 def test_openapi_shows_the_body(server: Live) -> None:
     told = httpx.get(f"{server.url}/openapi.json").json()
-    content = told["paths"]["/detect"]["post"]["requestBody"]["content"]
-    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/UrlBody"}
+    forms = told["paths"]["/detect"]["post"]["requestBody"][UNGENERATED]
+    assert forms["application/json"]["schema"] == {"$ref": "#/components/schemas/UrlBody"}
     schema = told["components"]["schemas"]["UrlBody"]
     assert schema["required"] == ["url"]
     assert schema["additionalProperties"] is False

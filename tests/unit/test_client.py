@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -26,6 +26,12 @@ from sightline.client.pictures import gather
 from sightline.client.upload import Upload
 from sightline.client.wire import AsyncWire, BlockingWire
 from support.clients import Kind, Told, client_of
+from support.hosts import host
+from support.odd import answer, odd_server
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSWER = {
@@ -238,6 +244,7 @@ def test_patience_has_an_end(asking: Asking) -> None:
         httpx.WriteError("broken pipe"),
         httpx.RemoteProtocolError("disconnected"),
         httpx.ReadTimeout("silent"),
+        httpx.Response(408, json=problem(408, "body-stalled")),
         httpx.Response(502, text="<html>"),
         httpx.Response(503, text="<html>"),
         httpx.Response(504, text="<html>"),
@@ -267,6 +274,27 @@ def test_that_nobody_is_there_is_told_once_meanwhile(
     ], "of two outages; one lost connection is none, and who is busy is there"
     assert "Nothing answers at http://127.0.0.1:8000 (reset)" in caplog.text
     assert re.search(r"It is asked again for (1[012]|[6-9])\d s more", caplog.text)
+
+
+def test_who_does_not_prove_to_be_the_service_is_not_asked_again(secure: ssl.SSLContext) -> None:
+    asked = []
+
+    def plain(connection: socket.socket) -> None:
+        asked.append(connection.recv(4096))
+        connection.sendall(answer("400 Bad Request"))
+
+    said = "does not prove to be it .*base_url="
+    with host(lambda answer, _path: answer.silence(), tls=secure) as running:
+        with (
+            Client(running.url, patience=1) as client,
+            pytest.raises(errors.Unreachable, match=said),
+        ):
+            client.detect(b"a picture")
+        assert len(running.heads) == 1
+    with odd_server(plain) as url, Client(url.replace("http", "https"), patience=1) as client:
+        with pytest.raises(errors.Unreachable, match=said):
+            client.detect(b"a picture")
+        assert len(asked) == 1
 
 
 @pytest.mark.parametrize("method", ["detect", "submit"])
@@ -300,6 +328,16 @@ def test_what_does_not_pass_is_told_at_once(
     with pytest.raises(error):
         asking(script).detect(b"a picture")
     assert not script.pauses
+
+
+def test_where_a_redirect_leads_is_told(asking: Asking) -> None:
+    there = {"Location": "https://vision.example/below/predict?a=secret"}
+    script = Script(httpx.Response(308, headers=there))
+    with pytest.raises(errors.UnexpectedAnswer) as odd:
+        asking(script, base_url="http://vision.example/below").submit(b"a picture")
+    assert "http://vision.example/below/predict answered 308" in str(odd.value)
+    assert "sends on to https://vision.example/below. If" in str(odd.value)
+    assert len(script.requests) == 1
 
 
 @pytest.mark.parametrize(

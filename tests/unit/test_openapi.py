@@ -10,8 +10,10 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from fastapi import APIRouter
+from openapi_spec_validator import validate
 
 from sightline.api.app import create_app
+from sightline.api.documented import UNGENERATED
 from sightline.api.gate import OPEN
 from sightline.api.problems import KINDS
 from sightline.api.refusals import REFUSALS
@@ -48,6 +50,7 @@ def inside(value: Any) -> Iterator[dict[str, Any]]:
 
 def test_it_is_open_api(told: dict[str, Any]) -> None:
     assert told["openapi"].startswith("3.1.")
+    validate(told)
     assert set(told["paths"]) == {
         "/detect",
         "/predict",
@@ -95,6 +98,37 @@ def test_every_answer_is_described(told: dict[str, Any]) -> None:
                 assert answer["content"][PROBLEM]["examples"]
             if status in {"429", "503"}:
                 assert "Retry-After" in answer["headers"], path
+
+
+def test_bodies_with_files_have_no_form_that_generators_would_take_instead(
+    told: dict[str, Any],
+) -> None:
+    for operation in (told["paths"]["/detect"]["post"], told["paths"]["/predict"]["post"]):
+        body = operation["requestBody"]
+        assert "multipart/form-data" in body["content"]
+        assert "application/json" not in body["content"]
+        assert "application/json" in body[UNGENERATED]
+        assert "application/json" in body["description"]
+
+
+def test_there_is_an_example_of_everything(told: dict[str, Any]) -> None:
+    """Of all that is JSON or a parameter; Swagger UI and generators make up the rest."""
+
+    def has_example(one: dict[str, Any]) -> bool:
+        schema = one.get("schema", {})
+        schema = told["components"]["schemas"][name_of(schema)] if "$ref" in schema else schema
+        return bool({"example", "examples"} & (one.keys() | schema.keys()))
+
+    def name_of(schema: dict[str, Any]) -> str:
+        return str(schema["$ref"].rpartition("/")[2])
+
+    for _, path, operation in operations(told):
+        for parameter in operation.get("parameters", ()):
+            assert has_example(parameter), (path, parameter["name"])
+        bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for body in bodies:
+            for kind, content in body.get("content", {}).items():
+                assert has_example(content) or not kind.endswith("json"), (path, kind)
 
 
 def test_every_kind_of_problem_is_told_of(told: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import BaseModel
 
-from sightline.api.schemas import Load, ModelOut
+from sightline.api.model_schemas import ModelOut
+from sightline.api.schemas import Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.middleware.cors import CORSMiddleware
 
+from sightline.api import deadline
 from sightline.api.headers import DEVICE_HEADER, MODEL_HEADER
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _SENT = (
     "Last-Event-ID",
     "X-API-Key",
     "X-Request-Id",
+    deadline.HEADER,
 )
 _READ = (
     "ETag",

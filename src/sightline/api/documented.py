@@ -30,6 +30,10 @@ _SECONDS = 5  # in examples
 BINARY = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 JPEG = {"type": "string", "format": "binary", "contentMediaType": "image/jpeg"}
 
+UNGENERATED = "x-content"
+"""Holds forms of a body that stay out of `content`: where JSON is among them, generators of clients
+(hey-api's, OpenAPI Generator's for Python) send JSON alone, and their clients cannot upload."""
+
 ADMIN: dict[str, Any] = {"security": [{"bearer": []}, {"apiKey": []}, {"basic": []}]}
 """Of an operation that wants a key in any case: the admin's."""
 
@@ -78,7 +82,7 @@ TIMEOUT = parameter(
     type="integer",
     minimum=1,
     maximum=deadline.MOST_MS,
-    example=5000,
+    examples=[5000],
 )
 
 HEADERS: dict[str, dict[str, Any]] = {

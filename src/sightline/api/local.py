@@ -17,7 +17,8 @@ from sightline.api.backend import Answer, Status
 from sightline.api.brake import Brake
 from sightline.api.headers import answer_headers, device_header
 from sightline.api.limits import nothing
-from sightline.api.schemas import Load, ModelOut
+from sightline.api.model_schemas import ModelOut
+from sightline.api.schemas import Load
 from sightline.engines.devices import gpu_available
 from sightline.errors import Overloaded
 from sightline.serving.answer import to_answer

@@ -10,9 +10,10 @@ from sightline import errors
 from sightline.api.documented import HEADERS, header, refusals
 from sightline.api.gate import HARMLESS, OPEN
 from sightline.api.headers import DEVICE_HEADER
+from sightline.api.model_schemas import ModelSource
 from sightline.api.problems import MEDIA_TYPE
 from sightline.api.refusals import CROWDED, HEAD_STALLED, HEAD_TOO_LARGE, MALFORMED
-from sightline.api.schemas import ModelSource, Problem
+from sightline.api.schemas import Problem
 from sightline.api.submission import UrlsBody
 from sightline.api.task_schemas import TaskHead, TaskProgress
 from sightline.api.urls import UrlBody

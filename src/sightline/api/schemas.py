@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from sightline.serving.options import MAX_DETECTIONS
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-Size = Annotated[
-    tuple[int, int],
-    # What generators of clients understand: the keyword for tuples is newer than many of them.
-    WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
-]
 
 Missing = SkipJsonSchema[None]
 """Where something is left out."""
@@ -42,11 +36,18 @@ class DetectQuery(BaseModel):
     classes: list[str] | None = Field(
         default=None,
         description="Labels or class ids to report, comma-separated or repeated: `person,bus`.",
+        examples=[["person", "bus"]],
     )
     max_detections: int = Field(
-        default=300, ge=1, le=MAX_DETECTIONS, description="Most boxes reported, best first."
+        default=300,
+        ge=1,
+        le=MAX_DETECTIONS,
+        description="Most boxes reported, best first.",
+        examples=[100],
     )
-    model: str | None = Field(default=None, description="Name of the model; see `/health`.")
+    model: str | None = Field(
+        default=None, description="Name of the model; see `/health`.", examples=["yolox-tiny"]
+    )
 
     def class_names(self) -> list[str] | None:
         """`classes`, split at commas; None if it was not given."""
@@ -192,47 +193,34 @@ class Load(BaseModel):
 class Metrics(Load):
     """How much goes through the service, and how fast."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "avg_latency_ms": 18.2,
+                    "current_fps": 41.6,
+                    "queue_depth": 2,
+                    "images_total": 1312,
+                    "failed_total": 3,
+                    "gpu_usage_percent": 38,
+                    "gpu_memory_used_mb": 1204.5,
+                    "model": "yolox-tiny",
+                    "device": "cuda",
+                    "backlog_images": 40,
+                }
+            ]
+        }
+    )
+
     model: str = Field(description="The default model.")
     device: str | None = Field(description="What it runs on; null while it is not loaded.")
     backlog_images: int = Field(description="Pictures of tasks that wait for their turn.")
 
 
-class ModelSource(BaseModel):
-    """Where a model comes from."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    source: str = Field(
-        min_length=1,
-        max_length=2000,
-        description="A path inside SIGHTLINE_MODELS_FOLDER, or an address.",
-        examples=["/models/parts-v2.onnx", "hf://owner/repository/file.onnx"],
-    )
-
-
-class ModelOut(BaseModel):
-    """A model, and what it runs on while it is loaded."""
-
-    name: str
-    default: bool
-    loaded: bool
-    digest: str | None = None
-    family: str | None = None
-    labels: list[str] | None = None
-    input_size: Size | None = Field(default=None, description="height, width")
-    device: str | None = None
-    engine: str | None = None
-    precision: str | None = None
-
-
-class ModelList(BaseModel):
-    """All models, the default first."""
-
-    models: list[ModelOut]
-
-
 class Live(BaseModel):
     """The process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 
     status: Literal["ok"]
 

@@ -69,6 +69,7 @@ class PredictQuery(DetectQuery):
         default="normal",
         description="`high` gets eight times the turns of `low` and twice those of `normal`; none "
         "waits for ever.",
+        examples=["high"],
     )
     callback_url: str | None = Field(
         default=None,
@@ -79,6 +80,7 @@ class PredictQuery(DetectQuery):
     strict: bool = Field(
         default=False,
         description="Refuse the whole task if one file is no picture; else that one fails alone.",
+        examples=[True],
     )
 
 
@@ -94,9 +96,12 @@ class ResultQuery(BaseModel):
         allow_inf_nan=False,
         description="Seconds to wait for the task to end or, where If-None-Match names what you "
         "know of it, for anything to change.",
+        examples=[20],
     )
     annotated: Literal["inline"] | None = Field(
-        default=None, description="`inline` adds the annotated pictures as data URLs."
+        default=None,
+        description="`inline` adds the annotated pictures as data URLs.",
+        examples=["inline"],
     )
 
 
@@ -109,6 +114,7 @@ class DeleteQuery(BaseModel):
         default=True,
         description="`false` leaves a task that has ended as it is, and answers its state: for "
         "those who mean to cancel, and want what was found until then.",
+        examples=[False],
     )
 
 

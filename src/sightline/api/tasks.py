@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sightline.api.arrivals import Arrival
     from sightline.api.backend import Backend, Status
-    from sightline.api.schemas import ModelOut
+    from sightline.api.model_schemas import ModelOut
     from sightline.api.task_schemas import PredictQuery
     from sightline.settings import Settings
     from sightline.tasks.admission import Found

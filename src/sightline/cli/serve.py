@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from sightline.api.keys import Keys
-    from sightline.api.schemas import ModelOut
+    from sightline.api.model_schemas import ModelOut
 
 
 _OPEN_TO_ALL = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 from contextlib import nullcontext
@@ -33,14 +34,17 @@ Source: TypeAlias = Union[
 - bytes: a compressed file's
 - a binary file object: all of it, from its start. One that cannot seek is read into memory
 - NumPy array: uint8 [height, width, 3] BGR as OpenCV has it, [height, width, 4] BGRA or [height,
-  width] grey; sent as PNG, so that no pixel changes (as a type it may be of any dtype, because
-  OpenCV does not tell more of what it reads)
-- Pillow image: likewise sent as PNG, upright
+  width] grey; sent as PNG, so that no pixel changes, or as JPEG of quality 95 where a PNG would be
+  more than 8 MB (as a type it may be of any dtype, because OpenCV does not tell more of what it
+  reads)
+- Pillow image: likewise, upright. 16-bit ones are sent as PNG whatever their size
 """
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # C:// is none
 _CHANNELS = {1: (slice(None), slice(None), 0), 3: np.s_[..., ::-1], 4: np.s_[..., [2, 1, 0, 3]]}
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+_LARGEST_PNG = 8_000_000  # bytes: a service takes 10 MB, unless it was told otherwise
+_LONGEST_JPEG = 65_500  # pixels a side
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +105,11 @@ def picture_of(image: Any, number: int = 0) -> Picture | Address:
         case bytes() | bytearray() | memoryview():
             return _from_bytes(bytes(image), f"image-{number}")
         case np.ndarray():
-            return _from_bytes(_png(_from_array(image)), f"image-{number}.png")
+            return _from_pillow(_from_array(image), number)
     if callable(getattr(image, "read", None)):
         return _from_file(image, number)
     if callable(getattr(image, "getexif", None)):
-        return _from_bytes(_png(image), f"image-{number}.png")
+        return _from_pillow(image, number)
     raise TypeError(
         "A picture is a path, an address, bytes, a binary file object, a NumPy array or a Pillow "
         f"image, not {type(image).__name__}."
@@ -176,12 +180,47 @@ def _from_array(array: NDArray[Any]) -> Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _png(image: Image) -> bytes:
+class _TooMuch(Exception):
+    """A file becomes larger than it may."""
+
+
+class _Bounded(BytesIO):
+    """A file in memory that takes so many bytes."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self._most = most
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > self._most:
+            raise _TooMuch
+        return super().write(data)
+
+
+def _from_pillow(image: Image, number: int) -> Picture:
     from PIL import ImageOps
 
     turned = ImageOps.exif_transpose(image)
     if turned.mode not in _PNG_MODES:
         turned = turned.convert("RGB")
-    buffer = BytesIO()
-    turned.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    is_jpeg_possible = turned.mode != "I;16" and max(turned.size) <= _LONGEST_JPEG
+    buffer: BytesIO = _Bounded(_LARGEST_PNG if is_jpeg_possible else math.inf)
+    try:
+        turned.save(buffer, "PNG", compress_level=1)
+    except _TooMuch:
+        buffer = BytesIO()
+        _opaque(turned).save(buffer, "JPEG", quality=95, subsampling=0)
+        return _from_bytes(buffer.getvalue(), f"image-{number}.jpg")
+    return _from_bytes(buffer.getvalue(), f"image-{number}.png")
+
+
+def _opaque(image: Image) -> Image:
+    """`image` on white, as the service has it."""
+    from PIL import Image
+
+    if image.mode in {"L", "RGB"}:
+        return image
+    layer = image.convert("RGBA")
+    white = Image.new("RGBA", layer.size, "white")
+    white.alpha_composite(layer)
+    return white.convert("RGB")

@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import random
+import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -38,7 +40,11 @@ _log = logging.getLogger("sightline.client")
 
 _HERE = "http://127.0.0.1:8000"
 
-_LATER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_LATER = {
+    HTTPStatus.REQUEST_TIMEOUT,  # this machine slept, or its network was away
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+}
 _GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}  # of a proxy, if no Problem
 _OURS_TO_BLAME = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds between attempts; the last one stays
@@ -111,13 +117,13 @@ class Service:
                 answer = await self.wire.send(self._request(wanted, until))
             except httpx.RequestError as error:
                 trouble = self._unreachable(error)
-                if isinstance(error, _OURS_TO_BLAME):
+                if _is_final(error):
                     raise trouble  # noqa: B904  it has its cause
             else:
                 if answer.is_success or answer.status_code == HTTPStatus.NOT_MODIFIED:
                     self._told = False
                     return answer
-                trouble = problem_in(answer)
+                trouble = _refusal(answer, wanted.path)
                 if not _is_temporary(answer.status_code, trouble):
                     raise trouble
                 if (after := _retry_after(answer)) is not None:
@@ -159,10 +165,11 @@ class Service:
 
     def _unreachable(self, error: httpx.RequestError) -> Unreachable:
         why = str(error) or type(error).__name__
-        trouble = Unreachable(
-            f"Nothing answers at {self.shown} ({why}). Is the service up, and is this its "
-            "address? base_url= or SIGHTLINE_URL names another."
-        )
+        if _is_of_tls(error):
+            what = f"What answers at {self.shown} does not prove to be it ({why}). Is that"
+        else:
+            what = f"Nothing answers at {self.shown} ({why}). Is the service up, and is this"
+        trouble = Unreachable(f"{what} its address? base_url= or SIGHTLINE_URL names another.")
         trouble.__cause__ = error
         return trouble
 
@@ -204,6 +211,35 @@ def _is_here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_final(error: httpx.RequestError) -> bool:
+    """Whether the next time would be no better: so with wrong addresses, and wrong certificates."""
+    return isinstance(error, _OURS_TO_BLAME) or _is_of_tls(error)
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Whether a certificate is wrong, or no TLS is spoken."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return isinstance(error, ssl.SSLCertVerificationError) or (
+        isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER"
+    )
+
+
+def _refusal(answer: httpx.Response, path: str) -> ClientError:
+    """Why a request below `path` failed.
+
+    Redirects are not followed: a key is for the address that it was given with.
+    """
+    if answer.has_redirect_location:
+        with suppress(httpx.InvalidURL):
+            there = shown(answer.url.join(answer.headers["location"])).removesuffix(path)
+            return UnexpectedAnswer(
+                f"{shown(answer.url)} answered {answer.status_code}, and sends on to {there}. If "
+                "the service is there, say so: base_url= or SIGHTLINE_URL."
+            )
+    return problem_in(answer)
 
 
 def _is_temporary(status: int, trouble: ClientError) -> bool:

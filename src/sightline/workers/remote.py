@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from sightline.api.backend import Answer, Status
 from sightline.api.limits import nothing
-from sightline.api.schemas import ModelOut
+from sightline.api.model_schemas import ModelOut
 from sightline.errors import DetectorClosed
 from sightline.workers.wire import (
     READ_AHEAD,

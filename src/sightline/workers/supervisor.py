@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable
 
-    from sightline.api.schemas import ModelOut
+    from sightline.api.model_schemas import ModelOut
     from sightline.settings import Settings
     from sightline.workers.child import Role
 

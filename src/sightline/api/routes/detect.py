@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from sightline import errors
 from sightline.api.deadline import deadline, seconds_of
 from sightline.api.disconnect import unless_gone
-from sightline.api.documented import BINARY, JPEG, TIMEOUT, header, ref, refusals
+from sightline.api.documented import BINARY, JPEG, TIMEOUT, UNGENERATED, header, ref, refusals
 from sightline.api.headers import MODEL_HEADER
 from sightline.api.negotiation import wants_jpeg
 from sightline.api.schemas import DetectAnswer, DetectQuery
@@ -26,8 +26,8 @@ router = APIRouter(tags=["detect"])
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "The picture: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) or AVIF; or, as "
-        "JSON, the address of one.",
+        "description": "The picture: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) or AVIF. Or the "
+        'address of one, as `application/json`: `{"url": "https://example.com/photo.jpg"}`.',
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -39,8 +39,8 @@ _BODY: dict[str, Any] = {
                 "encoding": {"file": {"contentType": "image/*"}},
             },
             "image/*": {"schema": BINARY},
-            "application/json": {"schema": ref(UrlBody)},
         },
+        UNGENERATED: {"application/json": {"schema": ref(UrlBody)}},
     }
 }
 _FOUND: Answers = {

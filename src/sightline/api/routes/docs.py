@@ -41,7 +41,7 @@ async def docs(request: Request) -> HTMLResponse:
 
 
 def _policy(page: bytes) -> str:
-    """What the page may load: its own files, and the inline scripts that are on it."""
+    """What the page may load: its own files, its inline scripts, the pictures it is answered."""
     hashes = (
         base64.b64encode(hashlib.sha256(script).digest()).decode()
         for script in _SCRIPT.findall(page)
@@ -49,6 +49,6 @@ def _policy(page: bytes) -> str:
     scripts = " ".join(f"'sha256-{value}'" for value in hashes)
     return (
         f"default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+        "img-src 'self' data: blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
         "form-action 'none'"
     )

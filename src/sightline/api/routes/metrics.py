@@ -24,7 +24,9 @@ class MetricsQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal["json"] | None = Field(default=None, description="Overrides `Accept`.")
+    format: Literal["json"] | None = Field(
+        default=None, description="Overrides `Accept`.", examples=["json"]
+    )
 
 
 @router.get(

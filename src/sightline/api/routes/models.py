@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sightline import errors
 from sightline.api.documented import ADMIN, ref, refusals
 from sightline.api.gate import require_admin
-from sightline.api.schemas import ModelList, ModelOut, ModelSource
+from sightline.api.model_schemas import ModelList, ModelOut, ModelSource
 from sightline.api.uploads import read_bytes
 from sightline.errors import BadOption
 
@@ -23,7 +23,12 @@ _MAX_BODY = 64 * 1024
 _SOURCE: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": ref(ModelSource)}},
+        "content": {
+            "application/json": {
+                "schema": ref(ModelSource),
+                "example": {"source": "hf://owner/repository/file.onnx"},
+            }
+        },
     }
 }
 Name = Annotated[

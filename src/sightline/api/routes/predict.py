@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from sightline import errors
-from sightline.api.documented import BINARY, header, parameter, ref, refusals
+from sightline.api.documented import BINARY, UNGENERATED, header, parameter, ref, refusals
 from sightline.api.results import accepted, to_json
 from sightline.api.submission import KEY_HEADER, UrlsBody, submit
 from sightline.api.task_schemas import PredictQuery, TaskAccepted
@@ -23,8 +23,9 @@ router = APIRouter(tags=["tasks"])
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "1 to 100 pictures: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) or AVIF; "
-        "or, as JSON, the addresses of so many.",
+        "description": "1 to 100 pictures: JPEG, PNG, WebP, BMP, TIFF, GIF (first frame) or AVIF. "
+        "Or the addresses of so many, as `application/json`: "
+        '`{"urls": ["https://example.com/photo.jpg"]}`.',
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -42,8 +43,8 @@ _BODY: dict[str, Any] = {
                 },
                 "encoding": {"files": {"contentType": "image/*"}},
             },
-            "application/json": {"schema": ref(UrlsBody)},
         },
+        UNGENERATED: {"application/json": {"schema": ref(UrlsBody)}},
     }
 }
 _KEY = parameter(
@@ -54,7 +55,7 @@ _KEY = parameter(
     minLength=1,
     maxLength=255,
     pattern="^[ -~]+$",
-    example="order-4711",
+    examples=["order-4711"],
 )
 
 

@@ -61,13 +61,13 @@ _KNOWN = parameter(
     "If-None-Match",
     "ETag of an earlier answer: 304 if nothing has changed since.",
     type="string",
-    example='"6d1f0b9a-42"',
+    examples=['"6d1f0b9a-42"'],
 )
 _SEEN = parameter(
     "Last-Event-ID",
     "`id` of the last event that was read; browsers send it by themselves.",
     type="string",
-    example="42",
+    examples=["42"],
 )
 _STREAM = """retry: 2000
 
@@ -87,8 +87,8 @@ event: end
 data: {"task_id":"6d1f…","status":"completed",…}
 
 """
-# What each event is: https://spec.openapis.org/oas/v3.2.0.html#server-sent-event-streams; as the
-# framework has it for its own streams, though it says 3.1, which has no words for it.
+# What each event is: https://spec.openapis.org/oas/v3.2.0.html#server-sent-event-streams. OpenAPI
+# 3.1 has no words for it, and validators refuse those of 3.2.
 _EVENT = {
     "oneOf": [
         {
@@ -114,7 +114,8 @@ _EVENTS: Answers = {
         "it cannot be told any more. `id` is the task's version.",
         "content": {
             "text/event-stream": {
-                "itemSchema": _EVENT,
+                "schema": {"type": "string"},
+                "x-itemSchema": _EVENT,
                 "examples": {"one picture": {"value": _STREAM}},
             }
         },
