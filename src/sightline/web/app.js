@@ -122,7 +122,14 @@ small.checked = recall('sightline-small', '') === 'yes';
 small.addEventListener('change', () => remember('sightline-small', small.checked ? 'yes' : ''));
 wireExports(() => ({ items: work.items, item: chosen, filters, api }));
 wireModes(api);
-listen(add);
+listen(add, (name, problem) => work.refuse(name, problem));
+addEventListener('beforeunload', (event) => {
+  if (work.sendable) event.preventDefault(); // the browser asks, then
+});
+addEventListener('hashchange', () => {
+  if (tasksInAddress().length) location.reload();
+  else rememberTasks(); // a link within the page was followed
+});
 
 byId('docs').href = api.url('/docs');
 if (api.foreign) {

@@ -24,8 +24,9 @@ export class Work extends EventTarget {
     return this.jobs.map((job) => job.name).filter(Boolean);
   }
 
-  get running() {
-    return this.items.some((item) => !item.ended);
+  /** Whether there are pictures that are to be sent, and would be lost with this page. */
+  get sendable() {
+    return this.items.some((item) => !item.ended && !item.origin);
   }
 
   /** Detect in files. */
@@ -34,6 +35,14 @@ export class Work extends EventTarget {
     this.items.push(...items);
     this.submit(items, small);
     return items;
+  }
+
+  /** Say of something that it cannot be sent, or had. */
+  refuse(name, problem) {
+    const item = new Item({ name });
+    item.fail(problem, false);
+    this.items.push(item);
+    this.tell('change', item);
   }
 
   /** Nothing more is sent, and nothing more begun by the service. */
