@@ -3,6 +3,12 @@
 const AGAIN = new Set([408, 429, 502, 503, 504]);
 const SLOWEST = 15; // seconds
 
+const TOO_LARGE = {
+  title: 'The upload is too large for a proxy before the service',
+  detail: 'Send fewer pictures at once, or tick “Shrink large photographs first”. Who runs the proxy can let more through.',
+  status: 413,
+};
+
 /** Thrown where the person, or the page, wants to wait no longer. */
 export class Stopped extends Error {}
 
@@ -67,6 +73,7 @@ async function answerOf(ask, signal) {
   } catch (error) {
     if (signal?.aborted || error instanceof Stopped) throw new Stopped();
     if (!(error instanceof TypeError)) throw error; // what fetch throws where nobody answers
+  if (answer.status === 413) return TOO_LARGE;
     return null;
   }
 }

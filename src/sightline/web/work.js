@@ -65,9 +65,8 @@ export class Work extends EventTarget {
     const lost = [];
     for (const job of this.jobs) {
       if (!job.items.some((item) => item.retryable)) continue;
-      const cancelled = job.items.some((item) => item.state === 'cancelled');
-      // The service runs failures again; what was cancelled, or forgotten, is sent again.
-      if (!cancelled && job.task && (await job.retry())) this.watch(job);
+      // The service runs failures again; what it has not is sent again.
+      if (!job.items.some((item) => item.unsent) && job.task && (await job.retry())) this.watch(job);
       else lost.push(...this.takeOut(job));
     }
     if (lost.length) this.submit(lost, small);
