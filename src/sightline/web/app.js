@@ -81,7 +81,7 @@ function rememberTasks() {
 }
 
 function tasksInAddress() {
-  const found = /^#tasks=([0-9a-f,-]+)$/.exec(location.hash);
+  const found = /^#tasks?=([0-9a-f,-]+)$/.exec(location.hash);
   return found ? found[1].split(',').filter((name) => /^[0-9a-f]{32}(-[0-9a-f]+)?$/.test(name)) : [];
 }
 
@@ -136,7 +136,8 @@ if (api.foreign) {
   byId('elsewhere').hidden = false;
   byId('elsewhere').textContent = `Pictures are sent to ${api.base}`;
 }
-mountStrip(byId('strip'), api);
+if (api.problem) byId('show-camera').disabled = true;
+else mountStrip(byId('strip'), service);
 
 work.restore(tasksInAddress());
 service.start();

@@ -35,6 +35,20 @@ export async function patiently(ask, told, signal) {
   }
 }
 
+/**
+ * What `ask(signal)` promises; where that takes more than so many seconds, the TypeError that fetch
+ * throws where nobody answers.
+ */
+export async function within(seconds, ask, signal) {
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(new TypeError('No answer')), 1000 * seconds);
+  try {
+    return await ask(AbortSignal.any(signal ? [limit.signal, signal] : [limit.signal]));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** So many seconds; Stopped as soon as `signal` says so. */
 export function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
@@ -59,6 +73,7 @@ export async function problemOf(answer) {
   } catch {
     // a proxy's page
   }
+  if (answer.status === 413) return TOO_LARGE;
   return {
     title: `The service answered ${answer.status}`,
     detail: answer.statusText || '',
@@ -73,12 +88,12 @@ async function answerOf(ask, signal) {
   } catch (error) {
     if (signal?.aborted || error instanceof Stopped) throw new Stopped();
     if (!(error instanceof TypeError)) throw error; // what fetch throws where nobody answers
-  if (answer.status === 413) return TOO_LARGE;
     return null;
   }
 }
 
-function patienceOf(answer, attempt) {
+/** Seconds until it is worth asking again. */
+export function patienceOf(answer, attempt) {
   const told = Number(answer?.headers.get('Retry-After'));
   return told > 0 ? told : Math.min(SLOWEST, 1.5 ** attempt);
 }

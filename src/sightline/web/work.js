@@ -1,11 +1,10 @@
 // All pictures of the page, and the tasks that they are in.
 
 import { Item } from './item.js';
-import { Job, MOST, stateOf } from './job.js';
+import { EXPIRED, Job, MOST, stateOf } from './job.js';
 import { kept, sweep } from './keep.js';
 
 const FOLLOWED = 3; // at once: browsers open six connections to a host, and uploads want one
-const ASKED = 0.05; // lowest confidence that the service is asked for: the slider does the rest
 
 /** Dispatches `change` when items have changed or come, and `tasks` when other tasks run. */
 export class Work extends EventTarget {
@@ -88,6 +87,7 @@ export class Work extends EventTarget {
     sweep();
     const jobs = names.map((name) => this.jobOf(name));
     this.jobs.push(...jobs);
+    await this.service.known(); // others know no task, and would have it forgotten
     const looks = jobs.map(({ task }) => Promise.all([stateOf(this.service, task), kept(task)]));
     for (const [index, job] of jobs.entries()) this.resume(job, ...await looks[index]);
     this.tell('tasks');
@@ -103,6 +103,10 @@ export class Work extends EventTarget {
 
   resume(job, state, pictures) {
     const entries = state?.results ?? pictures;
+    if (!entries.length) {
+      this.jobs = this.jobs.filter((one) => one !== job);
+      return this.refuse('Earlier results', EXPIRED);
+    }
     job.items = entries.map((entry, index) => {
       const picture = pictures[index];
       return new Item(picture ?? { name: entry.filename });
@@ -126,9 +130,8 @@ export class Work extends EventTarget {
   }
 
   async send(job, small) {
-    const standard = this.service.health?.confidence ?? 1;
     try {
-      await job.send({ small, query: { confidence: Math.min(ASKED, standard) } });
+      await job.send(small);
     } catch (error) {
       // Those behind it are sent all the same, and what the service has taken is followed.
       if (!job.task) job.fail({ title: 'It could not be sent', detail: error.message }, true);
