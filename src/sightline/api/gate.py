@@ -105,7 +105,8 @@ class Gate:
         if _authority(origin.partition("://")[2]) != _authority(host):
             raise NotAllowed(
                 f"Pages of the origin '{origin[:80]}' may not use this service; add it to "
-                "SIGHTLINE_CORS_ORIGINS on the server if they should."
+                "SIGHTLINE_CORS_ORIGINS on the server if they should. If this is the service's own "
+                "page behind a proxy, the proxy has to pass on the Host that it was asked by."
             )
 
 

@@ -7,14 +7,16 @@ const KEY_NAME = 'sightline-key';
  *
  * `base` is an address without a slash at its end, '' for the root of this origin.
  * `foreign` tells whether it is another origin. Paths begin with a slash.
+ * `problem` says what is wrong with the address that was named; nobody is to be asked then.
  */
 export function createApi(address = location.href) {
-  const base = baseOf(address);
+  const { base, problem } = serviceOf(address);
   const foreign = new URL(base || '/', address).origin !== new URL(address).origin;
   const store = `${KEY_NAME}:${base}`;
   const api = {
     base,
     foreign,
+    problem,
     key: recall(store),
     /** The address of `path` at the service, whole. */
     url: (path) => new URL(base + path, address).href,
@@ -52,17 +54,18 @@ function withKey(options, api) {
   return { ...options, headers, redirect: api.key ? 'error' : 'follow' };
 }
 
-/** The address of the service, from the page's own; what is no http(s) address is not heeded. */
-function baseOf(address) {
+/** The address of the service, from the page's own. */
+function serviceOf(address) {
   const page = new URL(address);
   const named = page.searchParams.get('api');
-  if (named && URL.canParse(named)) {
-    const service = new URL(named);
-    if (/^https?:$/.test(service.protocol)) {
-      return (service.origin + service.pathname).replace(/\/+$/, '');
-    }
+  const service = URL.canParse(named) ? new URL(named) : null;
+  if (/^https?:$/.test(service?.protocol)) {
+    return { base: (service.origin + service.pathname).replace(/\/+$/, ''), problem: '' };
   }
-  return new URL('.', page).pathname.replace(/^\/+/, '/').replace(/\/+$/, ''); // '//x' is a host
+  return {
+    base: new URL('.', page).pathname.replace(/^\/+/, '/').replace(/\/+$/, ''), // '//x' is a host
+    problem: named ? `“${named}” is no address of a service: write ?api=https://…` : '',
+  };
 }
 
 // Storage is closed to pages in some frames: a key then lives as long as the page.

@@ -81,7 +81,7 @@ function rememberTasks() {
 }
 
 function tasksInAddress() {
-  const found = /^#tasks=([0-9a-f,-]+)$/.exec(location.hash);
+  const found = /^#tasks?=([0-9a-f,-]+)$/.exec(location.hash);
   return found ? found[1].split(',').filter((name) => /^[0-9a-f]{32}(-[0-9a-f]+)?$/.test(name)) : [];
 }
 
@@ -122,14 +122,22 @@ small.checked = recall('sightline-small', '') === 'yes';
 small.addEventListener('change', () => remember('sightline-small', small.checked ? 'yes' : ''));
 wireExports(() => ({ items: work.items, item: chosen, filters, api }));
 wireModes(api);
-listen(add);
+listen(add, (name, problem) => work.refuse(name, problem));
+addEventListener('beforeunload', (event) => {
+  if (work.sendable) event.preventDefault(); // the browser asks, then
+});
+addEventListener('hashchange', () => {
+  if (tasksInAddress().length) location.reload();
+  else rememberTasks(); // a link within the page was followed
+});
 
 byId('docs').href = api.url('/docs');
 if (api.foreign) {
   byId('elsewhere').hidden = false;
   byId('elsewhere').textContent = `Pictures are sent to ${api.base}`;
 }
-mountStrip(byId('strip'), api);
+if (api.problem) byId('show-camera').disabled = true;
+else mountStrip(byId('strip'), service);
 
 work.restore(tasksInAddress());
 service.start();

@@ -4,17 +4,20 @@ import { filesOfDrop, picturesOf } from './gather.js';
 
 const byId = (id) => document.getElementById(id);
 
-/** Call `add(files)` for what is picked, photographed, dropped or pasted. */
-export function listen(add) {
+/**
+ * Call `add(files)` for what is picked, photographed, dropped or pasted, and `refuse(name, problem)`
+ * for what of it is no picture, or cannot be read.
+ */
+export function listen(add, refuse) {
   openBy('pick', 'files', (files) => add([...files]));
   openBy('photograph', 'lens', (files) => add([...files]));
-  openBy('folder', 'tree', (files) => add(picturesOf(files)));
+  openBy('folder', 'tree', (files) => add(picturesOf(files, refuse)));
   document.addEventListener('paste', (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) event.preventDefault();
     add(files);
   });
-  listenToDrops(add);
+  listenToDrops(add, refuse);
 }
 
 function openBy(button, input, take) {
@@ -25,7 +28,7 @@ function openBy(button, input, take) {
   });
 }
 
-function listenToDrops(add) {
+function listenToDrops(add, refuse) {
   const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
   const mark = (over) => document.body.classList.toggle('dropping', over);
   document.addEventListener('dragover', (event) => {
@@ -40,6 +43,6 @@ function listenToDrops(add) {
     mark(false);
     if (!hasFiles(event)) return;
     event.preventDefault();
-    add(await filesOfDrop(event.dataTransfer));
+    add(await filesOfDrop(event.dataTransfer, refuse));
   });
 }

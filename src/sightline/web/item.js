@@ -4,6 +4,7 @@ const STATES = {
   queued: 'queued', processing: 'processing', completed: 'done', error: 'failed',
   cancelled: 'cancelled',
 };
+const TOO_LARGE = /:(upload|image)-too-large$/; // its bytes, or its pixels
 let count = 0;
 
 /**
@@ -33,6 +34,11 @@ export class Item {
   get retryable() {
     if (this.state === 'cancelled') return Boolean(this.blob);
     return this.state === 'failed' && this.error.retryable;
+  }
+
+  /** Whether it has to be sent again for that: the service does not have it. */
+  get unsent() {
+    return this.retryable && (this.state === 'cancelled' || TOO_LARGE.test(this.error.type));
   }
 
   /** An address of the picture for `<img>`; null if this page does not have it. */
@@ -70,8 +76,14 @@ export class Item {
   take(entry) {
     if (this.state === 'done' && entry.status === 'completed') return;
     this.state = STATES[entry.status] ?? 'queued';
-    if (entry.error) this.fail(entry.error, isPassing(entry.error));
+    if (entry.error) this.takeError(entry.error);
     if (entry.detections) this.takeDetections(entry);
+  }
+
+  takeError(error) {
+    const shrinks = TOO_LARGE.test(error.type) && Boolean(this.blob);
+    const detail = shrinks ? `Tick “Shrink large photographs first”, then Retry. (${error.detail})` : error.detail;
+    this.fail({ ...error, detail }, shrinks || isPassing(error));
   }
 
   takeDetections(entry) {

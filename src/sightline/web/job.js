@@ -10,7 +10,9 @@ import { isReadable, uniqueKey, upload } from './upload.js';
 /** The most pictures that the service takes in a task. */
 export const MOST = 100;
 
-const EXPIRED = {
+const ASKED = 0.05; // lowest confidence that the service is asked for: the slider does the rest
+
+export const EXPIRED = {
   title: 'The results have expired',
   detail: 'The service keeps them for a while only. Send the picture again.',
 };
@@ -44,13 +46,14 @@ export class Job {
     return this.items.every((item) => item.ended);
   }
 
-  /** Send it. `small` shrinks large pictures first; `query` goes with the request. */
-  async send({ small, query }) {
+  /** Send it. `small` shrinks large pictures first. */
+  async send(small) {
     try {
       if (small) await this.shrink();
       this.require();
-      const answer = await this.upload(query);
-      if (!answer.ok) return this.fail(await problemOf(answer), answer.status >= 500);
+      const { confidence = 1 } = await this.service.known(this.stopping.signal);
+      const answer = await this.upload({ confidence: Math.min(ASKED, confidence) });
+      if (!answer.ok) return this.fail(await problemOf(answer), answer.status >= 500 || answer.status === 413);
       this.begin(await idIn(answer));
       this.each((item) => item.again('queued'));
       await keep(this.task, this.items.map(recordOf));

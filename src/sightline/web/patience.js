@@ -3,6 +3,12 @@
 const AGAIN = new Set([408, 429, 502, 503, 504]);
 const SLOWEST = 15; // seconds
 
+const TOO_LARGE = {
+  title: 'The upload is too large for a proxy before the service',
+  detail: 'Send fewer pictures at once, or tick “Shrink large photographs first”. Who runs the proxy can let more through.',
+  status: 413,
+};
+
 /** Thrown where the person, or the page, wants to wait no longer. */
 export class Stopped extends Error {}
 
@@ -26,6 +32,20 @@ export async function patiently(ask, told, signal) {
       told.wait({ seconds, busy: Boolean(answer), reason: await reasonOf(answer) });
       await pause(seconds, signal);
     }
+  }
+}
+
+/**
+ * What `ask(signal)` promises; where that takes more than so many seconds, the TypeError that fetch
+ * throws where nobody answers.
+ */
+export async function within(seconds, ask, signal) {
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(new TypeError('No answer')), 1000 * seconds);
+  try {
+    return await ask(AbortSignal.any(signal ? [limit.signal, signal] : [limit.signal]));
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -53,6 +73,7 @@ export async function problemOf(answer) {
   } catch {
     // a proxy's page
   }
+  if (answer.status === 413) return TOO_LARGE;
   return {
     title: `The service answered ${answer.status}`,
     detail: answer.statusText || '',
@@ -71,7 +92,8 @@ async function answerOf(ask, signal) {
   }
 }
 
-function patienceOf(answer, attempt) {
+/** Seconds until it is worth asking again. */
+export function patienceOf(answer, attempt) {
   const told = Number(answer?.headers.get('Retry-After'));
   return told > 0 ? told : Math.min(SLOWEST, 1.5 ** attempt);
 }

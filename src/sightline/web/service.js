@@ -1,6 +1,11 @@
 // How the service is: the line at the top of the page, and the key where one is wanted.
 
-import { patiently } from './patience.js';
+import { Stopped, patienceOf, patiently, pause, problemOf, within } from './patience.js';
+
+// Seconds in which there is an answer: long polls take 20, pictures two minutes and their turn
+const LIMIT = 30;
+const LIMIT_OF_PICTURES = 180;
+const LIMIT_OF_HEALTH = 10;
 
 /** Asks the service with patience, and says so in `line` where that takes a while. */
 export class Service extends EventTarget {
@@ -8,6 +13,8 @@ export class Service extends EventTarget {
     super();
     this.api = api;
     this.health = null;
+    this.found = new Promise((resolve) => { this.find = resolve; });
+    this.checking = null;
     this.line = line;
     this.dialog = dialog;
     this.told = {
@@ -20,21 +27,69 @@ export class Service extends EventTarget {
 
   /** The answer of the service, as soon as it has one that is worth having. */
   ask(path, options = {}) {
-    return patiently(() => this.api.fetch(path, options), this.told, options.signal);
+    const seconds = options.body ? LIMIT_OF_PICTURES : LIMIT;
+    return patiently(() => this.fetch(path, options, seconds), this.told, options.signal);
   }
 
   /** Look what serves, as often as it takes. Dispatches `ready`. */
   async start() {
+    if (this.api.problem) return this.say('trouble', this.api.problem);
     this.say('checking', 'Asking the service…');
-    const answer = await this.ask('/health');
-    this.health = answer.ok ? await answer.json() : null;
-    this.show();
-    if (this.health) this.dispatchEvent(new Event('ready'));
+    await this.check();
+    this.find(this.health);
+    return this.dispatchEvent(new Event('ready'));
   }
 
-  trouble({ seconds, busy, reason }) {
+  /** What serves, once that is known: nothing is sent before. Stopped as soon as `signal` says so. */
+  known(signal) {
+    const stopped = new Promise((_, reject) => {
+      signal?.addEventListener('abort', () => reject(new Stopped()), { once: true });
+    });
+    return Promise.race([this.found, stopped]);
+  }
+
+  /** Look what serves now, and say so where nothing does. Dispatches `recovered` after that. */
+  check() {
+    this.checking ??= this.look().finally(() => { this.checking = null; });
+    return this.checking;
+  }
+
+  async look() {
+    let looks = 0;
+    const ask = async () => {
+      if (looks) await visible(); // a forgotten page keeps no service awake
+      looks += 1;
+      return this.fetch('/health', {}, LIMIT_OF_HEALTH);
+    };
+    for (let attempt = 0; ; attempt += 1) {
+      const answer = await patiently(ask, { ...this.told, well() {} });
+      const health = await healthIn(answer);
+      if (health) {
+        this.health = health;
+        this.recovered();
+        return this.show();
+      }
+      const seconds = patienceOf(answer, attempt);
+      this.trouble({ seconds, text: await this.stranger(answer) });
+      await pause(seconds);
+    }
+  }
+
+  fetch(path, options, seconds) {
+    return within(seconds, (signal) => this.api.fetch(path, { ...options, signal }), options.signal);
+  }
+
+  /** What to say where something answers that is no Sightline, or does not serve. */
+  async stranger(answer) {
+    const { type, title, detail } = answer.ok ? {} : await problemOf(answer);
+    if (type) return `${title}. ${detail}`;
+    const advice = this.api.foreign ? 'Look at the address after ?api='
+      : 'Name one in the address of this page: ?api=https://…';
+    return `No Sightline service answers at ${this.api.url('/')} (status ${answer.status}). ${advice}`;
+  }
+
+  trouble({ seconds, busy, reason, text = this.silence(busy) }) {
     clearInterval(this.countdown);
-    const text = busy ? 'The service is busy or waking up.' : 'The service does not answer.';
     const end = performance.now() + 1000 * seconds;
     const count = this.line.querySelector('.countdown');
     const tick = () => {
@@ -46,15 +101,20 @@ export class Service extends EventTarget {
     this.countdown = setInterval(tick, 500);
   }
 
+  silence(busy) {
+    if (busy) return 'The service is busy or waking up.';
+    if (!this.api.foreign) return 'The service does not answer.';
+    return `The service does not answer, or allows no pages of ${location.origin} (SIGHTLINE_CORS_ORIGINS).`;
+  }
+
   recovered() {
-    if (this.line.dataset.state !== 'trouble' && this.line.dataset.state !== 'key') return;
+    const { state } = this.line.dataset;
+    if (!this.health || (state !== 'trouble' && state !== 'key')) return;
     this.show();
-    if (!this.health) return;
     this.dispatchEvent(new Event('recovered'));
   }
 
   show() {
-    if (!this.health) return this.say('checking', 'The service answers.');
     const { model, classes, engine, device, notice } = this.health;
     if (!notice) {
       const what = classes ? `knows ${classes} kinds of objects` : 'is ready';
@@ -102,5 +162,20 @@ export class Service extends EventTarget {
       this.entered();
     };
     if (!dialog.open) dialog.showModal();
+  }
+}
+
+/** What a service says of its health; null if it is none, or has none. */
+async function healthIn(answer) {
+  const said = answer.ok ? await answer.json().catch(() => null) : null;
+  return said?.model ? said : null;
+}
+
+/** As soon as the page is looked at. */
+async function visible() {
+  while (document.hidden) {
+    await new Promise((resolve) => {
+      document.addEventListener('visibilitychange', resolve, { once: true });
+    });
   }
 }

@@ -1,5 +1,8 @@
 // The status strip: what serves, how much goes through it, how long that takes.
 
+import { within } from './patience.js';
+
+const LIMIT = 10; // seconds in which there is an answer
 const EVERY = 3000; // milliseconds between two looks
 const LONGEST = 60_000; // … at a service that does not answer
 
@@ -11,54 +14,49 @@ const FIGURES = [
   ['Latency', ({ avg_latency_ms: ms }) => (ms === null ? '–' : `${ms.toFixed(ms < 10 ? 1 : 0)} ms`)],
 ];
 
-/**
- * Show in `element` how the service is, for as long as the page is looked at.
- *
- * Returns `{ stop }`.
- */
-export function mountStrip(element, api) {
+/** Show in `element` how the service is, for as long as the page is looked at. */
+export function mountStrip(element, service) {
   const values = build(element);
   let timer = 0;
   let pause = EVERY;
-  let asking = null;
+  let asking = false;
 
   async function look() {
     clearTimeout(timer);
     if (document.hidden || asking) return;
-    asking = new AbortController();
+    asking = true;
     try {
-      const answer = await ask(api, asking.signal);
-      show(element, values, answer.seen);
-      pause = answer.seen ? EVERY : Math.max(answer.wait, Math.min(2 * pause, LONGEST));
-    } catch (error) {
-      if (error.name !== 'AbortError') show(element, values, null);
+      const { seen, wait, status } = await ask(service.api);
+      show(element, values, seen);
+      pause = seen ? EVERY : Math.max(wait, Math.min(2 * pause, LONGEST));
+      if (status >= 500) service.check();
+    } catch {
+      show(element, values, null);
       pause = Math.min(2 * pause, LONGEST);
+      service.check();
     }
-    asking = null;
+    asking = false;
     if (!document.hidden) timer = setTimeout(look, pause);
   }
 
-  function onVisibility() {
+  document.addEventListener('visibilitychange', () => {
     clearTimeout(timer);
-    if (!document.hidden) look();
-  }
-
-  function stop() {
-    document.removeEventListener('visibilitychange', onVisibility);
-    clearTimeout(timer);
-    asking?.abort();
-  }
-
-  document.addEventListener('visibilitychange', onVisibility);
+    look();
+  });
+  service.addEventListener('recovered', () => {
+    pause = EVERY;
+    look();
+  });
   look();
-  return { stop };
 }
 
 /** What the service says of itself, or how many milliseconds it wants to be left alone. */
-async function ask(api, signal) {
-  const answer = await api.fetch('/metrics', { headers: { Accept: 'application/json' }, signal });
-  if (answer.ok) return { seen: await answer.json(), wait: 0 };
-  return { seen: null, wait: 1000 * (Number(answer.headers.get('Retry-After')) || 0) };
+async function ask(api) {
+  const headers = { Accept: 'application/json' };
+  const answer = await within(LIMIT, (signal) => api.fetch('/metrics', { headers, signal }));
+  const { ok, status } = answer;
+  const wait = 1000 * (Number(answer.headers.get('Retry-After')) || 0);
+  return { status, wait, seen: ok ? await answer.json() : null };
 }
 
 function build(element) {

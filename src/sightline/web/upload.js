@@ -1,7 +1,10 @@
 // Sending files with progress, which fetch does not tell.
 
+// ms in which nothing is sent and nothing answered; the service itself gives up after a minute
+const SILENCE = 60_000;
+
 /**
- * POST `form` and answer as fetch would.
+ * POST `form` and answer as fetch would; a TypeError also where nothing moves any more.
  *
  * `told.progress(sent, total)` is called with bytes; `told.sent()` when all are out.
  */
@@ -10,15 +13,31 @@ export function upload(url, form, { headers, signal, told }) {
     const request = new XMLHttpRequest();
     request.open('POST', url);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    request.upload.onprogress = ({ loaded, total }) => told.progress(loaded, total);
-    request.upload.onload = () => told.sent();
+    let timer = 0;
+    const moves = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        request.onabort = request.onerror;
+        request.abort();
+      }, SILENCE);
+    };
+    request.upload.onprogress = ({ loaded, total }) => {
+      moves();
+      told.progress(loaded, total);
+    };
+    request.upload.onload = () => {
+      moves();
+      told.sent();
+    };
+    request.onloadend = () => clearTimeout(timer);
     request.onload = () => resolve(responseOf(request));
     request.onerror = () => reject(new TypeError('Nobody answers'));
     request.ontimeout = request.onerror;
     request.onabort = () => reject(new DOMException('Stopped', 'AbortError'));
     signal.addEventListener('abort', () => request.abort(), { once: true });
-    if (signal.aborted) request.onabort();
-    else request.send(form);
+    if (signal.aborted) return request.onabort();
+    moves();
+    return request.send(form);
   });
 }
 

@@ -1,11 +1,10 @@
 // All pictures of the page, and the tasks that they are in.
 
 import { Item } from './item.js';
-import { Job, MOST, stateOf } from './job.js';
+import { EXPIRED, Job, MOST, stateOf } from './job.js';
 import { kept, sweep } from './keep.js';
 
 const FOLLOWED = 3; // at once: browsers open six connections to a host, and uploads want one
-const ASKED = 0.05; // lowest confidence that the service is asked for: the slider does the rest
 
 /** Dispatches `change` when items have changed or come, and `tasks` when other tasks run. */
 export class Work extends EventTarget {
@@ -24,8 +23,9 @@ export class Work extends EventTarget {
     return this.jobs.map((job) => job.name).filter(Boolean);
   }
 
-  get running() {
-    return this.items.some((item) => !item.ended);
+  /** Whether there are pictures that are to be sent, and would be lost with this page. */
+  get sendable() {
+    return this.items.some((item) => !item.ended && !item.origin);
   }
 
   /** Detect in files. */
@@ -34,6 +34,14 @@ export class Work extends EventTarget {
     this.items.push(...items);
     this.submit(items, small);
     return items;
+  }
+
+  /** Say of something that it cannot be sent, or had. */
+  refuse(name, problem) {
+    const item = new Item({ name });
+    item.fail(problem, false);
+    this.items.push(item);
+    this.tell('change', item);
   }
 
   /** Nothing more is sent, and nothing more begun by the service. */
@@ -56,9 +64,8 @@ export class Work extends EventTarget {
     const lost = [];
     for (const job of this.jobs) {
       if (!job.items.some((item) => item.retryable)) continue;
-      const cancelled = job.items.some((item) => item.state === 'cancelled');
-      // The service runs failures again; what was cancelled, or forgotten, is sent again.
-      if (!cancelled && job.task && (await job.retry())) this.watch(job);
+      // The service runs failures again; what it has not is sent again.
+      if (!job.items.some((item) => item.unsent) && job.task && (await job.retry())) this.watch(job);
       else lost.push(...this.takeOut(job));
     }
     if (lost.length) this.submit(lost, small);
@@ -80,6 +87,7 @@ export class Work extends EventTarget {
     sweep();
     const jobs = names.map((name) => this.jobOf(name));
     this.jobs.push(...jobs);
+    await this.service.known(); // others know no task, and would have it forgotten
     const looks = jobs.map(({ task }) => Promise.all([stateOf(this.service, task), kept(task)]));
     for (const [index, job] of jobs.entries()) this.resume(job, ...await looks[index]);
     this.tell('tasks');
@@ -95,6 +103,10 @@ export class Work extends EventTarget {
 
   resume(job, state, pictures) {
     const entries = state?.results ?? pictures;
+    if (!entries.length) {
+      this.jobs = this.jobs.filter((one) => one !== job);
+      return this.refuse('Earlier results', EXPIRED);
+    }
     job.items = entries.map((entry, index) => {
       const picture = pictures[index];
       return new Item(picture ?? { name: entry.filename });
@@ -118,9 +130,8 @@ export class Work extends EventTarget {
   }
 
   async send(job, small) {
-    const standard = this.service.health?.confidence ?? 1;
     try {
-      await job.send({ small, query: { confidence: Math.min(ASKED, standard) } });
+      await job.send(small);
     } catch (error) {
       // Those behind it are sent all the same, and what the service has taken is followed.
       if (!job.task) job.fail({ title: 'It could not be sent', detail: error.message }, true);
