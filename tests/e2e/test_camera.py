@@ -207,7 +207,7 @@ TROUBLES = {
     "NotAllowedError": "refused. Allow it",
     "NotFoundError": "no camera. Connect one",
     "NotReadableError": "busy",
-    "OverconstrainedError": "Choose another",
+    "OverconstrainedError": "with another",
     "TypeError": "cannot be used: told so",
 }
 
@@ -225,6 +225,20 @@ def test_it_says_what_to_do_where_there_is_no_camera(browser: Browser, service: 
             start(camera.page)
             expect(said(camera.page)).to_contain_text(words)
             expect(camera.page.get_by_role("button", name="Start the camera")).to_be_enabled()
+        assert not camera.errors
+
+
+def test_a_camera_that_was_replaced_is_not_asked_for_again(
+    browser: Browser, service: Process
+) -> None:
+    with at_the_camera(browser, service.url) as camera:
+        page = camera.page
+        page.locator("#camera select").evaluate("one => one.add(new Option('Old', 'gone', 1, 1))")
+        start(page)
+        expect(said(page)).to_contain_text("That camera is gone")
+        page.wait_for_function("document.querySelector('#camera select').value !== 'gone'")
+        start(page)
+        shown(page, 1)
         assert not camera.errors
 
 

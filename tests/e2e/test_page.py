@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from support import pictures
 from support.browser import DESKTOP, PHONE, Watched, watched
 from support.screen import (
     BOXES,
+    HEARD,
+    SAID,
     ask,
     pick,
     require_same,
@@ -37,16 +40,6 @@ def screen(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watched
     options = DESKTOP if request.param == "desktop" else PHONE
     with watched(browser, **options) as page:
         yield page
-
-
-# All that is said of what was copied: each goes away after a while.
-SAID = """() => {
-  const note = document.querySelector('#copied');
-  const said = [];
-  new MutationObserver(() => said.push(note.textContent)).observe(note, { childList: true });
-  return said;
-}"""
-HEARD = "([said, words]) => said.includes(words)"
 
 
 def files_of(photos: list[Path]) -> list[tuple[str, str, bytes]]:
@@ -179,18 +172,27 @@ def test_programs_that_ask_the_same_can_be_copied(
     page = desktop.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(service.url)
-    page.set_input_files("#files", photos[0])
+    names = ["plain.jpg", 'a, b; "c" it\'s \\d.jpg']
+    data = photos[0].read_bytes()
+    desktop.drop([(name, "image/jpeg", data) for name in names])
     desktop.wait_for_end()
     said = page.evaluate_handle(SAID)
     page.click("#copy-curl")
     page.wait_for_function(HEARD, arg=[said, "curl command copied"])
     command = page.evaluate("navigator.clipboard.readText()")
-    assert command == f"curl -F 'file=@{photos[0].name}' '{service.url}/detect?confidence=0.5'"
+    assert command == f"curl -F 'file=@plain.jpg' '{service.url}/detect?confidence=0.5'"
     page.click("#copy-python")
     page.wait_for_function(HEARD, arg=[said, "program copied"])
     program = page.evaluate("navigator.clipboard.readText()")
     compile(program, "copied", "exec")
     assert f'"{service.url}/detect"' in program
+    pick(page, 1, names[1])
+    said = page.evaluate_handle(SAID)
+    page.click("#copy-curl")
+    page.wait_for_function(HEARD, arg=[said, "curl command copied"])
+    _, _, part, address = shlex.split(page.evaluate("navigator.clipboard.readText()"))
+    assert part == r'file=@"a, b; \"c\" it' + r"'s \\d.jpg" + '"'  # in quotes, a comma is one
+    assert address == f"{service.url}/detect?confidence=0.5"
 
 
 def test_a_pdf_is_refused_in_words_and_loses_no_other(

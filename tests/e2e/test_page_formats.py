@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from support import pictures
-from support.screen import BOXES, ask, pick, require_same
+from support.screen import BOXES, HEARD, SAID, ask, pick, require_same, results_of, tasks_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 FORMATS = ("AVIF", "BMP", "GIF", "PNG", "TIFF", "WEBP")
 PLAIN = "/detect?confidence=1"  # how the page asks for a picture without boxes
+IS_WHITE = """() => {
+  const canvas = document.createElement('canvas');
+  const context = canvas.getContext('2d');
+  context.drawImage(document.querySelector('figure img'), 0, 0);
+  return context.getImageData(2, 2, 1, 1).data[0] > 240;
+}"""
 
 
 def drawn_size(page: Page) -> list[int]:
@@ -99,3 +105,76 @@ def test_where_nothing_is_kept_the_service_draws_after_a_reload(
     assert drawn_size(page) == [48, 32]
     assert page.locator("figure .box").count() == 0  # they are in the picture
     assert desktop.errors == []
+
+
+def turned(orientation: int, size: tuple[int, int] = (80, 60)) -> bytes:
+    """A WebP whose upper left is white once it is upright."""
+    upright = Image.new("RGB", size, (150, 150, 150))
+    upright.paste((255, 255, 255), (0, 0, size[0] // 4, size[1] // 4))
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}.get(orientation)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return pictures.encode(upright.transpose(back) if back else upright, "WEBP", exif=exif)
+
+
+def test_a_webp_is_upright_as_its_exif_says(desktop: Watched, fake: Live) -> None:
+    """No browser turns one; the service does, and its boxes are in upright pixels."""
+    large = (2400, 120)  # to be shrunk, were it not seen lying on its side then
+    sizes = {"none": (80, 60), "over": (80, 60), "side": large}
+    page = desktop.page
+    page.goto(fake.url)
+    page.check("#small")
+    files = zip(sizes, (1, 3, 6), sizes.values(), strict=True)
+    desktop.drop([(name, "image/webp", turned(way, size)) for name, way, size in files])
+    desktop.wait_for_end()
+    for number, (name, size) in enumerate(sizes.items()):
+        pick(page, number, name)
+        page.wait_for_function(IS_WHITE)
+        assert drawn_size(page) == list(size)
+    results = [one for task in tasks_of(page) for one in results_of(fake.url, task)]
+    assert [tuple(one["image"].values()) for one in results] == list(sizes.values())
+    assert sum(url.endswith(PLAIN) for url in desktop.requests) == 2
+    assert desktop.errors == []
+
+
+def test_what_lies_on_its_side_is_asked_for(desktop: Watched, fake: Live) -> None:
+    page = desktop.page
+    page.goto(fake.url)
+    page.evaluate("() => { Blob.prototype.arrayBuffer = null }")  # it cannot look into the file
+    desktop.drop([("side.webp", "image/webp", turned(6))])
+    desktop.wait_for_end()
+    page.wait_for_function(IS_WHITE)
+    assert drawn_size(page) == [80, 60]
+
+
+def test_what_is_transparent_is_white_wherever_it_is_drawn(desktop: Watched, fake: Live) -> None:
+    """As the service sees it: shrunk, what is sent; saved, what was looked at."""
+    clear = pictures.encode(Image.new("RGBA", (2400, 40), (0, 0, 0, 0)), "PNG")
+    page = desktop.page
+    page.goto(fake.url)
+    page.check("#small")
+    desktop.drop([("clear.png", "image/png", clear)])
+    desktop.wait_for_end()
+    expect(page.locator("#objects .name")).to_have_text("bright")
+    with page.expect_download() as saving:
+        page.click("#save-jpeg")
+    with Image.open(saving.value.path()) as saved:
+        middle = saved.convert("RGB").getpixel((1800, 30))
+        assert middle == (255, 255, 255)
+
+
+def test_a_picture_larger_than_a_canvas_is_saved_smaller(desktop: Watched, fake: Live) -> None:
+    wide = pictures.encode(Image.new("RGB", (70_000, 40), (200, 200, 200)), "PNG")
+    page = desktop.page
+    page.goto(fake.url)
+    desktop.drop([("wide.png", "image/png", wide)])
+    desktop.wait_for_end()
+    pick(page, 0, "wide.png")
+    with page.expect_download() as saving:
+        page.click("#save-jpeg")
+    with Image.open(saving.value.path()) as saved:
+        assert saved.size == (35_000, 20)
+    page.evaluate("() => { HTMLCanvasElement.prototype.toBlob = (take) => take(null) }")
+    said = page.evaluate_handle(SAID)
+    page.click("#save-jpeg")
+    page.wait_for_function(HEARD, arg=[said, "This browser cannot draw it."])

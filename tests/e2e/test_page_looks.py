@@ -9,17 +9,43 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from support.browser import DESKTOP, PHONE, Watched, watched
+from support.screen import set_confidence
 from support.servers import live
 from support.shelf import open_shelf
+from support.tasks import picture
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser, FileChooser, Page
 
-    from support.servers import Process
+    from support.servers import Live, Process
 
 MOST_BYTES = 100_000
+FOCUS = """() => {
+  const one = document.activeElement;
+  const top = document.querySelector('#strip').getBoundingClientRect().top;
+  return [one.id, one.getBoundingClientRect().bottom > top && !one.closest('#strip')];
+}"""
+LISTEN = """() => {
+  performance.now = () => 0;
+  const said = document.querySelector('#progress [role=status]');
+  const heard = [];
+  new MutationObserver(() => heard.push(said.textContent)).observe(said, { childList: true });
+  return heard;
+}"""
+WATCH_FILM = """() => {
+  const touched = [];
+  const note = ({ target }) => touched.push(target.closest('button').dataset.name);
+  const everything = { subtree: true, childList: true, attributes: true };
+  new MutationObserver((changes) => changes.forEach(note)).observe(
+    document.querySelector('#film'), everything);
+  return touched;
+}"""
+LOOK = """(one) => {
+  const { backgroundColor, borderTopColor } = getComputedStyle(one);
+  return [backgroundColor, borderTopColor];
+}"""
 
 
 def serious(page: Page) -> list[str]:
@@ -94,6 +120,75 @@ def test_the_first_paint_is_light(browser: Browser, service: Process, options: A
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@pytest.mark.parametrize("width", [320, 360])
+def test_nothing_is_cut_off_or_hidden_on_the_smallest_screens(
+    browser: Browser, fake: Live, width: int
+) -> None:
+    small = PHONE | {"viewport": {"width": width, "height": 640}}
+    with watched(browser, **small) as screen:
+        page = screen.page
+        page.goto(fake.url)
+        screen.drop([(f"{name}.png", "image/png", picture(90)) for name in "abc"])
+        screen.wait_for_end()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.locator("#pick").focus()
+        seen = set()
+        while page.evaluate("document.activeElement !== document.body"):
+            focused, hidden = page.evaluate(FOCUS)
+            assert not hidden, focused
+            seen.add(focused)
+            page.keyboard.press("Tab")
+        assert {"clear", "confidence", "copy-python"} <= seen
+        assert screen.shifts() == []
+
+
+def test_forced_colours_tell_what_is_chosen(browser: Browser, fake: Live) -> None:
+    with watched(browser, forced_colors="active", **DESKTOP) as screen:
+        page = screen.page
+        page.goto(fake.url)
+        screen.drop([(f"{name}.png", "image/png", picture(90)) for name in "ab"])
+        screen.wait_for_end()
+        chip = page.locator("#classes button")
+        tiles = page.locator("#film button")
+        plain = chip.evaluate(LOOK)
+        ground = page.locator("body").evaluate(LOOK)[0]
+        chip.click()
+        expect(chip).to_have_attribute("aria-pressed", "true")
+        assert chip.evaluate(LOOK) != plain
+        assert tiles.nth(0).evaluate(LOOK) != tiles.nth(1).evaluate(LOOK)
+        for filled in (".bar div", "#service .dot", "#objects .swatch"):
+            assert page.locator(filled).first.evaluate(LOOK)[0] != ground
+
+
+def test_a_screen_reader_hears_how_it_goes_now_and_then(desktop: Watched, fake: Live) -> None:
+    """Not each of the many changes of the line that is seen."""
+    page = desktop.page
+    page.goto(fake.url)
+    heard = page.evaluate_handle(LISTEN)  # in a moment without end
+    desktop.drop([(f"{name}.png", "image/png", picture(90)) for name in "abcdef"])
+    desktop.wait_for_end()
+    begin, end = page.evaluate("(heard) => heard", heard)
+    assert begin.endswith("0 of 6 done")
+    assert end == page.inner_text("#progress p") == "6 of 6 done \u00b7 6 objects"
+    named = page.locator("#film button").first.get_attribute("aria-label")
+    assert named == "a.png, done, 1 object"
+
+
+def test_the_slider_touches_only_tiles_that_change(desktop: Watched, fake: Live) -> None:
+    """Each write costs a layout, and there may be hundreds of them."""
+    page = desktop.page
+    page.goto(fake.url)
+    desktop.drop([("dark", "image/png", picture(10)), ("bright", "image/png", picture(90))])
+    desktop.wait_for_end()
+    page.wait_for_function("document.querySelectorAll('#film img').length === 2")
+    touched = page.evaluate_handle(WATCH_FILM)
+    set_confidence(page, 0.52)
+    desktop.settle()
+    set_confidence(page, 0.7)
+    expect(page.locator("#objects li")).to_have_count(0)
+    assert page.evaluate("(touched) => [...new Set(touched)]", touched) == ["dark"]
+
+
 def test_everything_can_be_done_with_a_keyboard(
     desktop: Watched, service: Process, photos: list[Path]
 ) -> None:
@@ -115,6 +210,8 @@ def test_everything_can_be_done_with_a_keyboard(
     page.wait_for_function(
         "(name) => document.querySelector('figure img').alt === name", arg=photos[1].name
     )
+    expect(page.locator("#film button[tabindex='0']")).to_have_attribute("title", photos[1].name)
+    expect(page.locator("#film button[tabindex='-1']")).to_have_count(1)
     for _ in range(20):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('#objects') !== null"):

@@ -33,6 +33,15 @@ BOXES = """() => {
   }).sort((a, b) => a.index - b.index);
 }"""
 
+# All that is said of what was copied: each goes away after a while.
+SAID = """() => {
+  const note = document.querySelector('#copied');
+  const said = [];
+  new MutationObserver(() => said.push(note.textContent)).observe(note, { childList: true });
+  return said;
+}"""
+HEARD = "([said, words]) => said.includes(words)"
+
 
 def ask(url: str, data: bytes, **options: Any) -> list[dict[str, Any]]:
     """What the service at `url` finds in a picture."""

@@ -66,6 +66,7 @@ class Camera {
       this.stream = stream;
     } catch (error) {
       if (this.turn === turn) this.stop(whatToDo(error));
+      if (error.name === 'OverconstrainedError') await this.offer(); // no more the one that is gone
       return;
     }
     for (const track of this.stream.getTracks()) {

@@ -11,7 +11,9 @@ export function wireExports(now) {
   on('save-csv', ({ items, filters }) => save(csvOf(items, filters), 'detections.csv', 'text/csv'));
   on('save-jpeg', async ({ item, filters }) => {
     const name = `${item.name.replace(/\.[^.]*$/, '')}-boxes.jpg`;
-    save(await jpegOf(item, filters.of(item)), name, 'image/jpeg');
+    const blob = await jpegOf(item, filters.of(item));
+    if (blob) save(blob, name, 'image/jpeg');
+    else say('This browser cannot draw it.');
   });
   on('copy-curl', ({ item, filters, api }) => copy(curlOf(item, filters, api), 'curl command'));
   on('copy-python', ({ item, filters, api }) => copy(pythonOf(item, filters, api), 'program'));
@@ -30,13 +32,17 @@ let fading = 0;
 async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
-    const note = byId('copied');
-    note.textContent = `${what} copied`;
-    clearTimeout(fading);
-    fading = setTimeout(() => { note.textContent = ''; }, 4000);
+    say(`${what} copied`);
   } catch {
     showText(text); // no clipboard without HTTPS, or without permission
   }
+}
+
+function say(text) {
+  const note = byId('copied');
+  note.textContent = text;
+  clearTimeout(fading);
+  fading = setTimeout(() => { note.textContent = ''; }, 4000);
 }
 
 function showText(text) {

@@ -1,6 +1,7 @@
 // What the person takes along: files, and programs that ask the same.
 
 import { captionOf, colourOf, inkOn, placeLabels } from './boxes.js';
+import { toJpeg } from './jpeg.js';
 
 const TEXT = 13; // CSS pixels, as in boxes.js
 
@@ -29,24 +30,28 @@ export function csvOf(items, filters) {
   return `${rows.map((row) => row.map(cell).join(',')).join('\n')}\n`;
 }
 
-/** A picture with its boxes, in its own size, as a JPEG. */
+/** A picture with its boxes, in its own size, as a JPEG; null if this browser cannot draw it. */
 export async function jpegOf(item, detections) {
   const picture = new Image();
   picture.src = item.url;
-  await picture.decode();
-  const canvas = document.createElement('canvas');
-  canvas.width = picture.naturalWidth;
-  canvas.height = picture.naturalHeight;
-  const context = canvas.getContext('2d');
-  context.drawImage(picture, 0, 0);
-  if (!item.drawn) paint(context, canvas, detections);
-  return new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg', 0.92));
+  const can = await picture.decode().then(() => true, () => false);
+  // How much a browser can draw it does not tell.
+  for (let part = 1; can && part > 0.05; part /= 2) {
+    const [width, height] = [picture.naturalWidth, picture.naturalHeight]
+      .map((size) => Math.max(1, Math.round(size * part)));
+    const blob = await toJpeg(picture, width, height, 0.92, (context) => {
+      context.scale(width / item.width, height / item.height);
+      if (!item.drawn) paint(context, item, detections);
+    });
+    if (blob) return blob;
+  }
+  return null;
 }
 
 /** What to type to ask the service the same. */
 export function curlOf(item, filters, api) {
   const key = api.key ? ` -H ${quoted(`X-API-Key: ${api.key}`)}` : '';
-  return `curl${key} -F ${quoted(`file=@${item.name}`)} ${quoted(api.url(`/detect?${queryOf(filters)}`))}`;
+  return `curl${key} -F ${quoted(`file=@${fileInForm(item.name)}`)} ${quoted(api.url(`/detect?${queryOf(filters)}`))}`;
 }
 
 /** The same as a Python program. */
@@ -106,6 +111,11 @@ function cell(value) {
   // A leading sign would be a formula to a spreadsheet; numbers are not text.
   const text = typeof value === 'string' ? value.replace(/^[=+@\t\r-]/, "'$&") : String(value);
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** A name as curl's `-F` reads it. */
+function fileInForm(name) {
+  return /[\s",;\\]/.test(name) ? `"${name.replace(/["\\]/g, '\\$&')}"` : name;
 }
 
 function quoted(text) {

@@ -64,16 +64,22 @@ export class Film extends EventTarget {
 }
 
 function update(tile, item, counts) {
-  tile.dataset.state = item.state;
-  const badge = tile.querySelector('.badge');
   const count = counts(item);
-  badge.textContent = badgeOf(item, count);
-  tile.querySelector('.sent').style.inlineSize = `${100 * (item.state === 'uploading' ? item.progress : 0)}%`;
   const more = item.state === 'failed' ? `: ${item.error.title}` : '';
-  const objects = item.state === 'done' ? `, ${count} objects` : '';
-  tile.setAttribute('aria-label', `${item.name}, ${SAID[item.state]}${more}${objects}`);
-  tile.title = item.name + more;
+  const objects = item.state === 'done' ? `, ${count} ${count === 1 ? 'object' : 'objects'}` : '';
+  const label = `${item.name}, ${SAID[item.state]}${more}${objects}`;
+  // Writing what is there already costs a layout, and there may be hundreds.
+  if (tile.ariaLabel !== label) {
+    tile.dataset.state = item.state;
+    tile.ariaLabel = label;
+    tile.title = item.name + more;
+  }
+  const [badge, sent] = tile.querySelectorAll('span');
+  const text = String(badgeOf(item, count));
+  if (badge.textContent !== text) badge.textContent = text;
+  sent.style.inlineSize = `${100 * (item.state === 'uploading' ? item.progress : 0)}%`;
   const picture = tile.querySelector('img');
+  if (item.opaque) picture?.remove();
   if (!item.url || item.opaque || picture?.src === item.url) return;
   picture?.remove(); // of a copy that cannot be shown
   tile.prepend(thumbnail(item));
@@ -107,6 +113,8 @@ function thumbnail(item) {
 }
 
 function mark(tile, chosen) {
+  const stop = chosen ? 0 : -1; // for Tab; arrow keys do the rest
+  if (tile.tabIndex !== stop) tile.tabIndex = stop;
   if (chosen) tile.setAttribute('aria-current', 'true');
   else tile.removeAttribute('aria-current');
 }

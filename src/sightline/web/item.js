@@ -20,7 +20,8 @@ export class Item {
     this.width = width; // of the upright picture; null until that is known
     this.height = height;
     this.origin = null; // its task and place in it, once the service has it
-    this.opaque = false; // this browser cannot show `url`
+    this.opaque = false; // this browser cannot show `url`, or not as the service sees it
+    this.judged = false; // which of both
     this.drawn = false; // boxes are in it already
     this.progress = 0; // of the upload, 0..1
     this.again('waiting');

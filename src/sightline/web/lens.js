@@ -8,7 +8,7 @@ const TROUBLES = {
   NotFoundError: 'There is no camera. Connect one, then start again.',
   NotReadableError: 'The camera is busy or does not start. Close what else uses it, then start again.',
   AbortError: 'The camera is busy or does not start. Close what else uses it, then start again.',
-  OverconstrainedError: 'That camera is gone. Choose another one, then start again.',
+  OverconstrainedError: 'That camera is gone. Start again with another one.',
 };
 
 /** Why this page can have no camera at all; '' if it may ask for one. */

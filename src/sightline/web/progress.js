@@ -9,6 +9,8 @@ const UNSEEN = {
   title: 'The picture cannot be shown here', detail: 'Its objects are in the list, and can be saved.',
 };
 
+const SAY_EVERY = 10_000; // milliseconds: nobody can listen to every change
+
 /** What there is to say of an item over its picture; null if that speaks for itself. */
 export function stateText(item) {
   if (item.state === 'done') return item.unseen ? UNSEEN : null;
@@ -26,6 +28,8 @@ export class Progress {
   constructor(element) {
     this.bar = element.querySelector('.bar');
     this.line = element.querySelector('p');
+    this.spoken = element.querySelector('[role=status]');
+    this.saidAt = -SAY_EVERY;
     this.cancel = element.querySelector('#cancel');
     this.retry = element.querySelector('#retry');
     this.clear = element.querySelector('#clear');
@@ -43,11 +47,20 @@ export class Progress {
     const text = items.length ? line(items, count, running, found)
       : 'No pictures yet.';
     if (this.line.textContent !== text) this.line.textContent = text;
+    this.say(text, running);
     this.cancel.hidden = !running;
     const again = items.filter((item) => item.retryable).length;
     this.retry.hidden = running > 0 || !again;
     this.retry.textContent = `Retry ${again}`;
     this.clear.hidden = running > 0 || !items.length;
+  }
+
+  /** To a screen reader: how it goes now and then, and how it ended. */
+  say(text, running) {
+    const now = performance.now();
+    if (text === this.spoken.textContent || (running && now < this.saidAt + SAY_EVERY)) return;
+    this.saidAt = running ? now : -SAY_EVERY;
+    this.spoken.textContent = text;
   }
 }
 

@@ -3,6 +3,7 @@
 import { captionOf, colourOf, drawBoxes } from './boxes.js';
 import { copyOf } from './copies.js';
 import { stateText } from './progress.js';
+import { isTurned } from './turned.js';
 
 /** Shows an item in `stage`, and its objects in `list`; a box and its row light up together. */
 export class Viewer {
@@ -25,7 +26,7 @@ export class Viewer {
     this.lit = null;
     new ResizeObserver(() => this.draw()).observe(this.figure);
     this.picture.addEventListener('load', () => this.draw());
-    this.picture.addEventListener('error', () => this.onOpaque());
+    this.picture.addEventListener('error', () => this.onOpaque(this.item));
     this.listen();
   }
 
@@ -52,6 +53,7 @@ export class Viewer {
 
   load() {
     const { item, picture } = this;
+    this.judge(item);
     if ((!item.url || item.opaque) && item.state === 'done') this.borrow();
     const address = item.opaque ? '' : item.url ?? '';
     if (picture.getAttribute('src') !== address) {
@@ -64,10 +66,17 @@ export class Viewer {
     this.caption.textContent = `${item.name}${size}`;
   }
 
-  onOpaque() {
-    if (!this.item) return;
-    this.item.opaque = true;
-    this.changed(this.item);
+  /** Whether this browser shows it as the service sees it. */
+  async judge(item) {
+    if (item.judged || !item.blob) return;
+    item.judged = true;
+    if ((await isTurned(item.blob)) && !item.asked) this.onOpaque(item);
+  }
+
+  onOpaque(item) {
+    if (!item) return;
+    item.opaque = true;
+    this.changed(item);
   }
 
   /** This page does not have the picture, or cannot show it: the service can. */
@@ -84,10 +93,20 @@ export class Viewer {
 
   draw() {
     const { item } = this;
+    if (item && !item.asked && this.isOnItsSide()) {
+      item.opaque = true;
+      this.load();
+    }
     const whole = item?.width && !item.drawn;
     if (whole) drawBoxes(this.svg, item, this.shown);
     else this.svg.replaceChildren();
     this.light(this.lit);
+  }
+
+  isOnItsSide() {
+    const { item, picture } = this;
+    const { naturalWidth: width, naturalHeight: height } = picture; // no width yet: no difference
+    return picture.src === item.address && (width - height) * (item.width - item.height) < 0;
   }
 
   say() {
