@@ -223,9 +223,9 @@ def test_pasted_pictures_folders_and_samples(
     assert "stop sign" in page.inner_text("#classes")
     page.evaluate(
         """async () => {
-          const data = await (await fetch('samples/table.jpg')).blob();
+          const data = await (await fetch('samples/table.webp')).blob();
           const transfer = new DataTransfer();
-          transfer.items.add(new File([data], 'pasted.jpg', { type: 'image/jpeg' }));
+          transfer.items.add(new File([data], 'pasted.webp', { type: 'image/webp' }));
           document.body.dispatchEvent(
             new ClipboardEvent('paste', { bubbles: true, clipboardData: transfer }));
         }"""

@@ -1,9 +1,9 @@
 // Pictures to click for who has none at hand.
 
 const SAMPLES = [
-  { file: 'toys.jpg', name: 'Toys', demo: true },
-  { file: 'street.jpg', name: 'Street' },
-  { file: 'table.jpg', name: 'Table' },
+  { file: 'toys.webp', name: 'Toys', demo: true },
+  { file: 'street.webp', name: 'Street' },
+  { file: 'table.webp', name: 'Table' },
 ];
 
 /** Offer those that the model can know; `add` gets the file of one that is clicked. */
@@ -25,7 +25,7 @@ function buttonOf({ file, name }, add) {
   button.append(picture, name);
   button.addEventListener('click', async () => {
     const answer = await fetch(picture.src);
-    add([new File([await answer.blob()], file, { type: 'image/jpeg' })]);
+    add([new File([await answer.blob()], file, { type: 'image/webp' })]);
   });
   place.append(button);
   return place;
