@@ -41,16 +41,17 @@ function refresh(item) {
 }
 
 function show() {
+  const refreshed = changed;
+  changed = new Set(); // what is refreshed meanwhile is for the next frame
   const { items } = work;
   if (!items.includes(chosen)) chosen = items[0] ?? null;
-  film.show(items, changed, chosen, (one) => filters.of(one).length);
+  film.show(items, refreshed, chosen, (one) => filters.of(one).length);
   const found = items.reduce((sum, one) => sum + filters.of(one).length, 0);
   progress.show(items, found);
-  if (!changed || changed.has(chosen)) viewer.show(chosen, filters);
-  if (!changed || [...changed].some(({ state }) => state === 'done')) filters.show(items);
+  if (!refreshed || refreshed.has(chosen)) viewer.show(chosen, filters);
+  if (!refreshed || [...refreshed].some(({ state }) => state === 'done')) filters.show(items);
   enableExports(items, chosen);
   showFailures(items);
-  changed = new Set();
 }
 
 function showFailures(items) {
