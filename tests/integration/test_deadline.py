@@ -36,16 +36,25 @@ def stuck() -> Iterator[tuple[Live, threading.Event, list[int]]]:
 
 
 def test_a_deadline_that_passes_is_a_504_and_costs_no_inference(
-    stuck: tuple[Live, threading.Event, list[int]],
+    stuck: tuple[Live, threading.Event, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, go_on, batches = stuck
     url = f"{server.url}/detect"
     first = threading.Thread(target=httpx.post, args=(url,), kwargs={"content": GOOD})
     first.start()
     eventually(lambda: batches, "the engine is busy")
+    make, made = server.detector._job, list[Any]()
+
+    def noted(*given: Any) -> Any:
+        made.append(make(*given))
+        return made[-1]
+
+    monkeypatch.setattr(server.detector, "_job", noted)
     for _ in range(3):
         answer = httpx.post(url, content=GOOD, headers={"X-Timeout-Ms": "100"}, timeout=60)
         assert "0.1 s" in problem(answer, 504, "deadline-exceeded")["detail"]
+    # A busy machine queues some when their time is up.
+    eventually(lambda: all(job.future.cancelled() for job in made), "nobody waits for them")
     go_on.set()
     first.join(60)
     assert httpx.post(url, content=GOOD, timeout=60).json()["count"] == 1
