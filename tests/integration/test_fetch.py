@@ -319,15 +319,23 @@ def ask(server: Live, url: str) -> httpx.Response:
     return httpx.post(f"{server.url}/detect", json={"url": url}, timeout=HUNG)
 
 
-def test_slow_hosts_hold_up_nobody_else() -> None:
+@pytest.fixture
+def held() -> Iterator[tuple[Any, threading.Event]]:
+    """A host that answers once the event is set."""
     go = threading.Event()
 
     def answer_later(answer: Answer, _path: str) -> None:
         assert go.wait(HUNG)
         answer.send(ok(GOOD))
 
+    with host(answer_later) as running:
+        yield running, go
+        go.set()
+
+
+def test_slow_hosts_hold_up_nobody_else(held: tuple[Any, threading.Event]) -> None:
+    slow, go = held
     with (
-        host(answer_later) as slow,
         live(url_allow="127.0.0.1", url_timeout=HUNG) as server,
         ThreadPoolExecutor(48) as pool,
     ):
@@ -341,16 +349,10 @@ def test_slow_hosts_hold_up_nobody_else() -> None:
 
 
 def test_who_waits_too_long_behind_slow_hosts_is_told_when(
-    monkeypatch: pytest.MonkeyPatch,
+    held: tuple[Any, threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go = threading.Event()
-
-    def answer_later(answer: Answer, _path: str) -> None:
-        assert go.wait(HUNG)
-        answer.send(ok(GOOD))
-
+    slow, go = held
     with (
-        host(answer_later) as slow,
         live(url_allow="127.0.0.1", url_timeout=HUNG) as server,
         ThreadPoolExecutor(48) as pool,
     ):
