@@ -220,7 +220,10 @@ def test_a_worker_that_dies_says_so_and_comes_back(
     monkeypatch.setattr(TaskQueue, "claim", die)
     task_id = here.submit([picture(n) for n in range(20)])
     eventually(here.workshop.troubles, "it says so")
-    assert any("a bug, after the claim" in str(record.exc_info) for record in caplog.records)
+    eventually(
+        lambda: any("a bug, after the claim" in str(record.exc_info) for record in caplog.records),
+        "and why",
+    )
     seen.set()
     require_right(here.ended(task_id))
     eventually(lambda: not here.workshop.troubles(), "and that it is well again")
