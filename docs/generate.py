@@ -57,9 +57,9 @@ def _command(name: str, command: Any) -> list[str]:
 
 
 def problems_page() -> str:
-    from sightline.api.documented import when
+    from sightline.api.openapi.operations import when
     from sightline.api.problems import KINDS, http_kind
-    from sightline.api.refusals import REFUSALS
+    from sightline.api.server.early_errors import REFUSALS
 
     lines = [
         "# Problems",

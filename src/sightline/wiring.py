@@ -29,13 +29,13 @@ from sightline.vision.formats import SNIFF_BYTES, sniff
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sightline.api.local import LocalBackend
+    from sightline.backend.local import LocalBackend
     from sightline.net.connect import Resolve
     from sightline.net.download import Progress
     from sightline.settings import Settings
-    from sightline.tasks.deliveries import Deliveries
-    from sightline.tasks.desk import Desk
-    from sightline.tasks.workshop import Workshop
+    from sightline.tasks.delivery.worker import Deliveries
+    from sightline.tasks.processing import Workshop
+    from sightline.tasks.services import Desk
 
 
 _log = logging.getLogger("sightline")
@@ -135,8 +135,8 @@ def local_backend(
     Raises:
         ConfigError: the limits cannot be understood.
     """
-    from sightline.api.limits import Limits
-    from sightline.api.local import LocalBackend
+    from sightline.backend.limits import Limits
+    from sightline.backend.local import LocalBackend
 
     return LocalBackend(
         open_repository,
@@ -167,11 +167,11 @@ def open_desk(settings: Settings) -> Desk:
     """
     from sightline.storage.blobs import FolderBlobs, MemoryBlobs
     from sightline.storage.database import Database
-    from sightline.tasks.addresses import Addresses
     from sightline.tasks.changes import Changes
-    from sightline.tasks.desk import Desk
+    from sightline.tasks.services import Desk
     from sightline.tasks.store import TaskStore
     from sightline.tasks.task import Backlog
+    from sightline.tasks.url_policy import Addresses
 
     folder, url = settings.tasks_dir, settings.database_url
     if folder is None and url is not None:
@@ -204,12 +204,12 @@ def open_workshop(settings: Settings, repository: Repository, desk: Desk) -> Wor
         ConfigError: a place that pictures may be taken from is not understood, or there is no
             secret for callbacks.
     """
-    from sightline.tasks.pictures import Pictures
-    from sightline.tasks.places import Places
+    from sightline.tasks.image_loader import Pictures
+    from sightline.tasks.object_reader import Places
+    from sightline.tasks.processing import Workshop
     from sightline.tasks.queue import TaskQueue
     from sightline.tasks.retention import Cleaner
     from sightline.tasks.worker import Worker
-    from sightline.tasks.workshop import Workshop
 
     seconds = settings.url_timeout
     places = Places(desk.addresses, settings.max_upload_bytes, seconds)
@@ -232,8 +232,8 @@ def open_deliveries(settings: Settings, desk: Desk) -> Deliveries:
         ConfigError: the secret that they are signed with cannot be had.
     """
     from sightline.net.webhooks import Caller, open_secret
-    from sightline.tasks.deliveries import Deliveries
-    from sightline.tasks.outbox import Outbox
+    from sightline.tasks.delivery.outbox import Outbox
+    from sightline.tasks.delivery.worker import Deliveries
 
     configured = settings.webhook_secret
     key = open_secret(

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sightline.api.schemas import DetectQuery
+from sightline.api.schemas.detect import DetectQuery
+from sightline.backend import remote
 from sightline.errors import (
     BadOption,
     BrokenImage,
@@ -23,7 +24,6 @@ from sightline.errors import (
     TooManyAtOnce,
     UnsupportedImage,
 )
-from sightline.workers import remote
 from support import pictures
 from support.backends import GOOD, Bench, Sent, opened
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-from sightline.tasks.outbox import Call, Outbox
+from sightline.tasks.delivery.outbox import Call, Outbox
 from sightline.tasks.task import Delivery
 from support.keeping import Keep, failed
 

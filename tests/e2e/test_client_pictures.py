@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from sightline import ConfigError, Detections
-from sightline.client import Client, errors, flows
+from sightline.client import Client, errors
+from sightline.client import core as flows
 from sightline.client.pictures import Picture, picture_of
 from sightline.client.upload import Upload
 from support import pictures

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from sightline.client import AsyncClient, AsyncTaskHandle, Client, Progress, errors, handle
-from sightline.client.wire import AT_ONCE
-from sightline.tasks import verdict
+from sightline.client.transport import AT_ONCE
+from sightline.tasks import retry_policy as verdict
 from support.clients import Kind, client_of
 from support.eventually import eventually
 from support.predict import stuck

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from sightline.api.keys import new_key
+from sightline.api.middleware.keys import new_key
 from sightline.models.resolve import BUNDLED
 from support import pictures
 from support.eventually import eventually

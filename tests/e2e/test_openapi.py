@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from sightline.api.app import create_app
-from sightline.api.documented import UNGENERATED
+from sightline.api.openapi.operations import UNGENERATED
 from sightline.settings import load_settings
 from support import pictures
 from support.predict import ended, files
@@ -78,7 +78,7 @@ def _no_other_hosts() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(socket, "getaddrinfo", local)
-        patched.setattr("sightline.tasks.verdict._FIRST_PAUSE", 0.01)
+        patched.setattr("sightline.tasks.retry_policy._FIRST_PAUSE", 0.01)
         yield
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sightline.tasks import verdict
+from sightline.tasks import retry_policy as verdict
 from support import pictures
 from support.browser import DESKTOP, PHONE, Watched, watched
 from support.predict import stuck

@@ -20,8 +20,8 @@ from fuzz.mutate import mutate
 from fuzz.requests import Framing, Request
 from fuzz.seeds import kind, pictures
 from sightline.api.negotiation import wants_jpeg
-from sightline.api.spool import Room
-from sightline.api.uploads import read_picture
+from sightline.api.uploads.single import read_picture
+from sightline.api.uploads.spool import Room
 from sightline.errors import ImageError, RequestError
 from sightline.vision import headers
 from sightline.vision.decode import check_header, decode

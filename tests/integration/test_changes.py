@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from sightline.api.results import States
+from sightline.api.tasks.representation import States
 from sightline.errors import ExpiredTask, StorageUnavailable, UnknownTask
 from sightline.settings import load_settings
 from sightline.tasks.changes import Changes
-from sightline.tasks.desk import Desk
 from sightline.tasks.queue import TaskQueue
+from sightline.tasks.services import Desk
 from sightline.tasks.store import RESULT_TTL, TaskStore
 from sightline.tasks.task import Failure, Outcome, Task
 from sightline.wiring import open_desk

@@ -18,9 +18,9 @@ from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from sightline.api import live as live_module
-from sightline.api.farewell import end
-from sightline.api.keys import new_key
-from sightline.api.spool import Upload
+from sightline.api.middleware.keys import new_key
+from sightline.api.server.close_reason import end
+from sightline.api.uploads.spool import Upload
 from support import pictures
 from support.eventually import eventually
 from support.frames import (
@@ -124,7 +124,7 @@ def test_the_newest_frame_wins(server: Live) -> None:
 
 def record_counts(server: Live, connection: ClientConnection) -> Any:
     """Reads the counts of this connection: others may not have ended."""
-    from sightline.api.record import record_of
+    from sightline.api.request_info import record_of
 
     ours = connection.socket.getsockname()
     (one,) = (
@@ -557,7 +557,7 @@ def test_who_is_gone_costs_no_more(server: Live) -> None:
 
 
 def test_a_goodbye_that_is_not_answered(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sightline.api import websocket
+    from sightline.api.server import websocket
 
     monkeypatch.setattr(websocket, "_GOODBYE", 0.2)
     bad = HANDSHAKE.replace(b"/detect/ws", b"/detect/ws?model=x", 1)

@@ -242,7 +242,7 @@ def test_a_reader_is_told_when_the_task_is_forgotten(client: httpx.Client, serve
 def test_silence_is_broken(
     client: httpx.Client, server: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sightline.api.events.HEARTBEAT", 0.1)
+    monkeypatch.setattr("sightline.api.tasks.events.HEARTBEAT", 0.1)
     with stuck(server):
         task = submit(client, picture(1))
         eventually(lambda: client.get(task).json()["status"] == "processing", "it begins")

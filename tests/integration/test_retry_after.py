@@ -12,7 +12,7 @@ import pytest
 from sightline import Detector, Overloaded
 from sightline.engines.fake import FakeEngine
 from sightline.serving.lanes import waiting_bytes
-from sightline.serving.pace import Pace
+from sightline.serving.wait_estimator import Pace
 from support import pictures
 from support.eventually import eventually
 
@@ -200,7 +200,7 @@ def test_a_retry_counts_the_margin_on_the_whole_wait() -> None:
 def test_each_of_many_is_told_a_moment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told the same moment, all but one of them would come back for nothing."""
     now = [100.0]
-    monkeypatch.setattr("sightline.serving.pace.perf_counter", lambda: now[0])
+    monkeypatch.setattr("sightline.serving.wait_estimator.perf_counter", lambda: now[0])
     pace = Pace(workers=1, streams=1, batch=1)
     pace.note(0, 0.5)
     told = [pace.retry_after(12, bearable=10) for _ in range(6)]

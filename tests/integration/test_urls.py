@@ -14,7 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from sightline.api.documented import UNGENERATED
+from sightline.api.openapi.operations import UNGENERATED
 from sightline.errors import UrlFailed, UrlRefused
 from sightline.net import guard as guards
 from sightline.net.fetch import Fetcher

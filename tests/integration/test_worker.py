@@ -150,7 +150,7 @@ def test_tasks_do_not_hold_up_pictures_that_somebody_waits_for(here: Place) -> N
 
 
 def test_what_may_pass_is_tried_again(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.tasks.verdict._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("sightline.tasks.retry_policy._FIRST_PAUSE", 0.05)
     failing = ["once", "twice"]
 
     def fail(_images: object) -> None:
@@ -166,7 +166,7 @@ def test_what_may_pass_is_tried_again(here: Place, monkeypatch: pytest.MonkeyPat
 def test_what_does_not_pass_ends_after_five_attempts(
     here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sightline.tasks.verdict._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("sightline.tasks.retry_policy._FIRST_PAUSE", 0.01)
 
     def fail(_images: object) -> None:
         raise RuntimeError("out of order")
@@ -187,7 +187,7 @@ def test_what_does_not_pass_ends_after_five_attempts(
 
 
 def test_a_full_queue_is_nobodys_fault(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.tasks.verdict._SHORT_PAUSE", 0.02)
+    monkeypatch.setattr("sightline.tasks.retry_policy._SHORT_PAUSE", 0.02)
     refusals = iter(range(8))
     put = here.detector._pipeline.put
 

@@ -19,11 +19,11 @@ from sightline.net.guard import Guard, parse_allowed
 from sightline.settings import load_settings
 from sightline.storage import sqlite
 from sightline.storage.blobs import BlobWriter, FolderBlobs, MemoryBlobs
-from sightline.tasks.addresses import Addresses
-from sightline.tasks.pictures import Pictures
-from sightline.tasks.places import Places
+from sightline.tasks.image_loader import Pictures
+from sightline.tasks.object_reader import Places
+from sightline.tasks.retry_policy import ATTEMPTS, judge
 from sightline.tasks.task import Claim
-from sightline.tasks.verdict import ATTEMPTS, judge
+from sightline.tasks.url_policy import Addresses
 from sightline.wiring import open_desk
 from support.eventually import eventually
 from support.hosts import host, ok
@@ -35,7 +35,7 @@ from support.tasks import picture, place, require_right, submit
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 1.0)
     monkeypatch.setattr("sightline.tasks.worker._STORAGE_PAUSE", 0.1)
-    monkeypatch.setattr("sightline.storage.trouble._QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("sightline.storage.outages._QUIET_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def submitted(folder: Path, files: list[bytes]) -> str:
 def test_a_picture_that_cannot_be_read_fails_alone(
     tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sightline.tasks.verdict._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("sightline.tasks.retry_policy._FIRST_PAUSE", 0.05)
     task_id = submitted(tmp_path, [picture(n) for n in range(3)])
     blob = tmp_path / "tasks" / "blobs" / task_id / "1"
     blob.unlink()
@@ -116,7 +116,7 @@ def test_a_picture_that_cannot_be_read_fails_alone(
 def test_a_folder_of_pictures_that_is_away_is_waited_for(
     tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sightline.storage.trouble.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("sightline.storage.outages.RETRY_SECONDS", 0.05)
     task_id = submitted(tmp_path, [picture(0)])
     blobs, away = tmp_path / "tasks" / "blobs", tmp_path / "away"
     blobs.rename(away)
@@ -142,7 +142,7 @@ def test_hosts_are_not_asked_in_vain_while_nothing_can_be_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, fetched, failures = [1000.0], [], [1]
-    monkeypatch.setattr("sightline.tasks.pictures.monotonic", lambda: now[0])
+    monkeypatch.setattr("sightline.tasks.image_loader.monotonic", lambda: now[0])
 
     class Full(MemoryBlobs):
         def create(self, key: str) -> BlobWriter:

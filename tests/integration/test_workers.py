@@ -18,8 +18,11 @@ import pytest
 from sightline import errors
 from sightline.api.app import create_app
 from sightline.api.problems import answer_to
-from sightline.api.record import open_record
-from sightline.api.schemas import DetectQuery
+from sightline.api.request_info import open_record
+from sightline.api.schemas.detect import DetectQuery
+from sightline.backend import remote as remote_module
+from sightline.backend.framing import error_from_wire, error_to_wire, pack, read_frame
+from sightline.backend.remote import RemoteBackend
 from sightline.errors import (
     ConfigError,
     DetectorClosed,
@@ -30,15 +33,12 @@ from sightline.errors import (
 )
 from sightline.machine import budget
 from sightline.settings import load_settings
-from sightline.tasks.desk import Desk
-from sightline.workers import remote as remote_module
+from sightline.tasks.services import Desk
+from sightline.workers.balancing import Tally
 from sightline.workers.engine import end_if_hung
 from sightline.workers.handover import from_json, to_json
-from sightline.workers.keeper import how_it_ended, pause_after
-from sightline.workers.remote import RemoteBackend
+from sightline.workers.restarts import how_it_ended, pause_after
 from sightline.workers.supervisor import require_unix_sockets, supervise
-from sightline.workers.turns import Tally
-from sightline.workers.wire import error_from_wire, error_to_wire, pack, read_frame
 from support.backends import GOOD, HELD, Bench, Sent, hub, local, remote
 
 

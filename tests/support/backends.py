@@ -13,13 +13,13 @@ from typing import Any
 from PIL import Image
 
 from sightline import Detector
-from sightline.api.backend import Backend
-from sightline.api.schemas import DetectQuery
+from sightline.api.schemas.detect import DetectQuery
+from sightline.backend.protocols import Backend
+from sightline.backend.remote import RemoteBackend
+from sightline.backend.rpc_server import Hub
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
 from sightline.wiring import local_backend, open_repository
-from sightline.workers.hub import Hub
-from sightline.workers.remote import RemoteBackend
 from support import pictures
 from support.servers import UNHURRIED
 

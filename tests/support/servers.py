@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from sightline import Detector
 from sightline.api.app import create_app
-from sightline.api.server import make_config
+from sightline.api.server.config import make_config
 from sightline.net.connect import Resolve
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings

@@ -14,9 +14,9 @@ from PIL import Image
 from sightline import Detector
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.tasks.desk import Desk
+from sightline.tasks.processing import Workshop
+from sightline.tasks.services import Desk
 from sightline.tasks.task import ENDED, NewImage, NewTask, Priority, Task
-from sightline.tasks.workshop import Workshop
 from sightline.wiring import open_desk, open_repository, open_workshop
 from support import pictures
 from support.eventually import eventually

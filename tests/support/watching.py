@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from sightline.settings import load_settings
-from sightline.tasks.desk import Desk
+from sightline.tasks.services import Desk
 from sightline.tasks.task import ENDED, Image, Status, Task
 from sightline.wiring import open_desk
 from support.eventually import eventually

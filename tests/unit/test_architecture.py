@@ -33,12 +33,13 @@ ALLOWED = {
     "tasks": EVERYONE | {"storage", "serving", "net", "vision"},
     "telemetry": EVERYONE,
     "client": {"types", "errors"},
-    "api": EVERYONE | {"serving", "tasks", "storage", "engines", "vision", "telemetry"},
+    "api": EVERYONE | {"backend", "serving", "tasks", "storage", "engines", "vision", "telemetry"},
+    "backend": EVERYONE | {"api", "serving", "tasks", "storage", "engines", "vision", "telemetry"},
     "bench": EVERYONE | {"serving", "models", "engines", "vision"},
     "wiring": EVERYONE
-    | {"api", "serving", "tasks", "storage", "engines", "models", "vision", "net", "demo"}
-    | {"telemetry"},
-    "workers": EVERYONE | {"api", "serving", "tasks", "storage", "telemetry", "wiring"},
+    | {"api", "backend", "serving", "tasks", "storage", "engines", "models", "vision", "net"}
+    | {"telemetry", "demo"},
+    "workers": EVERYONE | {"api", "backend", "serving", "tasks", "storage", "telemetry", "wiring"},
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},
     "cli": EVERYONE

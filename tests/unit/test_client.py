@@ -23,8 +23,8 @@ from sightline.client import Client, Result, errors, handle
 from sightline.client.blocking import TaskHandle
 from sightline.client.handle import AsyncTaskHandle
 from sightline.client.pictures import gather
+from sightline.client.transport import AsyncWire, BlockingWire
 from sightline.client.upload import Upload
-from sightline.client.wire import AsyncWire, BlockingWire
 from support.clients import Kind, Told, client_of
 from support.hosts import host
 from support.odd import answer, odd_server

@@ -13,10 +13,10 @@ from fastapi import APIRouter
 from openapi_spec_validator import validate
 
 from sightline.api.app import create_app
-from sightline.api.documented import UNGENERATED
-from sightline.api.gate import OPEN
+from sightline.api.middleware.access import OPEN
+from sightline.api.openapi.operations import UNGENERATED
 from sightline.api.problems import KINDS
-from sightline.api.refusals import REFUSALS
+from sightline.api.server.early_errors import REFUSALS
 from sightline.settings import load_settings
 
 PROBLEM = "application/problem+json"

@@ -14,19 +14,19 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from sightline import __version__
 from sightline.api import problems
-from sightline.api.bodies import Bodies
-from sightline.api.cors import Cors
-from sightline.api.drawing import Drawing
-from sightline.api.farewell import end
-from sightline.api.gate import Gate
 from sightline.api.headers import DEVICE_HEADER
-from sightline.api.keys import Keys
-from sightline.api.openapi import TAGS, complete
-from sightline.api.recording import Recording
+from sightline.api.middleware.access import Gate
+from sightline.api.middleware.access_log import Recording
+from sightline.api.middleware.body_limits import Bodies
+from sightline.api.middleware.cors import Cors
+from sightline.api.middleware.keys import Keys
+from sightline.api.openapi.description import TAGS, complete
 from sightline.api.routes import detect, docs, health, live, metrics, models, page, predict, results
-from sightline.api.spool import DISK_BYTES, Room
-from sightline.api.tasks import Tasks
-from sightline.api.urls import Fetches
+from sightline.api.server.close_reason import end
+from sightline.api.tasks.annotated import Drawing
+from sightline.api.tasks.service import Tasks
+from sightline.api.uploads.by_url import Fetches
+from sightline.api.uploads.spool import DISK_BYTES, Room
 from sightline.machine import budget
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from sightline.api.backend import Backend
-    from sightline.api.urls import Fetch
+    from sightline.api.uploads.by_url import Fetch
+    from sightline.backend.protocols import Backend
     from sightline.settings import Settings
-    from sightline.tasks.desk import Desk
+    from sightline.tasks.services import Desk
 
 DESCRIBED: dict[str, Any] = {
     "title": "Sightline",

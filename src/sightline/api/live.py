@@ -9,11 +9,11 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.frames import CloseCode
 
 from sightline.api.deadline import deadline
-from sightline.api.farewell import accept, end, farewell
-from sightline.api.leaving import until_leaving
-from sightline.api.limits import name_of
-from sightline.api.record import record_of
-from sightline.api.spool import Upload
+from sightline.api.request_info import record_of
+from sightline.api.server.close_reason import accept, end, farewell
+from sightline.api.server.shutdown import until_leaving
+from sightline.api.uploads.spool import Upload
+from sightline.backend.limits import name_of
 from sightline.errors import (
     BodyStalled,
     BodyTooLarge,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from starlette.types import Message
     from starlette.websockets import WebSocket
 
-    from sightline.api.backend import Backend
-    from sightline.api.schemas import DetectQuery
+    from sightline.api.schemas.detect import DetectQuery
+    from sightline.backend.protocols import Backend
     from sightline.settings import Settings
 
 SILENCE = 60.0

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from sightline import errors
 from sightline.api.methods import allowed
-from sightline.api.record import CLIENT_GONE, record_of
+from sightline.api.request_info import CLIENT_GONE, record_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -11,7 +11,7 @@ def key(
     name: Annotated[str, typer.Argument(help="Whose key it is; this name is in the log.")],
 ) -> None:
     """Make an API key: the key itself for its owner, and a line without it for the service."""
-    from sightline.api.keys import new_key
+    from sightline.api.middleware.keys import new_key
 
     secret, entry = new_key(name)
     typer.echo(f"{secret}\n")

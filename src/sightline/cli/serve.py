@@ -22,8 +22,8 @@ from sightline.telemetry.logs import configure_logs
 if TYPE_CHECKING:
     from types import FrameType
 
-    from sightline.api.keys import Keys
-    from sightline.api.model_schemas import ModelOut
+    from sightline.api.middleware.keys import Keys
+    from sightline.api.schemas.models import ModelOut
 
 
 _OPEN_TO_ALL = (
@@ -97,8 +97,8 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     # Half of a start is imports: the model is loaded meanwhile.
     loading = ThreadPoolExecutor(1).submit(open_repository, settings, notice)
     from sightline.api.app import create_app
-    from sightline.api.local import describe
-    from sightline.api.server import PatientServer, make_config
+    from sightline.api.server.config import PatientServer, make_config
+    from sightline.backend.local import describe
 
     desk = open_desk(settings)
     backend = local_backend(settings, loading.result, lambda: desk)
@@ -122,8 +122,8 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
 
 
 def _supervise(settings: Settings, listener: socket.socket) -> None:
-    from sightline.api.keys import Keys
-    from sightline.api.limits import Limits
+    from sightline.api.middleware.keys import Keys
+    from sightline.backend.limits import Limits
     from sightline.wiring import open_fetcher, require_shared_tasks
     from sightline.workers.supervisor import require_unix_sockets, supervise
 
@@ -150,7 +150,7 @@ def _abandon(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _announce(model: ModelOut, settings: Settings, listener: socket.socket, keys: Keys) -> None:
-    from sightline.api.gate import is_loopback
+    from sightline.api.middleware.access import is_loopback
 
     address, port = listener.getsockname()[:2]
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host

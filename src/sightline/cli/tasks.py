@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sightline.cli.asking import Ask, persist, service
+from sightline.cli.service_client import Ask, persist, service
 from sightline.errors import SightlineError
 
 tasks = typer.Typer(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sightline.client.flows import Flows
+from sightline.client.core import Flows
 from sightline.client.service import Service, address_of
-from sightline.client.wire import AsyncWire
+from sightline.client.transport import AsyncWire
 
 if TYPE_CHECKING:
     from typing import Self

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sightline.client.flows import Flows
+from sightline.client.core import Flows
 from sightline.client.handle import AsyncTaskHandle
 from sightline.client.service import Service, address_of
-from sightline.client.wire import BlockingWire, run, run_each
+from sightline.client.transport import BlockingWire, run, run_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
     from sightline.client.answers import Answer, Progress, Result
-    from sightline.client.asking import DetectOptions, SubmitOptions
+    from sightline.client.options import DetectOptions, SubmitOptions
     from sightline.client.pictures import Source
 
 

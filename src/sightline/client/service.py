@@ -21,7 +21,6 @@ import httpx
 
 import sightline
 from sightline.client.answers import problem_in, shown
-from sightline.client.asking import is_printable
 from sightline.client.errors import (
     ClientError,
     Problem,
@@ -29,12 +28,13 @@ from sightline.client.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
+from sightline.client.options import is_printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sightline.client.transport import Wire
     from sightline.client.upload import Upload
-    from sightline.client.wire import Wire
 
 _log = logging.getLogger("sightline.client")
 

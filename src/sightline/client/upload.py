@@ -10,7 +10,7 @@ import anyio.to_thread
 import httpx
 
 from sightline.client.errors import FileChanged
-from sightline.client.wire import run
+from sightline.client.transport import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
 
-    from sightline.serving.entry import Served
     from sightline.serving.job import Result
+    from sightline.serving.model_slot import Served
     from sightline.serving.repository import Repository
     from sightline.types import Detections
 

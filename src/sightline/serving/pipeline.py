@@ -15,11 +15,11 @@ import cv2
 from sightline.errors import DetectorClosed, InferenceError, WorkerDied
 from sightline.machine import cores
 from sightline.serving.batcher import CLOSED, Batcher, EngineCall, as_inference_error
+from sightline.serving.decoded_memory import pixels
 from sightline.serving.job import Job, LaneName, Result
 from sightline.serving.lanes import Lanes, waiting_bytes
-from sightline.serving.pace import Pace
-from sightline.serving.pixels import pixels
 from sightline.serving.postprocess import to_detections
+from sightline.serving.wait_estimator import Pace
 from sightline.types import Timing
 from sightline.vision.decode import decode_shrunk
 from sightline.vision.letterbox import fit

@@ -13,8 +13,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sightline.errors import BadOption, ConfigError, DetectorClosed, NotAllowed
-from sightline.serving.entry import Entry, Served
-from sightline.serving.revival import Revival
+from sightline.serving.model_slot import Entry, Served
+from sightline.serving.restarter import Revival
 
 if TYPE_CHECKING:
     from sightline.serving.detector import Detector

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from sightline.errors import ExpiredTask, UnreadablePicture
-from sightline.storage.trouble import RETRY_SECONDS, Outage, disk_trouble
+from sightline.storage.outages import RETRY_SECONDS, Outage, disk_trouble
 
 _PART = ".part"
 _NAME = "the folder of pictures"

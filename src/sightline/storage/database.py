@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, exc
 
 from sightline.errors import ConfigError
 from sightline.storage import postgres, schema, sqlite
-from sightline.storage.trouble import Outage, database_trouble, disk_trouble, locked
+from sightline.storage.outages import Outage, database_trouble, disk_trouble, locked
 
 _OPENING_SECONDS = 30
 _NAME = "the database of tasks"

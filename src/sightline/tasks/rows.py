@@ -12,7 +12,7 @@ from sqlalchemy import Row as SomeRow
 
 from sightline.errors import ExpiredTask, UnknownTask
 from sightline.storage.schema import images, state, tasks, tombstones
-from sightline.tasks.callbacks import Calls, announce, deliveries_of
+from sightline.tasks.delivery.callbacks import Calls, announce, deliveries_of
 from sightline.tasks.task import ENDED, Failure, Image, Status, Task
 
 Row: TypeAlias = SomeRow[*tuple[Any, ...]]

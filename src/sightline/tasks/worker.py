@@ -9,17 +9,17 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from sightline.errors import StorageUnavailable
-from sightline.tasks.detecting import Detecting
-from sightline.tasks.identity import Identity
-from sightline.tasks.pictures import FETCHING
+from sightline.tasks.image_loader import FETCHING
+from sightline.tasks.in_flight import Detecting
 from sightline.tasks.wakeups import Bell
+from sightline.tasks.worker_lease import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from sightline.serving.repository import Repository
-    from sightline.tasks.pictures import Pictures
+    from sightline.tasks.image_loader import Pictures
     from sightline.tasks.queue import TaskQueue
     from sightline.tasks.task import Outcome
 

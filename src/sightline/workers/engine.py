@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from sightline.backend.rpc_server import Hub
 from sightline.machine import budget
 from sightline.wiring import local_backend, open_desk, open_repository
-from sightline.workers.hub import Hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sightline.api.backend import Backend
+    from sightline.backend.protocols import Backend
     from sightline.workers.child import Orders
 
 _HANG_CHECK = 5.0  # seconds between looks at calls that do not return

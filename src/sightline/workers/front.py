@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sightline.api.app import create_app
-from sightline.api.server import make_config
+from sightline.api.server.config import make_config
+from sightline.backend.remote import RemoteBackend
 from sightline.machine import give_memory_back
 from sightline.wiring import open_desk, open_fetcher
-from sightline.workers.remote import RemoteBackend
-from sightline.workers.turns import SharingServer, Tally
+from sightline.workers.balancing import SharingServer, Tally
 
 if TYPE_CHECKING:
     from sightline.workers.child import Orders

@@ -18,17 +18,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sightline.backend.remote import RemoteBackend
 from sightline.errors import ConfigError
+from sightline.workers.balancing import Tally
 from sightline.workers.child import Orders
-from sightline.workers.keeper import Keeper, how_it_ended
-from sightline.workers.remote import RemoteBackend
-from sightline.workers.turns import Tally
+from sightline.workers.restarts import Keeper, how_it_ended
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable
 
-    from sightline.api.model_schemas import ModelOut
+    from sightline.api.schemas.models import ModelOut
     from sightline.settings import Settings
     from sightline.workers.child import Role
 

@@ -10,15 +10,23 @@ from starlette.responses import JSONResponse, Response
 from sightline import errors
 from sightline.api.deadline import deadline, seconds_of
 from sightline.api.disconnect import unless_gone
-from sightline.api.documented import BINARY, JPEG, TIMEOUT, UNGENERATED, header, ref, refusals
 from sightline.api.headers import MODEL_HEADER
 from sightline.api.negotiation import wants_jpeg
-from sightline.api.schemas import DetectAnswer, DetectQuery
-from sightline.api.urls import UrlBody, picture_of
+from sightline.api.openapi.operations import (
+    BINARY,
+    JPEG,
+    TIMEOUT,
+    UNGENERATED,
+    header,
+    ref,
+    refusals,
+)
+from sightline.api.schemas.detect import DetectAnswer, DetectQuery
+from sightline.api.uploads.by_url import UrlBody, picture_of
 
 if TYPE_CHECKING:
-    from sightline.api.backend import Backend
-    from sightline.api.documented import Answers
+    from sightline.api.openapi.operations import Answers
+    from sightline.backend.protocols import Backend
     from sightline.settings import Settings
 
 router = APIRouter(tags=["detect"])

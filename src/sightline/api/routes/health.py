@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 
 from sightline import __version__, errors
-from sightline.api.documented import refusals
-from sightline.api.schemas import Health, Live
+from sightline.api.openapi.operations import refusals
+from sightline.api.schemas.detect import Health, Live
 from sightline.errors import DetectorClosed
 
 if TYPE_CHECKING:
-    from sightline.api.backend import Backend, Status
+    from sightline.backend.protocols import Backend, Status
 
 router = APIRouter(tags=["health"])
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, WebSocket
 
 from sightline.api.live import Live
-from sightline.api.schemas import DetectQuery
+from sightline.api.schemas.detect import DetectQuery
 
 PATH = "/detect/ws"
 

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from sightline import errors
-from sightline.api.documented import refusals
 from sightline.api.negotiation import accepts
-from sightline.api.schemas import Metrics
+from sightline.api.openapi.operations import refusals
+from sightline.api.schemas.detect import Metrics
 from sightline.errors import NotAcceptable
 
 if TYPE_CHECKING:
-    from sightline.api.backend import Backend
+    from sightline.backend.protocols import Backend
 
 router = APIRouter(tags=["health"])
 

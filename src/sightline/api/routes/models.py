@@ -8,14 +8,14 @@ from fastapi import APIRouter, Path, Request
 from pydantic import ValidationError
 
 from sightline import errors
-from sightline.api.documented import ADMIN, ref, refusals
-from sightline.api.gate import require_admin
-from sightline.api.model_schemas import ModelList, ModelOut, ModelSource
-from sightline.api.uploads import read_bytes
+from sightline.api.middleware.access import require_admin
+from sightline.api.openapi.operations import ADMIN, ref, refusals
+from sightline.api.schemas.models import ModelList, ModelOut, ModelSource
+from sightline.api.uploads.single import read_bytes
 from sightline.errors import BadOption
 
 if TYPE_CHECKING:
-    from sightline.api.backend import Backend
+    from sightline.backend.protocols import Backend
 
 router = APIRouter(tags=["models"])
 

@@ -8,15 +8,15 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from sightline import errors
-from sightline.api.documented import BINARY, UNGENERATED, header, parameter, ref, refusals
-from sightline.api.results import accepted, to_json
-from sightline.api.submission import KEY_HEADER, UrlsBody, submit
-from sightline.api.task_schemas import PredictQuery, TaskAccepted
+from sightline.api.openapi.operations import BINARY, UNGENERATED, header, parameter, ref, refusals
+from sightline.api.schemas.tasks import PredictQuery, TaskAccepted
+from sightline.api.tasks.representation import accepted, to_json
+from sightline.api.tasks.submission import KEY_HEADER, UrlsBody, submit
 from sightline.tasks.task import MAX_IMAGES
 
 if TYPE_CHECKING:
-    from sightline.api.documented import Answers
-    from sightline.api.tasks import Tasks
+    from sightline.api.openapi.operations import Answers
+    from sightline.api.tasks.service import Tasks
 
 router = APIRouter(tags=["tasks"])
 

@@ -11,18 +11,18 @@ from starlette.responses import Response, StreamingResponse
 from sightline import errors
 from sightline.api.deadline import deadline, seconds_of
 from sightline.api.disconnect import unless_gone
-from sightline.api.documented import JPEG, TIMEOUT, header, parameter, ref, refusals
-from sightline.api.events import event_stream
-from sightline.api.leaving import until_leaving
+from sightline.api.openapi.operations import JPEG, TIMEOUT, header, parameter, ref, refusals
 from sightline.api.problems import INTERNAL, KINDS, answer_to_failure, http_kind
-from sightline.api.results import etag_of, retry_after, to_json, version_in
-from sightline.api.task_schemas import EVENTS, DeleteQuery, ResultQuery, TaskOut, TasksOut
+from sightline.api.schemas.tasks import EVENTS, DeleteQuery, ResultQuery, TaskOut, TasksOut
+from sightline.api.server.shutdown import until_leaving
+from sightline.api.tasks.events import event_stream
+from sightline.api.tasks.representation import etag_of, retry_after, to_json, version_in
 from sightline.tasks.task import ENDED, MAX_IMAGES
 
 if TYPE_CHECKING:
-    from sightline.api.documented import Answers
-    from sightline.api.drawing import Drawing
-    from sightline.api.tasks import Tasks
+    from sightline.api.openapi.operations import Answers
+    from sightline.api.tasks.annotated import Drawing
+    from sightline.api.tasks.service import Tasks
     from sightline.tasks.task import Task
 
 router = APIRouter(tags=["tasks"])

@@ -1,0 +1,1 @@
+"""What a request passes on its way in, outermost first: access log, body limits, CORS, access."""

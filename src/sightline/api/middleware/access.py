@@ -1,0 +1,165 @@
+"""Who is let in: host, origin, key and limits, before a byte of a body is read."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from sightline.api.middleware.keys import ADMIN
+from sightline.api.problems import answer_to
+from sightline.api.request_info import record_of
+from sightline.api.routes.page import PAGE
+from sightline.api.server.close_reason import refuse
+from sightline.backend.limits import name_of, nothing
+from sightline.errors import HostUnknown, KeyWrong, NotAllowed, SightlineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from sightline.api.middleware.keys import Keys
+    from sightline.backend.protocols import Backend
+    from sightline.settings import Settings
+
+OPEN = frozenset({"/health/live", *PAGE})
+"""Paths that need no key and count against no limit: what a supervisor asks, and the page, which
+asks for a key itself."""
+
+HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Gate:
+    """Refuses what may not come in; everything else goes on to the application."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, backend: Backend) -> None:
+        self._app = app
+        self._hosts = settings.allowed_hosts
+        self._origins = settings.cors_origins
+        self._keys = keys
+        self._backend = backend
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        try:
+            leave = await self._admit(scope)
+        except SightlineError as error:
+            # To a page that has no business here, no connection is opened to tell it.
+            if scope["type"] == "websocket" and not isinstance(error, HostUnknown | NotAllowed):
+                await refuse(error, scope, receive, send)
+            else:
+                await answer_to(error, scope)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            leave()
+
+    async def _admit(self, scope: Scope) -> Callable[[], None]:
+        """Raises if the request may not come in; else what to call at its end."""
+        headers = scope["headers"]
+        host = _header(headers, b"host")
+        for name, value in headers:
+            if name == b"host":
+                self._require_host(scope, value.decode("latin-1"))
+        if scope["type"] == "websocket" or scope["method"] not in HARMLESS:
+            self._require_origin(_header(headers, b"origin"), host)
+        if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN:
+            return nothing
+        record = record_of(scope)
+        record.caller = self._keys.caller(headers)
+        welcome = record.caller is not None or not self._keys.required
+        # Counted before a wrong key is refused: guessing is limited too.
+        leave = await self._backend.admit(name_of(record), place=welcome)
+        if not welcome:
+            raise KeyWrong(
+                "The key is missing or wrong: send Authorization: Bearer KEY, or X-API-Key: KEY."
+            )
+        return leave
+
+    def _require_host(self, scope: Scope, host: str) -> None:
+        """Raises HostUnknown if the service goes by another name.
+
+        A page whose own name is made to lead here (DNS rebinding) is not let in that way. It
+        has a name in the public DNS, with a dot in it: names without one are as good as ours.
+        """
+        name, server = _hostname(host), scope.get("server")
+        if self._hosts:
+            known = any(_matches(name, pattern) for pattern in self._hosts)
+        elif server is None or not is_loopback(server[0]):
+            known = True
+        else:
+            known = "." not in name or name.endswith(".localhost") or _is_address(name)
+        if host and not known:
+            raise HostUnknown(
+                f"The service does not answer to '{name[:80]}'. Use a name of its own, or add this "
+                "one to SIGHTLINE_ALLOWED_HOSTS on the server."
+            )
+
+    def _require_origin(self, origin: str, host: str) -> None:
+        """Raises NotAllowed if a page of another origin asks, and it was not named."""
+        if not origin or "*" in self._origins or origin in self._origins:
+            return
+        if _authority(origin.partition("://")[2]) != _authority(host):
+            raise NotAllowed(
+                f"Pages of the origin '{origin[:80]}' may not use this service; add it to "
+                "SIGHTLINE_CORS_ORIGINS on the server if they should. If this is the service's own "
+                "page behind a proxy, the proxy has to pass on the Host that it was asked by."
+            )
+
+
+def require_admin(scope: Scope, keys: Keys) -> None:
+    """Let the request through if it carries the admin key.
+
+    Raises:
+        NotAllowed: the service has no admin key, or the key is another's.
+        KeyWrong: there is no key, or it is nobody's.
+    """
+    if not keys.has_admin:
+        raise NotAllowed("Changing models is switched off: start with SIGHTLINE_ADMIN_KEY set.")
+    caller = record_of(scope).caller
+    if caller is None:
+        raise KeyWrong(f"The {ADMIN} key is missing or wrong: send Authorization: Bearer KEY.")
+    if not caller.admin:
+        raise NotAllowed(f"The key '{caller.name}' may not do this: it takes the {ADMIN} key.")
+
+
+def _header(headers: list[tuple[bytes, bytes]], wanted: bytes) -> str:
+    return next((value.decode("latin-1") for name, value in headers if name == wanted), "")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches `address`."""
+    return address.startswith("127.") or address == "::1"
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _hostname(authority: str) -> str:
+    """The host of `host:port`, in lower case, without the brackets of IPv6."""
+    host, _, port = authority.rpartition(":")
+    name = host if host and port.isdigit() else authority
+    return name.strip("[]").rstrip(".").lower()
+
+
+def _authority(text: str) -> tuple[str, str]:
+    """Host and port; the default ports are one, since a proxy may have taken TLS off."""
+    _, colon, port = text.rpartition(":")
+    port = port if colon and port.isdigit() else ""
+    return _hostname(text), "" if port in {"80", "443"} else port
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if pattern == "*":
+        return True
+    if pattern.startswith("*."):
+        return name.endswith(pattern[1:].lower())
+    return name == pattern.lower()

@@ -1,0 +1,117 @@
+"""The outermost layer: a request id, security headers, one log line, and no traceback outside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import uuid
+from http import HTTPStatus
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+from structlog.contextvars import bound_contextvars
+
+from sightline.api.problems import answer_to
+from sightline.api.request_info import CLIENT_GONE, open_record
+from sightline.errors import DetectorClosed
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from sightline.api.request_info import Record
+
+_log = logging.getLogger("sightline.request")
+_GOOD_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+# An API answers data and never a page; those that there are set a policy of their own.
+_SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Recording:
+    """Gives each request a `Record`, and writes it to the log at the end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        client = scope.get("client")
+        record = open_record(scope, _request_id(scope), client[0] if client else "")
+        started = perf_counter()
+        with bound_contextvars(request_id=record.request_id):
+            try:
+                await self._answer(scope, receive, send, record)
+            finally:
+                _write(scope, record, perf_counter() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+        ended = False
+
+        async def watched(message: Message) -> None:
+            nonlocal ended
+            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
+                record.status = message["status"]
+                _complete_headers(MutableHeaders(scope=message), record)
+            elif message["type"] == "websocket.accept":
+                record.status = HTTPStatus.SWITCHING_PROTOCOLS
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)["X-Request-Id"] = record.request_id
+            elif message["type"] == "http.response.body":
+                record.bytes_out += len(message.get("body", b""))
+                ended = not message.get("more_body", False)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            # The server waits no longer: it is going down.
+            if record.status != CLIENT_GONE:
+                raise
+            gone = DetectorClosed("The service is going down; send the request again.")
+            await answer_to(gone, scope)(scope, receive, watched)
+        except Exception as error:
+            if record.status == CLIENT_GONE:
+                await answer_to(error, scope)(scope, receive, watched)
+            elif not ended:
+                raise  # half an answer is out: the server logs it and cuts the connection
+
+
+def _request_id(scope: Scope) -> str:
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode() if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _complete_headers(headers: MutableHeaders, record: Record) -> None:
+    headers["X-Request-Id"] = record.request_id
+    framed = "frame-ancestors" in headers.get("Content-Security-Policy", "")
+    for name, value in _SECURITY.items():
+        if name != "X-Frame-Options" or not framed:  # it would say "nobody", whatever that says
+            headers.setdefault(name, value)
+
+
+def _write(scope: Scope, record: Record, seconds: float) -> None:
+    """The log line. The query is left out: what people put there is not for logs."""
+    line = {
+        "method": scope.get("method", "WEBSOCKET"),
+        "path": scope.get("raw_path", b"").decode("latin-1")[:200],
+        "status": record.status,
+        "ms": round(1000 * seconds, 1),
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+        "client": record.client,
+    }
+    line |= record.counts
+    if record.caller is not None:
+        line["key"] = record.caller.name
+    if record.problem is not None:
+        line["problem"] = record.problem
+    _log.info("request", extra=line)

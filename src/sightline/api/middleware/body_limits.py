@@ -1,0 +1,132 @@
+"""The layer that reads bodies: so many bytes, in so much time, and no further."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sightline.api.request_info import record_of
+from sightline.errors import BodyStalled, BodyTooLarge
+from sightline.tasks.task import MAX_IMAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from sightline.api.request_info import Record
+    from sightline.settings import Settings
+
+ENVELOPE_BYTES = 64 * 1024
+"""Boundaries and part headers around a picture."""
+
+MANY = {"/predict": MAX_IMAGES}
+"""Paths that take more pictures than one."""
+
+
+class Bodies:
+    """Hands bodies to the application as they arrive, within the limits.
+
+    The application meets a limit as an error out of `receive`, at the first byte beyond it or
+    when the time is over; a body that it does not ask for is not read at all.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        pictures = MANY.get(path, 1)
+        length = declared(scope["headers"])
+        body = _Body(receive, self._settings, record_of(scope), length, pictures)
+
+        async def send_and_tell(message: Message) -> None:
+            if message["type"] == "http.response.start" and not body.complete and body.expected:
+                # The rest will not be read: the connection is of no further use.
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, body.receive, send_and_tell)
+
+
+class _Body:
+    """One request's body."""
+
+    def __init__(
+        self,
+        receive: Receive,
+        settings: Settings,
+        record: Record,
+        declared: int | None,
+        pictures: int,
+    ) -> None:
+        """A body of up to so many pictures."""
+        self.complete = False
+        self.expected = declared != 0
+        self._receive = receive
+        self._record = record
+        self._declared = declared or 0
+        self._max_bytes = settings.max_upload_bytes
+        self._pictures = pictures
+        self._idle = settings.idle_timeout
+        self._patience = settings.body_timeout
+        self._started: float | None = None
+
+    async def receive(self) -> Message:
+        """The next part of the body.
+
+        Raises:
+            BodyTooLarge: more than the largest picture and its envelope.
+            BodyStalled: nothing came for too long, or the whole takes too long.
+        """
+        if self.complete:
+            return await self._receive()  # it ends when the client hangs up
+        self._require_small(self._declared)
+        message = await self._in_time()
+        if message["type"] == "http.request":
+            self._record.bytes_in += len(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
+            self._require_small(self._record.bytes_in)
+        else:
+            self.complete = True
+        return message
+
+    @property
+    def _allowed(self) -> float:
+        """Seconds for all of it: as many again for each further picture's bytes that came."""
+        more = min(self._record.bytes_in // self._max_bytes, self._pictures - 1)
+        return self._patience * (1 + more)
+
+    async def _in_time(self) -> Message:
+        now = asyncio.get_running_loop().time()
+        self._started = self._started or now
+        left = self._started + self._allowed - now
+        try:
+            async with asyncio.timeout(min(self._idle, left)):
+                return await self._receive()
+        except TimeoutError:
+            if left < self._idle:
+                reason = f"The body was not there within {self._allowed:g} s"
+            else:
+                reason = f"Nothing of the body came for {self._idle:g} s"
+            raise BodyStalled(
+                f"{reason}: after {self._record.bytes_in} bytes it was given up. Send it again."
+            ) from None
+
+    def _require_small(self, size: int) -> None:
+        if size > self._pictures * (self._max_bytes + ENVELOPE_BYTES):
+            raise BodyTooLarge(self._pictures * self._max_bytes)
+
+
+def declared(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """Bytes that the head announces; None if they come in chunks of unknown number."""
+    chunked = False
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+        chunked |= name == b"transfer-encoding"
+    return None if chunked else 0

@@ -1,0 +1,52 @@
+"""What is known of a request, from its first byte to its log line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from sightline.api.middleware.keys import Caller
+
+CLIENT_GONE = 499
+"""Logged where the client hung up before it was answered (nginx's number)."""
+
+_KEY = "sightline.record"
+
+
+@dataclass(slots=True)
+class Record:
+    """What the log line at the end of a request says.
+
+    Attributes:
+        request_id: the client's `X-Request-Id` if it is a decent one, else a new one.
+        client: address, without port.
+        caller: whose key it came with; None without one.
+        problem: last part of the problem's type, if it failed.
+        status: of the answer; 499 while there is none.
+        bytes_in: of the body, as far as it was read.
+        counts: what else is counted: of a WebSocket, its frames.
+    """
+
+    request_id: str
+    client: str
+    caller: Caller | None = None
+    problem: str | None = None
+    status: int = CLIENT_GONE
+    bytes_in: int = 0
+    bytes_out: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def open_record(scope: Scope, request_id: str, client: str) -> Record:
+    """A new record, kept in `scope`."""
+    record: Record = scope.setdefault(_KEY, Record(request_id, client))
+    return record
+
+
+def record_of(scope: Scope) -> Record:
+    """The record of the request."""
+    record: Record = scope[_KEY]
+    return record

@@ -1,0 +1,286 @@
+"""HTTP/1.1 on a connection: uvicorn's protocol, with an end to everybody's patience.
+
+uvicorn waits for ever for a head, reads one of any length, waits for ever for an answer to be
+read, and closes in a client's face while it still sends (docs/decisions/0010).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sightline.api.middleware.body_limits import declared
+from sightline.api.server.early_errors import (
+    CROWDED,
+    HEAD_STALLED,
+    HEAD_TOO_LARGE,
+    MALFORMED,
+    Refusal,
+)
+from sightline.api.server.handshake import ordinary
+from sightline.api.server.shutdown import LEAVING
+from sightline.api.server.timers import Reader, Timer
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+_MAX_FRAMING = 64 * 1024  # bytes of a request that are not its body
+_HEADER_COST = 256  # what a header takes in memory beside its bytes, about: counted as framing
+# Bytes parsed at a time: as many requests as they hold are all that a client can queue.
+_HEAD_SLICE, _BODY_SLICE = 1024, 16 * 1024
+_LINGER = 5.0  # seconds in which a client may notice that it was answered, and stop sending
+_FAREWELL = 0.5  # seconds in which a request that was on its way at shutdown may still arrive
+_log = logging.getLogger("sightline.request")
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """A connection on which nothing takes for ever."""
+
+    # Set by `upgrading.protocol_for`.
+    head_timeout: float
+    idle_timeout: float
+    body_timeout: float
+    max_connections: int
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._unparsed = b""
+        self._framing = 0
+        self._in_head = False
+        self._body_left = 0  # bytes, where the head says how many
+        self._running: RequestResponseCycle | None = None
+        self._refusal: Refusal | None = None
+        self._lingering = False
+        self._leaving = asyncio.Event()
+        self._timer = Timer(self.loop)  # for a head, a client to stop sending, or a farewell
+        self._reader = Reader(transport, self.loop, self.idle_timeout, self.body_timeout)
+        if len(self.connections) > self.max_connections:
+            seconds = max(1, int(self.head_timeout))
+            detail = f"The service has no more connections to give. Try again in {seconds} s."
+            self._refuse(Refusal(CROWDED, detail, seconds))
+        else:
+            self._timer.start(self.head_timeout, self._on_no_head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.stop()
+        self._reader.stop()
+        self._unset_keepalive_if_required()  # uvicorn forgets it after a reset
+        super().connection_lost(exc)
+        self._unparsed = b""
+        self.pipeline.clear()
+        if self._running is not None:  # of several that came together, uvicorn tells the last
+            self._disconnect(self._running)
+
+    # From the client
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering or self._refusal is not None:
+            return
+        if not self._timer.runs and self._is_between_requests():
+            self._timer.start(self.head_timeout, self._on_no_head)
+        self._unparsed += data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parse what has come, but no further than the first request that has to wait."""
+        rest, self._unparsed = memoryview(self._unparsed), b""
+        while rest and not (self.pipeline or self._lingering or self._refusal):
+            self._unset_keepalive_if_required()
+            size = max(_BODY_SLICE, self._body_left) if self._is_in_body() else _HEAD_SLICE
+            self._feed(rest[:size])
+            rest = rest[size:]
+        self._unparsed = bytes(rest)
+        if self.pipeline:
+            self.flow.pause_reading()
+        last: RequestResponseCycle | None = self.cycle
+        if self._leaving.is_set() and last is not None and not self._unparsed:
+            last.keep_alive = False
+
+    def _feed(self, data: memoryview) -> None:
+        self._framing += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._on_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError:
+            self._refuse(Refusal(MALFORMED, "Its target is no path on this service."))
+        except httptools.HttpParserError as error:
+            self._refuse(Refusal(MALFORMED, f"It breaks HTTP/1.1: {error}. Check the client."))
+        else:
+            if self._framing > _MAX_FRAMING:
+                limit = _MAX_FRAMING // 1024
+                detail = f"Send less than {limit} KB of headers, in fewer lines."
+                self._refuse(Refusal(HEAD_TOO_LARGE, detail))
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # trailers are for nobody here
+            self._framing += _HEADER_COST
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self.parser.should_upgrade():
+            return
+        self._timer.stop()
+        self._body_left = declared(self.headers) or 0
+        super().on_headers_complete()
+        # The cycle closes the connection where it may have to linger.
+        self.cycle.transport = _Closer(self)  # type: ignore[assignment]
+
+    def on_body(self, body: bytes) -> None:
+        # Twice, because every byte of a body may cost one of framing: chunks are small at times.
+        self._framing = max(0, self._framing - 2 * len(body))
+        self._body_left = max(0, self._body_left - len(body))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._framing = 0
+        super().on_message_complete()
+
+    def _on_upgrade(self, rest: memoryview) -> None:
+        """Another protocol is asked for, h2c for example: none is spoken here."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(Refusal(MALFORMED, "It asks for a tunnel, and this is no proxy."))
+            return
+        # The parser takes what follows for the other protocol. As the answer is in HTTP/1.1, it
+        # is the body, and so the request is read once more as if it had not asked.
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(memoryview(ordinary(method, self.url, self.headers) + rest))
+
+    def _on_no_head(self) -> None:
+        if not self._in_head:
+            self._close()  # it has not said a word
+        else:
+            detail = f"The request's head was not there within {self.head_timeout:g} s."
+            self._refuse(Refusal(HEAD_STALLED, detail))
+
+    def _is_in_body(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and cycle.more_body and not self._in_head
+
+    def _is_between_requests(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or (cycle.response_complete and not cycle.more_body)
+
+    # To the client
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        cycle.scope[LEAVING] = self._leaving  # type: ignore[literal-required]
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        if self._lingering:
+            self.server_state.total_requests += 1
+            return
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        self._parse()
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+        elif self._running is None or not self._running.response_complete:
+            return  # the next of several requests that came together
+        elif self._leaving.is_set():
+            self.hang_up(in_the_middle=False)
+        elif self._in_head:
+            self._unset_keepalive_if_required()
+            self._timer.start(self.head_timeout, self._on_no_head)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer and hang up: nothing after this can be made sense of."""
+        running = self._running
+        if running is not None and not running.response_complete:
+            if not running.more_body:
+                self._refusal = refusal  # when its turn comes
+                return
+            self._disconnect(running)
+            if running.response_started:  # an answer in the middle of another helps nobody
+                self.transport.abort()
+        if self.transport.is_closing():
+            return
+        line: dict[str, Any] = {
+            "request_id": uuid.uuid4().hex,
+            "status": refusal.kind.status,
+            "problem": refusal.kind.slug,
+            "client": self.client[0] if self.client else "",
+        }
+        _log.info("request", extra=line)
+        self.transport.write(refusal.to_bytes(line["request_id"]))
+        self.hang_up(in_the_middle=True)
+
+    def _disconnect(self, cycle: RequestResponseCycle) -> None:
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+    def is_in_the_middle(self) -> bool:
+        """Whether the client is still sending."""
+        return self.cycle.more_body or bool(self._unparsed)
+
+    def hang_up(self, *, in_the_middle: bool) -> None:
+        """Close the connection, but not in the face of a client that is still sending.
+
+        Closed with unread bytes, TCP resets: the client may then never see its answer. So this
+        side is closed first, and what still comes is dropped for a while.
+        """
+        if self.transport.is_closing() or self._lingering:
+            return
+        self._unset_keepalive_if_required()
+        if in_the_middle and self.transport.can_write_eof():
+            self._lingering = True
+            self.flow.resume_reading()
+            self.transport.write_eof()
+            self._timer.start(_LINGER, self.transport.abort)
+        else:
+            self._timer.stop()
+            self._close()
+
+    def _close(self) -> None:
+        """Close, which waits until all is written: not for ever, if it is not read."""
+        self.transport.close()
+        self._reader.awaited()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reader.awaited()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._reader.stop()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    def shutdown(self) -> None:
+        """Answer what is under way, and what arrives in this moment; then hang up."""
+        self._leaving.set()
+        self._parse()
+        if self._is_between_requests() and not self._lingering:
+            self._timer.start(_FAREWELL, self._close)
+
+
+class _Closer:
+    """The transport as a request's cycle sees it: closing asks the protocol how."""
+
+    def __init__(self, protocol: PatientProtocol) -> None:
+        self._protocol = protocol
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        self._protocol.hang_up(in_the_middle=self._protocol.is_in_the_middle())

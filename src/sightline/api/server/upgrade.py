@@ -1,0 +1,109 @@
+"""Connections that speak HTTP/1.1, and WebSocket once they are asked to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httptools
+
+from sightline.api.server.early_errors import MALFORMED, Refusal
+from sightline.api.server.handshake import is_handshake, websocket_scope
+from sightline.api.server.http import PatientProtocol
+from sightline.api.server.shutdown import LEAVING
+from sightline.api.server.websocket import WebSocketConnection
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from sightline.api.uploads.spool import Room
+    from sightline.settings import Settings
+
+
+class Limits(NamedTuple):
+    """What a client may ask of a connection.
+
+    Attributes:
+        size: bytes of a message.
+        idle: seconds in which nothing comes in the middle of one.
+        whole: seconds from its first byte to its last.
+        room: what messages that are not whole take beyond `SMALL` bytes; all connections share it.
+    """
+
+    size: int
+    idle: float
+    whole: float
+    room: Room
+
+
+class UpgradingProtocol(PatientProtocol):
+    """A connection that becomes a WebSocket where a request asks for one."""
+
+    messages: Limits  # set by `protocol_for`
+    _websocket: WebSocketConnection | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self._websocket is None:
+            super().data_received(data)
+        elif not self._lingering:
+            self._websocket.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._websocket is not None:
+            self._websocket.lost()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._websocket is not None:
+            self._websocket.go_on()
+
+    def shutdown(self) -> None:
+        if self._websocket is None:
+            super().shutdown()
+        else:
+            self._leaving.set()  # the application says goodbye
+
+    def _feed(self, data: memoryview) -> None:
+        if self._websocket is None:
+            super()._feed(data)
+        else:  # it came together with the head
+            self._websocket.data_received(bytes(data))
+
+    def _on_upgrade(self, rest: memoryview) -> None:
+        ours = is_handshake(self.parser.get_method(), self.headers)
+        if not (ours and self._is_between_requests()):
+            super()._on_upgrade(rest)
+            return
+        self._timer.stop()
+        request: Any = self.scope
+        try:
+            scope = websocket_scope(request, self.url)
+        except httptools.HttpParserError:
+            self._refuse(Refusal(MALFORMED, "Its target is no path on this service."))
+            return
+        scope[LEAVING] = self._leaving
+        self._websocket = WebSocketConnection(
+            self.transport,
+            self.flow,
+            scope,
+            self.messages,
+            lambda sending: self.hang_up(in_the_middle=sending),
+        )
+        self._websocket.data_received(bytes(rest))
+        task = self.loop.create_task(self._websocket.run(self.app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+def protocol_for(settings: Settings, max_connections: int, room: Room) -> type[asyncio.Protocol]:
+    """The protocol with the limits that `settings` name; `room` is for messages of WebSockets."""
+    limits = {
+        "messages": Limits(
+            settings.max_upload_bytes, settings.idle_timeout, settings.body_timeout, room
+        ),
+        "head_timeout": settings.head_timeout,
+        "idle_timeout": settings.idle_timeout,
+        "body_timeout": settings.body_timeout,
+        "max_connections": max_connections,
+    }
+    return type("Protocol", (UpgradingProtocol,), limits)

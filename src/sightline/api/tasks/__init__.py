@@ -1,0 +1,1 @@
+"""Tasks over HTTP: submitting, following, their JSON, events and annotated pictures."""

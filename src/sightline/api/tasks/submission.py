@@ -1,0 +1,178 @@
+"""The body of `POST /predict`: up to a hundred files, or addresses, as a new task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from python_multipart.multipart import parse_options_header
+
+from sightline.api.request_info import record_of
+from sightline.api.uploads.by_url import is_json
+from sightline.api.uploads.fingerprint import Comparison
+from sightline.api.uploads.multipart import MultipartReader
+from sightline.api.uploads.single import read_bytes
+from sightline.errors import BadOption, MalformedBody, WrongFileCount
+from sightline.tasks.admission import require_same
+from sightline.tasks.task import MAX_IMAGES, NewImage, NewTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+
+    from sightline.api.schemas.tasks import PredictQuery
+    from sightline.api.tasks.service import Tasks
+    from sightline.api.uploads.reservations import Arrival
+    from sightline.api.uploads.task_files import Intake
+    from sightline.tasks.task import Task
+
+KEY_HEADER = "Idempotency-Key"
+
+_MAX_KEY = 255
+_MAX_ADDRESS = 4096
+_MAX_JSON = 1024 * 1024
+_MAX_NAME = 255
+_EXAMPLE = ["https://example.com/one.jpg", "https://example.com/two.jpg"]
+
+
+class UrlsBody(BaseModel):
+    """Pictures by their addresses."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    urls: list[Annotated[str, Field(max_length=_MAX_ADDRESS)]] = Field(
+        description="http(s) addresses on the public internet, port 80 or 443; s3://, gs://, az:// "
+        "and file:// where the service is set up to read there.",
+        examples=[_EXAMPLE],
+        json_schema_extra={"minItems": 1, "maxItems": MAX_IMAGES},
+    )
+
+
+async def submit(request: Request, query: PredictQuery, tasks: Tasks) -> tuple[Task, bool]:
+    """The task that `request` asks for, kept safely, and whether it was there already.
+
+    Raises:
+        RequestError: the class and the message say what is wrong.
+        Conflict: the idempotency key was used for something else.
+        Overloaded: too much waits.
+        StorageUnavailable: tasks cannot be kept now.
+        ExpiredTask: the task under this idempotency key was forgotten while it was compared.
+        ClientDisconnect: the client hung up in the middle; nothing stays.
+    """
+    new = _blank(request, query)
+    if (found := await tasks.find(new)) is not None:
+        require_same(replace(new, fingerprint=await _read_again(request, new)), found.fingerprint)
+        return await tasks.get(request, found.id), True
+    with await tasks.room_for(request) as arrival:
+        new = replace(new, digest=await tasks.require_options(query))
+        if is_json(request.headers.get("content-type", "")):
+            return await _submit_addresses(request, new, tasks)
+        intake = tasks.new_intake(new, strict=query.strict)
+        return await _submit_files(request, new, tasks, intake, arrival)
+
+
+def _blank(request: Request, query: PredictQuery) -> NewTask:
+    """The task without its pictures."""
+    options: dict[str, Any] = query.model_dump(
+        include={"confidence", "iou", "max_detections"}, exclude_unset=True, exclude_none=True
+    )
+    if (classes := query.class_names()) is not None:
+        options["classes"] = classes
+    caller = record_of(request.scope).caller
+    return NewTask(
+        id=uuid.uuid4().hex,
+        owner=caller.name if caller else "",
+        images=(),
+        options=options,
+        priority=query.priority,
+        model=query.model,
+        callback_url=query.callback_url,
+        idempotency_key=_idempotency_key(request),
+    )
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get(KEY_HEADER)
+    if key is not None and not (1 <= len(key) <= _MAX_KEY and key.isprintable()):
+        raise BadOption(f"{KEY_HEADER} must have 1 to {_MAX_KEY} printable characters.")
+    return key
+
+
+async def _read_again(request: Request, new: NewTask) -> str:
+    """The fingerprint of a request that is only compared: it takes no room, so none is asked for.
+
+    Nor is anything else asked again that was once allowed.
+    """
+    if is_json(request.headers.get("content-type", "")):
+        return _fingerprint(new, _read_urls(await read_bytes(request, _MAX_JSON)))
+    files = Comparison()
+    await _read_form(request, files, lambda _received: None)
+    return _fingerprint(new, await files.fingerprints())
+
+
+async def _submit_addresses(request: Request, new: NewTask, tasks: Tasks) -> tuple[Task, bool]:
+    urls = _read_urls(await read_bytes(request, _MAX_JSON))
+    await tasks.require_addresses(urls)
+    images = tuple(NewImage(_name_in(url), url=url) for url in urls)
+    new = replace(new, images=images, fingerprint=_fingerprint(new, urls))
+    return await tasks.submit(request, new)
+
+
+async def _submit_files(
+    request: Request, new: NewTask, tasks: Tasks, intake: Intake, arrival: Arrival
+) -> tuple[Task, bool]:
+    try:
+        await _read_form(request, intake, arrival.grow)
+        images = await intake.finish()
+        new = replace(new, images=images)
+        if new.idempotency_key is not None:
+            new = replace(new, fingerprint=_fingerprint(new, intake.fingerprints()))
+        return await tasks.submit(request, new, intake)
+    except BaseException:
+        intake.abandon()
+        raise
+
+
+async def _read_form(
+    request: Request, files: Intake | Comparison, grow: Callable[[int], None]
+) -> None:
+    """Feed the body to `files`; `grow` is told of the bytes that have come, and may refuse them."""
+    content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
+    record = record_of(request.scope)
+    reader = MultipartReader(content_type, parameters, files)
+    async for chunk in request.stream():
+        grow(record.bytes_in)
+        reader.feed(chunk)
+        files.require_pictures(record.bytes_in)
+        await files.settle()
+    reader.finish()
+
+
+def _read_urls(body: bytes) -> list[str]:
+    how = 'Send {"urls": ["https://…"]}, and options in the query (?confidence=0.3).'
+    try:
+        urls = UrlsBody.model_validate_json(body).urls
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        if wrong["type"] == "json_invalid":
+            raise MalformedBody(f"The body is not JSON. {how}") from error
+        where = "".join(f"'{str(part)[:80]}': " for part in wrong["loc"])
+        raise BadOption(f"The JSON body is not acceptable: {where}{wrong['msg']}. {how}") from error
+    if not 1 <= len(urls) <= MAX_IMAGES:
+        raise WrongFileCount(f"There are {len(urls)} addresses: 1 to {MAX_IMAGES} make a task.")
+    return urls
+
+
+def _name_in(url: str) -> str:
+    """What a picture is called by its address."""
+    return url.partition("?")[0].rpartition("/")[2][:_MAX_NAME]
+
+
+def _fingerprint(new: NewTask, pictures: list[Any]) -> str:
+    asked = [new.options, new.priority, new.model, new.callback_url, pictures]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

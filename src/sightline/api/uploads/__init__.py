@@ -1,0 +1,1 @@
+"""From request bodies to pictures: checked while they arrive, within a budget."""

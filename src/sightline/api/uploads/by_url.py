@@ -1,0 +1,114 @@
+"""The body of a request that names a picture instead of sending it: `{"url": "https://…"}`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sightline.api.disconnect import unless_gone
+from sightline.api.uploads.single import read_bytes, read_picture
+from sightline.api.uploads.spool import Upload
+from sightline.errors import BadOption, MalformedBody, Overloaded
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+Fetch: TypeAlias = Callable[[str, float, threading.Event], bytes]
+"""The picture at an address, within so many seconds, unless the event says that nobody waits."""
+
+_MAX_BODY = 64 * 1024
+_THREADS = 16
+_PATIENCE = 0.5  # the part of its time that a request may wait for a thread: the rest is the host's
+
+
+class UrlBody(BaseModel):
+    """A picture by its address."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(
+        description="http(s) address of the picture, on the public internet, port 80 or 443.",
+        examples=["https://example.com/photo.jpg"],
+    )
+
+
+class Fetches:
+    """Pictures under way from other hosts.
+
+    Threads of their own wait for them, so that slow hosts never use up those that serve others.
+    A request's time runs from its arrival and the threads take requests in their order: each is
+    begun, or turned away, before its time is up.
+    """
+
+    def __init__(self, fetch: Fetch, timeout: float) -> None:
+        self._fetch = fetch
+        self._timeout = timeout
+        self._pool = ThreadPoolExecutor(_THREADS, "fetch")
+
+    async def get(self, request: Request, url: str) -> bytes:
+        """The picture at `url`, for as long as the client of `request` waits.
+
+        Raises:
+            SightlineError: as `net.fetch.Fetcher.fetch`.
+            ClientDisconnect: the client hung up first.
+            Overloaded: all threads wait for slow hosts.
+        """
+        gone = threading.Event()
+        future = self._pool.submit(self._run, url, gone, time.monotonic())
+        try:
+            return await unless_gone(request, asyncio.wrap_future(future))
+        finally:
+            gone.set()
+
+    def _run(self, url: str, gone: threading.Event, asked: float) -> bytes:
+        waited = time.monotonic() - asked
+        if waited > self._timeout * _PATIENCE:
+            # Whatever is under way or waits now has ended by then.
+            raise Overloaded("Too many pictures are being fetched.", math.ceil(self._timeout))
+        return self._fetch(url, self._timeout - waited, gone)
+
+
+@asynccontextmanager
+async def picture_of(request: Request) -> AsyncIterator[Upload]:
+    """The one picture that the body holds or names.
+
+    Raises:
+        RequestError: there is none; the class and the message say why.
+        Overloaded: too many others are being sent or fetched.
+        ClientDisconnect: the client hung up first.
+    """
+    state = request.app.state
+    if not is_json(request.headers.get("content-type", "")):
+        async with read_picture(request, state.settings.max_upload_bytes, state.room) as upload:
+            yield upload
+        return
+    fetched = await state.fetches.get(request, _read_url(await read_bytes(request, _MAX_BODY)))
+    upload = Upload(state.room)
+    upload.append(fetched)
+    yield upload
+
+
+def is_json(content_type: str) -> bool:
+    """Whether `content_type` is JSON of some kind."""
+    kind, _, subtype = content_type.partition(";")[0].strip().lower().partition("/")
+    return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
+
+
+def _read_url(body: bytes) -> str:
+    try:
+        return UrlBody.model_validate_json(body).url
+    except ValidationError as error:
+        how = 'Send {"url": "https://…"}, and options in the query (?confidence=0.3).'
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        if wrong["type"] == "json_invalid":
+            raise MalformedBody(f"The body is not JSON. {how}") from error
+        where = "".join(f"'{str(part)[:80]}': " for part in wrong["loc"])
+        raise BadOption(f"The JSON body is not acceptable: {where}{wrong['msg']}. {how}") from error

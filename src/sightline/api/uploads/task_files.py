@@ -1,0 +1,208 @@
+"""The pictures of one submission on their way to the blobs, each judged while it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from sightline.api.middleware.body_limits import ENVELOPE_BYTES
+from sightline.api.uploads.task_file import Picture
+from sightline.errors import MalformedBody, WrongFileCount
+from sightline.tasks.task import MAX_IMAGES, NewImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from sightline.api.uploads.task_file import Fingerprint
+    from sightline.storage.blobs import Blobs
+
+_BLOCK = 256 * 1024  # bytes of a picture that are held in memory until they are written
+_PART_BYTES = 8 * 1024  # of boundary and headers around each picture, on average
+_FINISHING = 8  # pictures of one submission that are being made safe at once
+
+
+def require_file(field: str, index: int) -> None:
+    """Raises WrongFileCount unless the form's field `field` may be its file number `index`."""
+    if field not in {"files", "file"}:
+        raise WrongFileCount(
+            f"There is a field '{field[:80]}' that is not used: send pictures as fields "
+            "'files', and options in the query (?confidence=0.3)."
+        )
+    if index == MAX_IMAGES:
+        raise WrongFileCount(
+            f"There are more than {MAX_IMAGES} files: send the others as another task."
+        )
+
+
+def require_pictures(received: int, of_files: int, files: int) -> None:
+    """Raises MalformedBody if far more bytes were received than there are of files."""
+    if received - of_files > ENVELOPE_BYTES + _PART_BYTES * files:
+        raise MalformedBody("There is more around the pictures than any form needs.")
+
+
+class Writers:
+    """Threads that write pictures, and how many of all submissions may wait for them."""
+
+    def __init__(self, threads: int, waiting: int) -> None:
+        self.threads = ThreadPoolExecutor(threads, "sightline-blobs")
+        self.places = asyncio.Semaphore(waiting)
+
+
+class Intake:
+    """Takes the files of a form, as its `Parts`.
+
+    Used from the event loop, where nothing blocks: what has come lies in memory until `settle`
+    has had it written on threads.
+    """
+
+    def __init__(
+        self,
+        task_id: str,
+        blobs: Blobs,
+        writers: Writers,
+        limits: tuple[int, int],
+        *,
+        strict: bool,
+        compared: bool,
+    ) -> None:
+        """For a new task.
+
+        Args:
+            task_id: begins the keys of its blobs.
+            blobs: where pictures are kept.
+            writers: write them.
+            limits: most bytes, and most pixels, of a picture.
+            strict: raise what is wrong with a picture, instead of letting it fail alone.
+            compared: `fingerprints` will be asked for.
+        """
+        self._task_id = task_id
+        self._blobs = blobs
+        self._threads = writers.threads
+        self._places = writers.places
+        self._max_bytes, self._max_pixels = limits
+        self._strict = strict
+        self._compared = compared
+        self._pictures: list[Picture] = []
+        self._unsettled: list[Picture] = []
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._jobs: set[Future[None]] = set()
+        self._kept = False
+        self._bytes = 0
+
+    def begin(self, name: str, filename: str) -> None:
+        """Raises WrongFileCount if the field is another, or there are too many."""
+        index = len(self._pictures)
+        require_file(name, index)
+        picture = Picture(
+            f"{self._task_id}/{index}",
+            filename,
+            self._blobs,
+            self._max_bytes,
+            compared=self._compared,
+        )
+        self._pictures.append(picture)
+        self._unsettled.append(picture)
+
+    def append(self, data: bytes) -> None:
+        """Raises what is wrong with the picture, if it is to."""
+        self._bytes += len(data)
+        self._pictures[-1].take(data)
+        self._require_good(self._pictures[-1])
+
+    def end(self) -> None:
+        """Raises what is wrong with the picture, if it is to."""
+        self._pictures[-1].end()
+        self._require_good(self._pictures[-1])
+
+    def require_pictures(self, received: int) -> None:
+        """Raises MalformedBody if far more bytes were received than there are of files."""
+        require_pictures(received, self._bytes, len(self._pictures))
+
+    async def settle(self) -> None:
+        """Have what has arrived written.
+
+        Raises:
+            StorageUnavailable: it cannot be written now.
+            ImageError: a header is wrong, if that is to be raised.
+        """
+        begun, self._unsettled = self._unsettled, []
+        for picture in begun:
+            if picture.ended:
+                await self._settle_until(_FINISHING - 1)
+                await self._places.acquire()
+                finishing = asyncio.create_task(self._finish(picture))
+                finishing.add_done_callback(self._on_finished)
+                self._finishing.add(finishing)
+            elif len(picture.held) >= _BLOCK:
+                await self._run(picture.write)
+            if not picture.ended:
+                self._unsettled.append(picture)
+
+    async def finish(self) -> tuple[NewImage, ...]:
+        """The pictures, all safe.
+
+        Raises:
+            StorageUnavailable, ImageError: as `settle`.
+            WrongFileCount: there is none.
+        """
+        if not self._pictures:
+            raise WrongFileCount("There is no file: send up to 100 as fields 'files'.")
+        await self._settle_until(0)
+        return tuple(picture.image() for picture in self._pictures)
+
+    def fingerprints(self) -> list[Fingerprint]:
+        """What tells these pictures from others."""
+        return [picture.fingerprint() for picture in self._pictures]
+
+    def keep(self) -> None:
+        """The blobs are the store's from now on, whether or not it takes the task."""
+        self._kept = True
+
+    def abandon(self) -> None:
+        """Nothing of it is needed any more, unless it is kept."""
+        if self._kept:
+            return
+        for one in self._finishing:
+            one.cancel()
+        for job in list(self._jobs):
+            job.cancel()
+        if self._pictures:
+            self._threads.submit(self._discard)
+
+    def _discard(self) -> None:
+        wait(self._jobs)
+        for picture in self._pictures:
+            picture.discard()
+        self._blobs.delete(self._task_id)
+
+    async def _finish(self, picture: Picture) -> None:
+        await self._run(lambda: picture.finish(self._max_pixels))
+        self._require_good(picture)
+
+    def _on_finished(self, finished: asyncio.Task[None]) -> None:
+        self._places.release()
+        if not finished.cancelled():
+            finished.exception()  # is noted: where several fail, the first is the answer
+
+    async def _settle_until(self, left: int) -> None:
+        """Wait until only so many are being made safe; raises what happened to one."""
+        while len(self._finishing) > left:
+            done, self._finishing = await asyncio.wait(
+                self._finishing, return_when=asyncio.FIRST_COMPLETED
+            )
+            for one in done:
+                one.result()
+
+    async def _run(self, work: Callable[[], None]) -> None:
+        job = self._threads.submit(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        await asyncio.wrap_future(job)
+
+    def _require_good(self, picture: Picture) -> None:
+        if self._strict and picture.error is not None:
+            number = self._pictures.index(picture) + 1
+            picture.error.args = (f"File {number}, '{picture.filename}': {picture.error}",)
+            raise picture.error

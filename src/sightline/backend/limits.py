@@ -1,0 +1,149 @@
+"""How much one client may ask for: requests in a while, and requests at once."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from functools import partial
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+from typing import TYPE_CHECKING
+
+from limits import RateLimitItem, RateLimitItemPerSecond, parse_many
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from sightline.errors import ConfigError, RateLimited, TooManyAtOnce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sightline.api.request_info import Record
+    from sightline.settings import Settings
+
+_FORGET = 60.0  # seconds in which the longest request seen counts half
+
+
+class Limits:
+    """The limits on one client, known by the name of its key or by its address.
+
+    Used from the event loop alone.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """The limits that `settings` name.
+
+        Raises:
+            ConfigError: the rate limit cannot be understood.
+        """
+        self._rates = _parse(settings.rate_limit)
+        self._window = MovingWindowRateLimiter(MemoryStorage()) if self._rates else None
+        self._max_concurrent = settings.max_concurrent
+        self._running: Counter[str] = Counter()
+        self._longest = Longest(settings.max_wait)
+        self._most = settings.request_timeout
+
+    def count(self, client: str) -> None:
+        """Count a request of `client` against its rates.
+
+        Raises:
+            RateLimited: it has sent too many.
+        """
+        if self._window is None:
+            return
+        full = [rate for rate in self._rates if not self._window.test(rate, client)]
+        if full:
+            # An entry leaves the window when it is older than the window, not as old.
+            resets = [self._window.get_window_stats(rate, client).reset_time for rate in full]
+            wait = max(1, int(max(resets) - time.time()) + 1)
+            raise RateLimited(f"More than {full[0]} are not answered.", wait)
+        for rate in self._rates:
+            self._window.hit(rate, client)
+
+    def take(self, client: str) -> Callable[[], None]:
+        """A place for a request of `client`, until what is returned is called.
+
+        Raises:
+            TooManyAtOnce: it has as many under way as it may.
+        """
+        if self._max_concurrent is None:
+            return nothing
+        if self._running[client] >= self._max_concurrent:
+            raise TooManyAtOnce(
+                f"{self._max_concurrent} requests of yours are under way, and no more are taken.",
+                max(1, ceil(self._longest.seconds())),
+            )
+        self._running[client] += 1
+        return partial(self._give_back, client, time.monotonic())
+
+    def _give_back(self, client: str, started: float) -> None:
+        # A stream of events lasts as long as its task: that tells nothing of the others.
+        self._longest.note(min(time.monotonic() - started, self._most))
+        self._running[client] -= 1
+        if not self._running[client]:
+            del self._running[client]
+
+
+def nothing() -> None:
+    """What gives a place back where none was taken."""
+
+
+class Longest:
+    """The longest that requests took lately: when one of those under way will have ended."""
+
+    def __init__(self, first: float) -> None:
+        """As if one had just taken `first` seconds."""
+        self._seconds = first
+        self._noted = time.monotonic()
+
+    def note(self, seconds: float) -> None:
+        """A request took so long."""
+        if seconds >= self.seconds():
+            self._seconds, self._noted = seconds, time.monotonic()
+
+    def seconds(self) -> float:
+        """By today's estimate."""
+        return float(self._seconds * 0.5 ** ((time.monotonic() - self._noted) / _FORGET))
+
+
+def name_of(record: Record) -> str:
+    """What the client of a request is known by: the name of its key, or its address."""
+    return record.caller.name if record.caller else client_name(record.client)
+
+
+def client_name(address: str) -> str:
+    """What a client without a key is known by: its address, of IPv6 its /64.
+
+    Whoever has one IPv6 address has 2^64 of them (RFC 6177).
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address  # a Unix socket, or what a trusted proxy calls its clients
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(IPv6Address(int(parsed) >> 64 << 64))
+    return address
+
+
+def _parse(text: str | None) -> list[RateLimitItem]:
+    if text is None:
+        return []
+    try:
+        if text.strip().isdigit():
+            return [RateLimitItemPerSecond(_positive(int(text)))]
+        rates = parse_many(text)
+        for rate in rates:
+            _positive(rate.amount)
+    except ValueError as error:
+        raise ConfigError(
+            f"option 'rate_limit' must be a number a second or like '100/minute', not '{text}'"
+        ) from error
+    return rates
+
+
+def _positive(amount: int) -> int:
+    if amount < 1:
+        raise ValueError(amount)
+    return amount

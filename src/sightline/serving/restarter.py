@@ -1,0 +1,75 @@
+"""A model whose worker died is opened again, by itself."""
+
+from __future__ import annotations
+
+import logging
+from threading import Event, Thread
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sightline.serving.model_slot import Entry, Served
+
+_log = logging.getLogger("sightline")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+_SOUND_AFTER = 60.0  # seconds of service after which a death is not one in a row
+
+
+class Revival:
+    """Opens dead models again, each on a thread of its own.
+
+    At once the first time; then with a pause that doubles, as long as opening fails or what was
+    opened does not live long.
+    """
+
+    def __init__(self, replace: Callable[[Entry, Served], bool]) -> None:
+        """Nothing happens before `watch`.
+
+        Args:
+            replace: opens an entry's model again and puts it in the place of a dead version;
+                False if nobody wants that any more. Whatever it raises is logged, and it is
+                called again.
+        """
+        self._replace = replace
+        self._stop = Event()
+
+    def watch(self, entry: Entry, served: Served) -> None:
+        """Open `entry` again when the worker of `served` dies."""
+        opened = monotonic()
+
+        def died() -> None:
+            if monotonic() - opened >= _SOUND_AFTER:
+                entry.deaths = 0
+            Thread(target=self._revive, args=(entry, served), name="sightline-revival").start()
+
+        served.detector.when_dead(died)
+
+    def close(self) -> None:
+        """Begin no more attempts."""
+        self._stop.set()
+
+    def _revive(self, entry: Entry, dead: Served) -> None:
+        began = monotonic()
+        while not self._stop.wait(_pause(entry.deaths)):
+            entry.deaths += 1
+            try:
+                opened = self._replace(entry, dead)
+            except Exception as error:  # noqa: BLE001  whatever it is, it may be over next time
+                dead.trouble = f"its inference worker died, and it cannot be opened again: {error}"
+                _log.error(
+                    "%s: it cannot be opened again: %s. The next attempt is in %g s.",
+                    entry.name, error, _pause(entry.deaths),
+                )  # fmt: skip
+                continue
+            if opened:
+                seconds = monotonic() - began
+                _log.warning("%s: opened again, %.1f s after it died", entry.name, seconds)
+            return
+
+
+def _pause(deaths: int) -> float:
+    """Seconds before an attempt that follows so many deaths and failures in a row."""
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(deaths - 1, 10)) if deaths else 0.0

@@ -1,0 +1,1 @@
+"""Callbacks: written with the end of a task, made until they are taken."""

@@ -1,0 +1,152 @@
+"""Gets the bytes of the images that tasks consist of, on threads of its own."""
+
+from __future__ import annotations
+
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import TYPE_CHECKING, TypeAlias
+
+from sightline.errors import StorageUnavailable
+from sightline.net.fetch import is_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sightline.storage.blobs import Blobs
+    from sightline.tasks.object_reader import Places
+    from sightline.tasks.task import Claim
+
+    Fetch: TypeAlias = Callable[[str, float, threading.Event | None], bytes]
+    Take: TypeAlias = Callable[[bytes], None]
+    Fail: TypeAlias = Callable[[BaseException], None]
+
+FETCHING = 8
+"""Pictures that are fetched from other hosts at once."""
+
+_READING = 2
+_FIRST_REST, _LONGEST_REST = 1.0, 30.0  # seconds
+_MOST_HELD = 32 * 2**20  # compressed bytes in memory, but for one picture alone
+
+
+class Pictures:
+    """Reads blobs, and fetches addresses; slow hosts hold up nobody but each other."""
+
+    def __init__(self, blobs: Blobs, fetch: Fetch, places: Places, seconds: float) -> None:
+        """Start nothing yet.
+
+        Args:
+            blobs: hold what was uploaded.
+            fetch: gets what lies at an http(s) address.
+            places: hold what is named otherwise.
+            seconds: that fetching one may take.
+        """
+        self._blobs = blobs
+        self._fetch = fetch
+        self._places = places
+        self._seconds = seconds
+        self._gone = threading.Event()
+        self._rest = _Rest()
+        self._held = 0
+        self._room = threading.Condition()
+        self._readers = ThreadPoolExecutor(_READING, "sightline-blobs")
+        self._fetchers = ThreadPoolExecutor(FETCHING, "sightline-fetch")
+
+    def get(self, claim: Claim, take: Take, fail: Fail) -> None:
+        """Have the bytes of `claim` given to `take`, or what is wrong to `fail`, on a thread.
+
+        They count as held until `let_go` is told, unless `take` raises: that goes to `fail`.
+        """
+
+        def run() -> None:
+            try:
+                data = self._read(claim)
+                self._hold(len(data))
+                try:
+                    take(data)
+                except BaseException:
+                    self.let_go(len(data))
+                    raise
+            except BaseException as error:  # noqa: BLE001  whatever it is, a claim has to end
+                fail(error)
+
+        (self._fetchers if claim.blob is None else self._readers).submit(run)
+
+    def let_go(self, size: int) -> None:
+        """`size` bytes that were taken are not in memory any more."""
+        with self._room:
+            self._held -= size
+            self._room.notify_all()
+
+    def close(self) -> None:
+        """Give up what is being fetched; its claims fail or are never heard of again."""
+        self._gone.set()
+        with self._room:
+            self._room.notify_all()
+        for pool in (self._readers, self._fetchers):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, claim: Claim) -> bytes:
+        if claim.blob is not None:
+            return self._blobs.read(claim.blob)
+        self._rest.require_over()
+        url = claim.url or ""
+        if is_url(url):
+            data = self._fetch(url, self._seconds, self._gone)
+        else:
+            data = self._places.read(url)
+        self._keep(f"{claim.task_id}/{claim.index}", data)
+        return data
+
+    def _keep(self, key: str, data: bytes) -> None:
+        """What was fetched is what will be drawn on: its host may give another the next time."""
+        try:
+            blob = self._blobs.create(key)
+            try:
+                blob.write(data)
+                blob.finish()
+            finally:
+                blob.abort()
+        except StorageUnavailable as error:
+            raise StorageUnavailable(error.reason, self._rest.begin(error.reason)) from error
+        self._rest.end()
+
+    def _hold(self, size: int) -> None:
+        with self._room:
+            self._room.wait_for(
+                lambda: not self._held or self._held + size <= _MOST_HELD or self._gone.is_set()
+            )
+            self._held += size
+
+
+class _Rest:
+    """Nothing is fetched for a while after it could not be kept: hosts are not asked in vain.
+
+    The while is doubled each time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reason = ""
+        self._until = self._seconds = 0.0
+
+    def require_over(self) -> None:
+        """Raises StorageUnavailable while it lasts."""
+        left = self._until - monotonic()
+        if left > 0:
+            raise StorageUnavailable(self._reason, math.ceil(left))
+
+    def begin(self, reason: str) -> int:
+        """Something could not be kept; returns after how many seconds it is worth trying again."""
+        with self._lock:
+            now = monotonic()
+            if now >= self._until:  # those that were fetched at the same time count as one
+                self._seconds = min(_LONGEST_REST, 2 * self._seconds or _FIRST_REST)
+                self._reason, self._until = reason, now + self._seconds
+            return math.ceil(self._until - now)
+
+    def end(self) -> None:
+        """Something was kept."""
+        with self._lock:
+            self._until = self._seconds = 0.0

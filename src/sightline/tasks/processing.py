@@ -1,0 +1,38 @@
+"""All that works on tasks, in the one process that holds the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sightline.tasks.delivery.worker import Deliveries
+    from sightline.tasks.retention import Cleaner
+    from sightline.tasks.worker import Worker
+
+# Seconds that what is under way gets at the end; the engine process has four, in all.
+_PATIENCE = 2.0
+_CALLS_PATIENCE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Open; it works by itself. Close it before the models."""
+
+    worker: Worker
+    cleaner: Cleaner
+    deliveries: Deliveries
+
+    def wake(self) -> None:
+        """Tasks were submitted, cancelled or are to be tried again. It does not block."""
+        self.worker.wake()
+        self.deliveries.nudge()
+
+    def troubles(self) -> list[str]:
+        """Why tasks are not worked on; empty if they are."""
+        return self.worker.troubles()
+
+    def close(self) -> None:
+        self.worker.close(_PATIENCE)
+        self.deliveries.stop(_CALLS_PATIENCE)
+        self.cleaner.stop()

@@ -1,0 +1,34 @@
+"""Where tasks are handed in and asked after: what every process that speaks HTTP opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sightline.storage.blobs import Blobs
+    from sightline.storage.database import Database
+    from sightline.tasks.changes import Changes
+    from sightline.tasks.store import TaskStore
+    from sightline.tasks.task import Backlog
+    from sightline.tasks.url_policy import Addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What tasks are known by, open. Close it when nobody uses it any more.
+
+    Attributes:
+        backlog: what may wait.
+    """
+
+    database: Database
+    blobs: Blobs
+    store: TaskStore
+    changes: Changes
+    addresses: Addresses
+    backlog: Backlog
+
+    def close(self) -> None:
+        self.changes.close()
+        self.database.close()
