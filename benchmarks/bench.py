@@ -23,7 +23,7 @@ from clients import Load, client
 from contenders import Case, contenders, peer_versions
 from pictures import HD, PHOTO, SHARED, UHD, resized
 from sightline.bench.about import About
-from sightline.bench.plan import Picture, read_pictures
+from sightline.bench.plan import BenchImage, read_pictures
 
 if TYPE_CHECKING:
     from memory import Memory
@@ -72,7 +72,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def tell_about(options: argparse.Namespace, about: About, pictures: list[Picture]) -> None:
+def tell_about(options: argparse.Namespace, about: About, pictures: list[BenchImage]) -> None:
     machine = about.machine
     installed = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     peers = peer_versions(options)

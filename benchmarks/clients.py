@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sightline.bench.load import run
-from sightline.bench.plan import Picture, Plan, parse_target
+from sightline.bench.plan import BenchImage, Plan, parse_target
 from sightline.bench.stats import summarise
 
 WARM_UP = 1.0  # seconds
@@ -55,7 +55,7 @@ def client() -> str:
     return " ".join(said.split()[:2])
 
 
-def load(url: str, picture: Picture, clients: int, seconds: float) -> Load:
+def load(url: str, picture: BenchImage, clients: int, seconds: float) -> Load:
     """Post `picture` to the service at `url` from so many kept connections.
 
     Raises:

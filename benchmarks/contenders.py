@@ -13,7 +13,7 @@ from clients import Load, load
 from memory import Memory, of_children
 from sightline import Detector
 from sightline.bench.inprocess import detector_rate
-from sightline.bench.plan import Picture
+from sightline.bench.plan import BenchImage
 from sightline.bench.service import serve_command, served
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Contender(Protocol):
     limit: str
 
     def measure(
-        self, pictures: list[Picture], seconds: float
+        self, pictures: list[BenchImage], seconds: float
     ) -> tuple[dict[Case, Load], Memory | None]:
         """Start it, load it in every case, end it; with what it held in memory at the end."""
 
@@ -56,7 +56,7 @@ class Service:
     limit: str = ""
 
     def measure(
-        self, pictures: list[Picture], seconds: float
+        self, pictures: list[BenchImage], seconds: float
     ) -> tuple[dict[Case, Load], Memory | None]:
         with served(self.command) as url:
             found = {
@@ -76,7 +76,7 @@ class InProcess:
     limit: str = ""
 
     def measure(
-        self, pictures: list[Picture], seconds: float
+        self, pictures: list[BenchImage], seconds: float
     ) -> tuple[dict[Case, Load], Memory | None]:
         with Detector(self.model, engine="openvino") as detector:
             found = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from sightline.bench.plan import Picture
+from sightline.bench.plan import BenchImage
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PHOTO = SHARED / "photos" / "street.jpg"
@@ -14,7 +14,7 @@ HD, UHD = (1280, 720), (3840, 2160)
 _QUALITY = 90
 
 
-def resized(photo: Path, size: tuple[int, int]) -> Picture:
+def resized(photo: Path, size: tuple[int, int]) -> BenchImage:
     """The middle of `photo` at `size` (width, height), as JPEG.
 
     A small photograph is enlarged: it costs a decoder what its pixels cost, though it compresses
@@ -31,4 +31,4 @@ def resized(photo: Path, size: tuple[int, int]) -> Picture:
     shrinks = scale > 1
     scaled = cv2.resize(cropped, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     _, data = cv2.imencode(".jpg", scaled, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return Picture(f"{size[0]}×{size[1]}", data.tobytes())
+    return BenchImage(f"{size[0]}×{size[1]}", data.tobytes())

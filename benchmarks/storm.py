@@ -21,8 +21,8 @@ from PIL import Image
 
 from crowd import SHARED, service
 from sightline.bench.load import run
-from sightline.bench.plan import Picture, Plan, parse_target
-from sightline.bench.record import Record
+from sightline.bench.plan import BenchImage, Plan, parse_target
+from sightline.bench.record import RequestRecord
 
 MAX_WAIT = 2
 
@@ -35,13 +35,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10)
     options = parser.parse_args()
-    picture = Picture("street.jpg", of_1280_by_720(options.image))
+    picture = BenchImage("street.jpg", of_1280_by_720(options.image))
     kinds = {
         "8 clients": (8, True),
         f"{options.clients}, at once again": (options.clients, False),
         f"{options.clients}, heeding Retry-After": (options.clients, True),
     }
-    found: dict[str, list[Record]] = {name: [] for name in kinds}
+    found: dict[str, list[RequestRecord]] = {name: [] for name in kinds}
     used: dict[str, list[float]] = {name: [] for name in kinds}
     after: list[float] = []
     os.environ["SIGHTLINE_MAX_WAIT"] = str(MAX_WAIT)
@@ -83,7 +83,7 @@ def cpu_of_the_service() -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def report(found: dict[str, list[Record]], used: dict[str, list[float]]) -> None:
+def report(found: dict[str, list[RequestRecord]], used: dict[str, list[float]]) -> None:
     peak = median(rate_of(record) for record in next(iter(found.values())))
     print(
         "| clients | answered/s | of the peak | refused/s | other | slowest answer, refusal "
@@ -105,22 +105,22 @@ def report(found: dict[str, list[Record]], used: dict[str, list[float]]) -> None
         )
 
 
-def rate_of(record: Record) -> float:
+def rate_of(record: RequestRecord) -> float:
     """Answers with 200 a second."""
     return sum(end <= record.sending for end in ends_by(record, 200)) / record.sending
 
 
-def ends_by(record: Record, status: int) -> list[float]:
+def ends_by(record: RequestRecord, status: int) -> list[float]:
     wanted = {index for outcome, index in record.kinds.items() if outcome.status == status}
     return [end for end, kind in zip(record.ended, record.outcomes, strict=True) if kind in wanted]
 
 
-def took_by(record: Record, status: int) -> list[float]:
+def took_by(record: RequestRecord, status: int) -> list[float]:
     wanted = {index for outcome, index in record.kinds.items() if outcome.status == status}
     return [took for took, kind in zip(record.took, record.outcomes, strict=True) if kind in wanted]
 
 
-def record_count(record: Record, status: int) -> int:
+def record_count(record: RequestRecord, status: int) -> int:
     return len(ends_by(record, status))
 
 

@@ -59,7 +59,7 @@ def _command(name: str, command: Any) -> list[str]:
 def problems_page() -> str:
     from sightline.api.openapi.operations import when
     from sightline.api.problems import KINDS, http_kind
-    from sightline.api.server.early_errors import REFUSALS
+    from sightline.api.server.early_errors import EARLY_ERRORS
 
     lines = [
         "# Problems",
@@ -72,7 +72,7 @@ def problems_page() -> str:
     ]
     rows = [(kind, when(error)) for error, kind in KINDS.items()]
     rows += [(http_kind(404), "Nothing is at this path."), (http_kind(405), "Not this method.")]
-    rows += REFUSALS.items()
+    rows += EARLY_ERRORS.items()
     for kind, what in sorted(rows, key=lambda row: row[0].status):
         lines.append(f"| `urn:sightline:problem:{kind.slug}` | {kind.status} | {what} |")
     lines += [

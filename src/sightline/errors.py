@@ -38,7 +38,7 @@ The branch says who can put it right, the message says what was wrong and what t
     ├── DeadlineExceeded         nobody's fault: it took longer than the caller would wait
     ├── DetectorClosed           the program: used after close()
     │   └── WorkerDied           … or us: its worker died; a service opens it again by itself
-    ├── Culprit                  nobody knows: the process died each time it worked on this picture
+    ├── PoisonImage              nobody knows: the process died each time it worked on this picture
     └── InferenceError           us: the engine failed, or answered nonsense
 
 No HTTP in here: `api/problems.py` holds the one table from errors to statuses.
@@ -246,7 +246,7 @@ class DeadlineExceeded(SightlineError):
     """The caller's deadline passed before the answer was there."""
 
 
-class Culprit(SightlineError):
+class PoisonImage(SightlineError):
     """The process died twice while it worked on this picture and nothing else."""
 
 

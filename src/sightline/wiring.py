@@ -17,8 +17,8 @@ from sightline.machine import DECODING_BYTES, budget, give_memory_back, memory_l
 from sightline.models.digest import digest
 from sightline.models.pull import silent
 from sightline.models.resolve import BUNDLED, is_pulled, resolve
-from sightline.net.connect import Names
-from sightline.net.fetch import Fetcher, Judge
+from sightline.net.connect import Resolver
+from sightline.net.fetch import Fetcher, HeaderCheck
 from sightline.net.guard import Guard, parse_allowed
 from sightline.serving.canary import Canary
 from sightline.serving.detector import Detector
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from sightline.net.connect import Resolve
     from sightline.net.download import Progress
     from sightline.settings import Settings
-    from sightline.tasks.delivery.worker import Deliveries
-    from sightline.tasks.processing import Workshop
-    from sightline.tasks.services import Desk
+    from sightline.tasks.delivery.worker import DeliveryWorker
+    from sightline.tasks.processing import TaskProcessing
+    from sightline.tasks.services import TaskServices
 
 
 _log = logging.getLogger("sightline")
@@ -123,7 +123,7 @@ def open_canary(settings: Settings, repository: Repository) -> Canary:
 def local_backend(
     settings: Settings,
     open_repository: Callable[[], Repository],
-    open_desk: Callable[[], Desk] | None = None,
+    open_desk: Callable[[], TaskServices] | None = None,
 ) -> LocalBackend:
     """What the API stands on where all is in one process.
 
@@ -135,14 +135,14 @@ def local_backend(
     Raises:
         ConfigError: the limits cannot be understood.
     """
-    from sightline.backend.limits import Limits
+    from sightline.backend.limits import ClientLimits
     from sightline.backend.local import LocalBackend
 
     return LocalBackend(
         open_repository,
         partial(open_canary, settings),
         partial(check_source, settings),
-        Limits(settings),
+        ClientLimits(settings),
         settings.max_wait,
         meter(),
         None if open_desk is None else lambda models: open_workshop(settings, models, open_desk()),
@@ -158,7 +158,7 @@ def require_shared_tasks(settings: Settings) -> None:
         )
 
 
-def open_desk(settings: Settings) -> Desk:
+def open_desk(settings: Settings) -> TaskServices:
     """Where tasks are handed in and asked after.
 
     Raises:
@@ -167,11 +167,11 @@ def open_desk(settings: Settings) -> Desk:
     """
     from sightline.storage.blobs import FolderBlobs, MemoryBlobs
     from sightline.storage.database import Database
-    from sightline.tasks.changes import Changes
-    from sightline.tasks.services import Desk
+    from sightline.tasks.changes import ChangeFeed
+    from sightline.tasks.services import TaskServices
     from sightline.tasks.store import TaskStore
     from sightline.tasks.task import Backlog
-    from sightline.tasks.url_policy import Addresses
+    from sightline.tasks.url_policy import UrlPolicy
 
     folder, url = settings.tasks_dir, settings.database_url
     if folder is None and url is not None:
@@ -184,11 +184,11 @@ def open_desk(settings: Settings) -> Desk:
     blobs = MemoryBlobs() if folder is None else FolderBlobs(folder / "blobs")
     backlog = Backlog(settings.max_backlog_images, _kept(settings, settings.max_backlog_mb))
     store = TaskStore(database, blobs, backlog, ttl=settings.result_ttl)
-    changes = Changes(store)
+    changes = ChangeFeed(store)
     store.on_change.append(changes.committed)
     guard = Guard(parse_allowed(settings.url_allow))
-    addresses = Addresses(guard, Names(socket.getaddrinfo), settings.url_prefixes)
-    return Desk(database, blobs, store, changes, addresses, backlog)
+    addresses = UrlPolicy(guard, Resolver(socket.getaddrinfo), settings.url_prefixes)
+    return TaskServices(database, blobs, store, changes, addresses, backlog)
 
 
 def _kept(settings: Settings, megabytes: float) -> int:
@@ -197,23 +197,23 @@ def _kept(settings: Settings, megabytes: float) -> int:
     return min(int(megabytes * 2**20), most)
 
 
-def open_workshop(settings: Settings, repository: Repository, desk: Desk) -> Workshop:
+def open_workshop(settings: Settings, repository: Repository, desk: TaskServices) -> TaskProcessing:
     """What works on the tasks of `desk`, with the models of `repository`.
 
     Raises:
         ConfigError: a place that pictures may be taken from is not understood, or there is no
             secret for callbacks.
     """
-    from sightline.tasks.image_loader import Pictures
-    from sightline.tasks.object_reader import Places
-    from sightline.tasks.processing import Workshop
+    from sightline.tasks.image_loader import ImageLoader
+    from sightline.tasks.object_reader import ObjectReader
+    from sightline.tasks.processing import TaskProcessing
     from sightline.tasks.queue import TaskQueue
     from sightline.tasks.retention import Cleaner
     from sightline.tasks.worker import Worker
 
     seconds = settings.url_timeout
-    places = Places(desk.addresses, settings.max_upload_bytes, seconds)
-    pictures = Pictures(desk.blobs, open_fetcher(settings).fetch, places, seconds)
+    places = ObjectReader(desk.addresses, settings.max_upload_bytes, seconds)
+    pictures = ImageLoader(desk.blobs, open_fetcher(settings).fetch, places, seconds)
     queue = TaskQueue(desk.database, ttl=settings.result_ttl)
     queue.on_change.append(desk.changes.committed)
     cleaner = Cleaner(desk.database, desk.blobs, _kept(settings, settings.max_results_mb))
@@ -222,10 +222,12 @@ def open_workshop(settings: Settings, repository: Repository, desk: Desk) -> Wor
     queue.on_change.append(deliveries.nudge)
     cleaner.start()
     deliveries.start()
-    return Workshop(Worker(queue, repository, pictures, settings.tasks_dir), cleaner, deliveries)
+    return TaskProcessing(
+        Worker(queue, repository, pictures, settings.tasks_dir), cleaner, deliveries
+    )
 
 
-def open_deliveries(settings: Settings, desk: Desk) -> Deliveries:
+def open_deliveries(settings: Settings, desk: TaskServices) -> DeliveryWorker:
     """What makes the callbacks of the tasks of `desk`; it is not started yet.
 
     Raises:
@@ -233,7 +235,7 @@ def open_deliveries(settings: Settings, desk: Desk) -> Deliveries:
     """
     from sightline.net.webhooks import Caller, open_secret
     from sightline.tasks.delivery.outbox import Outbox
-    from sightline.tasks.delivery.worker import Deliveries
+    from sightline.tasks.delivery.worker import DeliveryWorker
 
     configured = settings.webhook_secret
     key = open_secret(
@@ -241,7 +243,7 @@ def open_deliveries(settings: Settings, desk: Desk) -> Deliveries:
     )
     caller = Caller(key, desk.addresses.guard, desk.addresses.names)
     outbox = Outbox(desk.database, root_path=settings.root_path)
-    deliveries = Deliveries(outbox, caller.post)
+    deliveries = DeliveryWorker(outbox, caller.post)
     desk.store.on_change.append(deliveries.nudge)
     return deliveries
 
@@ -273,9 +275,9 @@ def open_fetcher(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> F
     """
     return Fetcher(
         settings.max_upload_bytes,
-        Judge(SNIFF_BYTES, sniff),
+        HeaderCheck(SNIFF_BYTES, sniff),
         Guard(parse_allowed(settings.url_allow)),
-        Names(resolve),
+        Resolver(resolve),
     )
 
 

@@ -169,7 +169,7 @@ def test_who_dies_of_an_image_alone_condemns_it_the_second_time(tasks_kept: Keep
     condemned = tasks_kept.store.get(task.id).images[0]
     assert condemned.status == "error"
     assert condemned.failure is not None
-    assert condemned.failure.error == "Culprit"
+    assert condemned.failure.error == "PoisonImage"
     while tasks_kept.work(5):
         pass
     ended = tasks_kept.store.get(task.id)

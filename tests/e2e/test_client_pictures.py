@@ -18,7 +18,7 @@ from sightline import ConfigError, Detections
 from sightline.client import Client, errors
 from sightline.client import core as flows
 from sightline.client.pictures import Picture, picture_of
-from sightline.client.upload import Upload
+from sightline.client.upload import FormUpload
 from support import pictures
 from support.clients import client_of
 from support.hosts import Answer, Host, host, ok
@@ -270,8 +270,8 @@ def test_a_file_that_shrinks_while_it_is_sent(client: Any, monkeypatch: pytest.M
 
     def shrinking(*args: Any) -> Any:
         os.truncate(path, 20)
-        return Upload(*args)
+        return FormUpload(*args)
 
-    monkeypatch.setattr(flows, "Upload", shrinking)
+    monkeypatch.setattr(flows, "FormUpload", shrinking)
     with pytest.raises(errors.FileChanged, match=r"three\.png became shorter"):
         client.detect(path)

@@ -16,8 +16,8 @@ import pytest
 
 from sightline import Overloaded
 from sightline.bench.load import run
-from sightline.bench.plan import Picture, Plan, parse_target
-from sightline.bench.record import Record
+from sightline.bench.plan import BenchImage, Plan, parse_target
+from sightline.bench.record import RequestRecord
 from support import pictures
 from support.eventually import eventually
 from support.processes import usage
@@ -59,8 +59,8 @@ class Paced:
     def mb(self) -> float:
         return usage(self.pid).mb
 
-    def storm(self, seconds: float, wait: bool) -> Record:
-        picture = Picture("a.jpg", PICTURE)
+    def storm(self, seconds: float, wait: bool) -> RequestRecord:
+        picture = BenchImage("a.jpg", PICTURE)
         plan = Plan(
             parse_target(self.url), (picture,), CLIENTS, seconds, wait=wait, warm_up=0, timeout=60
         )

@@ -21,7 +21,7 @@ from fuzz.requests import Framing, Request
 from fuzz.seeds import kind, pictures
 from sightline.api.negotiation import wants_jpeg
 from sightline.api.uploads.single import read_picture
-from sightline.api.uploads.spool import Room
+from sightline.api.uploads.spool import UploadBudget
 from sightline.errors import ImageError, RequestError
 from sightline.vision import headers
 from sightline.vision.decode import check_header, decode
@@ -106,7 +106,7 @@ def received(body: bytes, content_type: str, cuts: list[int]) -> Received:
 
 def picture_in(request: Received) -> bytes:
     async def read() -> bytes:
-        room = Room(memory=10**6, disk=10**6, retry_after=1)
+        room = UploadBudget(memory=10**6, disk=10**6, retry_after=1)
         async with read_picture(request, 10**6, room) as upload:
             data = upload.load()
         assert (room.memory, room.disk) == (10**6, 10**6)

@@ -18,8 +18,8 @@ from PIL import Image
 from sightline import ConfigError
 from sightline.bench.inprocess import STEPS, measure
 from sightline.bench.load import run
-from sightline.bench.plan import Picture, Plan, parse_target
-from sightline.bench.record import Record
+from sightline.bench.plan import BenchImage, Plan, parse_target
+from sightline.bench.record import RequestRecord
 from sightline.bench.stats import Summary, summarise
 from sightline.settings import load_settings
 from support import pictures
@@ -27,7 +27,7 @@ from support.hosts import nobody
 from support.odd import answer, odd_server, read_request
 from support.servers import live
 
-PICTURES = (Picture("a.jpg", pictures.jpeg()), Picture("b.png", pictures.png()))
+PICTURES = (BenchImage("a.jpg", pictures.jpeg()), BenchImage("b.png", pictures.png()))
 
 
 def load(url: str, **options: Any) -> Summary:
@@ -284,7 +284,7 @@ def test_ended_by_hand() -> None:
         read_request(connection)
         connection.recv(1)
 
-    def interrupt(record: Record, _seconds: float) -> None:
+    def interrupt(record: RequestRecord, _seconds: float) -> None:
         if record.sent == 6:
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sightline.bench.load import run_load
-from sightline.bench.plan import Picture, Plan, parse_target
+from sightline.bench.plan import BenchImage, Plan, parse_target
 from sightline.bench.stats import Summary, summarise
 from sightline.bench.tasks import TaskLoad, alike
 from sightline.errors import Overloaded
@@ -21,10 +21,10 @@ from support.servers import live
 if TYPE_CHECKING:
     import socket
 
-PICTURES = (Picture("a.jpg", pictures.jpeg()), Picture("b.png", pictures.png()))
+PICTURES = (BenchImage("a.jpg", pictures.jpeg()), BenchImage("b.png", pictures.png()))
 
 
-def load(url: str, given: tuple[Picture, ...] = PICTURES, **options: Any) -> tuple[Summary, int]:
+def load(url: str, given: tuple[BenchImage, ...] = PICTURES, **options: Any) -> tuple[Summary, int]:
     """The figures, and how many tasks were accepted."""
     defaults = {"warm_up": 0.0, "duration": None, "requests": 4, "batch": 3, "concurrency": 2}
     plan = Plan(parse_target(url, "/predict"), given, **(defaults | options))
@@ -47,7 +47,7 @@ def test_every_picture_is_counted_and_comes_back_as_its_own() -> None:
 
 
 def test_a_picture_that_fails_is_told_by_its_problem() -> None:
-    broken = Picture("c.jpg", pictures.jpeg()[:200])
+    broken = BenchImage("c.jpg", pictures.jpeg()[:200])
     with live() as server:
         summary, _ = load(server.url, (PICTURES[0], broken), batch=2, requests=2)
     assert ended(summary) == {(200, ""): 2, (422, "urn:sightline:problem:broken-image"): 2}

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from sightline.api.tasks.representation import States
+from sightline.api.tasks.representation import Representations
 from sightline.errors import ExpiredTask, StorageUnavailable, UnknownTask
 from sightline.settings import load_settings
-from sightline.tasks.changes import Changes
+from sightline.tasks.changes import ChangeFeed
 from sightline.tasks.queue import TaskQueue
-from sightline.tasks.services import Desk
+from sightline.tasks.services import TaskServices
 from sightline.tasks.store import RESULT_TTL, TaskStore
 from sightline.tasks.task import Failure, Outcome, Task
 from sightline.wiring import open_desk
@@ -29,7 +29,7 @@ LONG = 60.0  # seconds; nothing here takes nearly as long
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path) -> Iterator[TaskServices]:
     opened = open_desk(load_settings(engine="fake", data_dir=tmp_path))
     yield opened
     opened.close()
@@ -50,7 +50,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-def test_a_change_of_this_process_is_told_at_once(desk: Desk) -> None:
+def test_a_change_of_this_process_is_told_at_once(desk: TaskServices) -> None:
     async def run() -> None:
         task = await desk.changes.get(submit(desk, [picture(0)]))
         waiting = asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
@@ -63,7 +63,7 @@ def test_a_change_of_this_process_is_told_at_once(desk: Desk) -> None:
     asyncio.run(run())
 
 
-def test_a_change_of_another_process_is_told_too(desk: Desk, tmp_path: Path) -> None:
+def test_a_change_of_another_process_is_told_too(desk: TaskServices, tmp_path: Path) -> None:
     other = open_desk(load_settings(engine="fake", data_dir=tmp_path))
 
     async def run() -> None:
@@ -79,7 +79,7 @@ def test_a_change_of_another_process_is_told_too(desk: Desk, tmp_path: Path) -> 
     other.close()
 
 
-def test_who_waits_too_long_gets_the_task_as_it_is(desk: Desk) -> None:
+def test_who_waits_too_long_gets_the_task_as_it_is(desk: TaskServices) -> None:
     async def run() -> None:
         task = await desk.changes.get(submit(desk, [picture(0)]))
         assert await desk.changes.wait(task.id, task.version, 0.05) == task
@@ -90,7 +90,7 @@ def test_who_waits_too_long_gets_the_task_as_it_is(desk: Desk) -> None:
 
 
 def test_the_database_does_not_feel_how_many_wait(
-    desk: Desk, asked: Counter[str], monkeypatch: pytest.MonkeyPatch
+    desk: TaskServices, asked: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sightline.tasks.changes._LOOK_EVERY", LONG)
 
@@ -120,7 +120,9 @@ def test_the_database_does_not_feel_how_many_wait(
     assert many["changes"] == few["changes"] == 4
 
 
-def test_nobody_asks_the_database_while_nobody_waits(desk: Desk, asked: Counter[str]) -> None:
+def test_nobody_asks_the_database_while_nobody_waits(
+    desk: TaskServices, asked: Counter[str]
+) -> None:
     async def run() -> None:
         task = await desk.changes.get(submit(desk, [picture(0)]))
         waiting = asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
@@ -135,7 +137,7 @@ def test_nobody_asks_the_database_while_nobody_waits(desk: Desk, asked: Counter[
     assert not desk.changes._waiting
 
 
-def test_tasks_that_are_not_there(desk: Desk) -> None:
+def test_tasks_that_are_not_there(desk: TaskServices) -> None:
     async def run() -> None:
         with pytest.raises(UnknownTask):
             await desk.changes.get(uuid.uuid4().hex)
@@ -154,7 +156,9 @@ def test_tasks_that_are_not_there(desk: Desk) -> None:
     asyncio.run(run())
 
 
-def test_what_has_expired_is_told_no_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_expired_is_told_no_more(
+    desk: TaskServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [time.time()]
     monkeypatch.setattr("sightline.tasks.changes.time", lambda: now[0])
     monkeypatch.setattr(desk.store, "_clock", lambda: now[0])
@@ -170,7 +174,7 @@ def test_what_has_expired_is_told_no_more(desk: Desk, monkeypatch: pytest.Monkey
     asyncio.run(run())
 
 
-def test_little_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_is_kept(desk: TaskServices, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sightline.tasks.changes._KEPT", 5)
 
     async def run() -> None:
@@ -185,7 +189,7 @@ def test_little_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 LARGE = {"model": "m", "detections": [{"label": "ä", "confidence": 0.5}] * 1000}
 
 
-def test_a_version_costs_what_changed(desk: Desk) -> None:
+def test_a_version_costs_what_changed(desk: TaskServices) -> None:
     """Answers are read once, and written as they are kept, on another thread than the loop's."""
     queue = TaskQueue(desk.database)
     queue.on_change.append(desk.changes.committed)
@@ -199,12 +203,14 @@ def test_a_version_costs_what_changed(desk: Desk) -> None:
         return await asyncio.to_thread(noted, task)
 
     async def run() -> None:
-        states = States(run_on_a_thread)
+        states = Representations(run_on_a_thread)
         task_id = submit(desk, [picture(n) for n in range(3)])
         first, second, third = queue.claim("w", 3, idle=True)
         queue.finish("w", [Outcome(first, LARGE)])
         before = await desk.changes.get(task_id)
-        queue.finish("w", [Outcome(second, LARGE), Outcome(third, failure=Failure("Culprit", "x"))])
+        queue.finish(
+            "w", [Outcome(second, LARGE), Outcome(third, failure=Failure("PoisonImage", "x"))]
+        )
         after = await desk.changes.get(task_id)
         assert after.answered == "m"
         assert after.version > before.version
@@ -221,7 +227,7 @@ def test_a_version_costs_what_changed(desk: Desk) -> None:
 
 
 def test_a_database_that_is_away_is_told_and_comes_back(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: TaskServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = [StorageUnavailable("It is away.", 5), RuntimeError("a bug")]
     changes = TaskStore.changes
@@ -243,8 +249,8 @@ def test_a_database_that_is_away_is_told_and_comes_back(
     asyncio.run(run())
 
 
-def test_whoever_waits_at_the_end_is_told(desk: Desk) -> None:
-    changes = Changes(desk.store)
+def test_whoever_waits_at_the_end_is_told(desk: TaskServices) -> None:
+    changes = ChangeFeed(desk.store)
 
     async def run() -> None:
         task = await changes.get(submit(desk, [picture(0)]))

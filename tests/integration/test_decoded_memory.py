@@ -15,7 +15,7 @@ from sightline import Detector
 from sightline.errors import BrokenImage, DetectorClosed
 from sightline.machine import DECODING_BYTES
 from sightline.serving import pipeline as pipeline_module
-from sightline.serving.decoded_memory import pixels
+from sightline.serving.decoded_memory import decoded_memory
 from sightline.vision.decode import decode_shrunk
 from sightline.vision.draw import draw_detections, encode_jpeg
 from support import pictures
@@ -24,7 +24,7 @@ from support.eventually import eventually
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from sightline.serving.job import Result
+    from sightline.serving.job import InferenceResult
 
 SIDE = 512
 SIZE = SIDE * SIDE * 3
@@ -44,7 +44,7 @@ def _no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-    wait_until(lambda: pixels().alive == 0)
+    wait_until(lambda: decoded_memory().alive == 0)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ class Census:
         monkeypatch.setattr(pipeline_module, "decode_shrunk", self)
 
     def __call__(self, data: bytes, max_pixels: int, part: int) -> Any:
-        self.most_booked = max(self.most_booked, pixels().alive)
+        self.most_booked = max(self.most_booked, decoded_memory().alive)
         image, size = decode_shrunk(data, max_pixels, part)
         with self._lock:
             self._alive = [one for one in self._alive if one() is not None]
@@ -92,7 +92,7 @@ def test_16_large_pictures_to_draw_on_are_never_alive_together(
     fake: Detector, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While two that are decoded and wait to be drawn on fill the budget, no third comes in."""
-    monkeypatch.setattr(pixels(), "limit", 4 * SIZE)
+    monkeypatch.setattr(decoded_memory(), "limit", 4 * SIZE)
     census = Census(monkeypatch)
     # Nothing is decoded before all callbacks are there: who asks later for a drawing than its
     # picture was ready may find that one more was let in meanwhile.
@@ -101,7 +101,7 @@ def test_16_large_pictures_to_draw_on_are_never_alive_together(
     drawn: list[Future[bytes]] = []
     all_drawn = threading.Semaphore(0)
 
-    def draw(future: Future[Result]) -> None:
+    def draw(future: Future[InferenceResult]) -> None:
         result = future.result()
         assert result.image is not None
         image, found = result.image, result.detections
@@ -115,13 +115,13 @@ def test_16_large_pictures_to_draw_on_are_never_alive_together(
     assert all(future.result(60).startswith(b"\xff\xd8") for future in drawn)
     assert census.most_pictures <= 3, "two within the budget, and one that was let in with them"
     # Drawn, and not swept up yet, one more may be booked than the limit lets in.
-    assert census.most_booked < pixels().limit + 2 * SIZE + WEIGHT
+    assert census.most_booked < decoded_memory().limit + 2 * SIZE + WEIGHT
 
 
 def test_without_pictures_to_keep_many_pass_through_a_small_budget(
     fake: Detector, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pixels(), "limit", 1)
+    monkeypatch.setattr(decoded_memory(), "limit", 1)
     census = Census(monkeypatch)
     futures = [fake.submit(picture, confidence=0) for _ in range(40)]
     assert all(len(future.result(60).detections) == 1 for future in futures)
@@ -132,11 +132,11 @@ def test_who_keeps_every_picture_still_gets_them_all(
     fake: Detector, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program that collects results holds more than any budget, and must not wait for ever."""
-    monkeypatch.setattr(pixels(), "limit", 1)
+    monkeypatch.setattr(decoded_memory(), "limit", 1)
     futures = [fake.submit(picture, keep_image=True) for _ in range(20)]
     images = [future.result(60).image for future in futures]
     assert all(image is not None and image.shape == (SIDE, SIDE, 3) for image in images)
-    wait_until(lambda: pixels().alive == 20 * 2 * SIZE)
+    wait_until(lambda: decoded_memory().alive == 20 * 2 * SIZE)
     array = np.zeros((SIDE, SIDE, 3), np.uint8)
     assert fake.submit(array, keep_image=True).result(60).image is not None
 
@@ -146,7 +146,7 @@ def test_cancelled_pictures_give_their_weight_back(
     fake: Detector, picture: bytes, monkeypatch: pytest.MonkeyPatch, keep_image: bool
 ) -> None:
     """Wherever they were: waiting, being decoded, decoded, in the engine."""
-    monkeypatch.setattr(pixels(), "limit", 3 * WEIGHT)
+    monkeypatch.setattr(decoded_memory(), "limit", 3 * WEIGHT)
     gate = Gate()
     fake._engine.before_infer = gate  # type: ignore[attr-defined]
     futures = [fake.submit(picture, keep_image=keep_image) for _ in range(30)]
@@ -154,7 +154,7 @@ def test_cancelled_pictures_give_their_weight_back(
     for future in futures:
         future.cancel()
     gate.open.set()
-    wait_until(lambda: pixels().alive == 0)
+    wait_until(lambda: decoded_memory().alive == 0)
     assert len(fake.submit(picture, confidence=0).result(60).detections) == 1
 
 
@@ -175,7 +175,7 @@ def test_failed_pictures_give_their_pixels_back_though_their_errors_live(
         errors = [future.exception(60) for future in failed]
     broken = fake.submit(picture[:-200], keep_image=keep_image)
     assert isinstance(broken.exception(60), BrokenImage)
-    wait_until(lambda: pixels().alive == 0)
+    wait_until(lambda: decoded_memory().alive == 0)
     assert all("no" in str(error) for error in errors)
     wait_until(lambda: all(image() is None for image in decoded))
     assert len(decoded) == 10
@@ -187,11 +187,11 @@ def test_pictures_that_the_engine_failed_on_are_gone(fake: Detector, picture: by
     futures = [fake.submit(picture, keep_image=True) for _ in range(10)]
     errors = [future.exception(60) for future in futures]
     assert all("ZeroDivisionError" in str(error) for error in errors)
-    wait_until(lambda: pixels().alive == 0)
+    wait_until(lambda: decoded_memory().alive == 0)
 
 
 def test_closing_gives_everything_back(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels(), "limit", WEIGHT)
+    monkeypatch.setattr(decoded_memory(), "limit", WEIGHT)
     detector = Detector(engine="fake")
     gate = Gate()
     detector._engine.before_infer = gate  # type: ignore[attr-defined]
@@ -205,14 +205,14 @@ def test_closing_gives_everything_back(picture: bytes, monkeypatch: pytest.Monke
     ended = [future.exception(60) for future in futures]
     assert {type(error) for error in ended} == {type(None), DetectorClosed}
     futures.clear()
-    wait_until(lambda: pixels().alive == 0)
+    wait_until(lambda: decoded_memory().alive == 0)
 
 
 def test_models_share_the_budget_and_wake_each_other(
     fake: Detector, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one model decodes a large picture, another's waits; then it gets its turn."""
-    monkeypatch.setattr(pixels(), "limit", 1)
+    monkeypatch.setattr(decoded_memory(), "limit", 1)
     gate = Gate(decode_shrunk)
     with Detector(engine="fake") as other:
         monkeypatch.setattr(pipeline_module, "decode_shrunk", gate)

@@ -23,7 +23,7 @@ from sightline.net.webhooks import Caller, CallFailed, Reply, read_secret
 from sightline.storage.blobs import MemoryBlobs
 from sightline.storage.database import Database
 from sightline.tasks.delivery.outbox import Outbox
-from sightline.tasks.delivery.worker import Deliveries
+from sightline.tasks.delivery.worker import DeliveryWorker
 from sightline.tasks.queue import TaskQueue
 from sightline.tasks.store import TaskStore
 from sightline.tasks.task import Backlog, Delivery, Failure, NewImage, NewTask, Outcome
@@ -65,10 +65,10 @@ class Place:
         schedule: tuple[float, ...] = QUICK,
         guard: Guard | None = None,
         clock: Callable[[], float] = time.time,
-    ) -> Iterator[Deliveries]:
+    ) -> Iterator[DeliveryWorker]:
         guard = guard or Guard(parse_allowed("127.0.0.1"))
         caller = Caller(read_secret(SECRET), guard, seconds=60)
-        deliveries = Deliveries(Outbox(self.database, clock, LEASE), caller.post, schedule)
+        deliveries = DeliveryWorker(Outbox(self.database, clock, LEASE), caller.post, schedule)
         deliveries.start()
         for told in (self.store.on_change, self.queue.on_change):
             told.append(deliveries.nudge)
@@ -304,7 +304,7 @@ def test_a_call_that_fails_here_is_an_attempt_too(
     def post(*_: object) -> Reply:
         raise RuntimeError("a bug")
 
-    deliveries = Deliveries(Outbox(place.database), post, (0.0,))
+    deliveries = DeliveryWorker(Outbox(place.database), post, (0.0,))
     task_id = place.ended("https://hooks.example/")
     deliveries.start()
     try:

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from sightline.api import live as live_module
 from sightline.api.middleware.keys import new_key
-from sightline.api.server.close_reason import end
+from sightline.api.server.close_reason import close_with
 from sightline.api.uploads.spool import Upload
 from support import pictures
 from support.eventually import eventually
@@ -124,13 +124,13 @@ def test_the_newest_frame_wins(server: Live) -> None:
 
 def record_counts(server: Live, connection: ClientConnection) -> Any:
     """Reads the counts of this connection: others may not have ended."""
-    from sightline.api.request_info import record_of
+    from sightline.api.request_info import info_of
 
     ours = connection.socket.getsockname()
     (one,) = (
         c for c in server.server.server_state.connections if getattr(c, "client", None) == ours
     )
-    return lambda: record_of(one._websocket._scope).counts  # type: ignore[union-attr]
+    return lambda: info_of(one._websocket._scope).counts  # type: ignore[union-attr]
 
 
 def test_frames_wait_in_the_lane_of_streams(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,7 +519,7 @@ def test_what_is_written_when_a_connection_ends_gives_its_room_back(
 
     async def told(websocket: Any, error: Exception) -> None:
         closing.append(error)
-        await end(websocket, error)
+        await close_with(websocket, error)
 
     closing: list[Exception] = []
     monkeypatch.setattr(live_module, "end", told)

@@ -55,6 +55,6 @@ def test_a_picture_that_kills_the_process_twice_alone_is_given_up(tmp_path: Path
     assert Counter(image.status for image in task.images) == {"completed": 29, "error": 1}
     failure = task.images[4].failure
     assert failure is not None
-    assert failure.error == "Culprit"
+    assert failure.error == "PoisonImage"
     for image in task.images:
         assert image.index == 4 or (image.result and is_of(image.result, image.index))

@@ -23,14 +23,14 @@ from sightline.models.catalogue import CATALOGUE, DEFAULT
 from sightline.models.pull import pull
 from sightline.models.resolve import resolve
 from sightline.models.sources import locate
-from sightline.net.download import Patience
+from sightline.net.download import DownloadTimeouts
 from sightline.settings import load_settings
 from sightline.wiring import open_detector
 from support import graphs
 from support.hosts import nobody
 from support.shelf import Fault, Shelf, network, open_shelf
 
-PATIENT = Patience(first_byte=20, idle=20)
+PATIENT = DownloadTimeouts(first_byte=20, idle=20)
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def data(tmp_path: Path) -> bytes:
     return network(tmp_path)
 
 
-def fetch(address: str, cache: Path, patience: Patience = PATIENT) -> Path:
+def fetch(address: str, cache: Path, patience: DownloadTimeouts = PATIENT) -> Path:
     return pull(address, cache, patience=patience, sleep=lambda _: None)
 
 
-def fails(address: str, cache: Path, patience: Patience = PATIENT) -> str:
+def fails(address: str, cache: Path, patience: DownloadTimeouts = PATIENT) -> str:
     with pytest.raises(ModelError) as caught:
         fetch(address, cache, patience)
     assert "\n" not in str(caught.value)
@@ -143,7 +143,7 @@ def test_without_an_etag_nothing_is_left_of_a_failure(
     shelf.etags = False
     shelf.faults = ["stall"]
     address = shelf.put("/best.onnx", data)
-    assert fails(address, cache, Patience(20, 1)).endswith("; try again")
+    assert fails(address, cache, DownloadTimeouts(20, 1)).endswith("; try again")
     assert not partials_in(cache)
 
 
@@ -235,12 +235,12 @@ def test_what_is_compressed_unasked_is_refused(shelf: Shelf, cache: Path, data: 
 @pytest.mark.parametrize(
     ("fault", "patience", "message"),
     [
-        ("stall", Patience(20, 1), "sent nothing for 1 s"),
-        ("deaf", Patience(0.5, 20), "nothing came within 0.5 s"),
+        ("stall", DownloadTimeouts(20, 1), "sent nothing for 1 s"),
+        ("deaf", DownloadTimeouts(0.5, 20), "nothing came within 0.5 s"),
     ],
 )
 def test_a_server_that_stalls_is_given_up(
-    shelf: Shelf, cache: Path, data: bytes, fault: Fault, patience: Patience, message: str
+    shelf: Shelf, cache: Path, data: bytes, fault: Fault, patience: DownloadTimeouts, message: str
 ) -> None:
     address = shelf.put("/best.onnx", data)
     shelf.faults = [fault]

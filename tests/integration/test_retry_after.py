@@ -12,7 +12,7 @@ import pytest
 from sightline import Detector, Overloaded
 from sightline.engines.fake import FakeEngine
 from sightline.serving.lanes import waiting_bytes
-from sightline.serving.wait_estimator import Pace
+from sightline.serving.wait_estimator import WaitEstimator
 from support import pictures
 from support.eventually import eventually
 
@@ -176,7 +176,7 @@ def test_a_pace_that_was_underestimated_is_covered(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_warm_up_is_forgotten_once_something_was_measured() -> None:
-    pace = Pace(workers=2, streams=1, batch=1)
+    pace = WaitEstimator(workers=2, streams=1, batch=1)
     assert pace.seconds(10) == 0
     pace.note(0, 5.0)
     assert pace.seconds(10) == 50
@@ -189,10 +189,10 @@ def test_the_warm_up_is_forgotten_once_something_was_measured() -> None:
 
 def test_a_retry_counts_the_margin_on_the_whole_wait() -> None:
     """A pace that is a quarter off shifts the whole wait, not only what was too much of it."""
-    pace = Pace(workers=1, streams=1, batch=1)
+    pace = WaitEstimator(workers=1, streams=1, batch=1)
     pace.note(0, 0.1)
     assert pace.retry_after(12, bearable=10) == 6  # 1.25 * 12.1 - 10
-    pace = Pace(workers=1, streams=1, batch=1)
+    pace = WaitEstimator(workers=1, streams=1, batch=1)
     pace.note(0, 0.1)
     assert pace.retry_after(0) == 1
 
@@ -201,7 +201,7 @@ def test_each_of_many_is_told_a_moment_of_its_own(monkeypatch: pytest.MonkeyPatc
     """Told the same moment, all but one of them would come back for nothing."""
     now = [100.0]
     monkeypatch.setattr("sightline.serving.wait_estimator.perf_counter", lambda: now[0])
-    pace = Pace(workers=1, streams=1, batch=1)
+    pace = WaitEstimator(workers=1, streams=1, batch=1)
     pace.note(0, 0.5)
     told = [pace.retry_after(12, bearable=10) for _ in range(6)]
     assert told == [6, 7, 7, 8, 8, 9]

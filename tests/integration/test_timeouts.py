@@ -16,8 +16,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from sightline.api.server.http import PatientProtocol
-from sightline.api.uploads.spool import SMALL, Room
+from sightline.api.server.http import TimeoutHttpProtocol
+from sightline.api.uploads.spool import SMALL, UploadBudget
 from support import pictures
 from support.eventually import eventually
 from support.servers import Live, live
@@ -252,10 +252,10 @@ def _waits_for_reader(server: Live) -> bool:
     return any(c.transport.get_write_buffer_size() > 0 for c in open_now)
 
 
-def protocols() -> list[PatientProtocol]:
+def protocols() -> list[TimeoutHttpProtocol]:
     """Every connection that something still holds."""
     gc.collect()
-    return [o for o in gc.get_objects() if isinstance(o, PatientProtocol)]
+    return [o for o in gc.get_objects() if isinstance(o, TimeoutHttpProtocol)]
 
 
 @pytest.mark.parametrize("target", [b"x:80", b"/health", b"http://x/health"])
@@ -270,15 +270,15 @@ def test_few_requests_wait_on_one_connection(server: Live) -> None:
     """The rest of what came together is bytes, and not yet requests."""
     health = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
     longest = 0
-    queue = PatientProtocol.on_headers_complete
+    queue = TimeoutHttpProtocol.on_headers_complete
 
-    def watched(protocol: PatientProtocol) -> None:
+    def watched(protocol: TimeoutHttpProtocol) -> None:
         nonlocal longest
         queue(protocol)
         longest = max(longest, len(protocol.pipeline))
 
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setattr(PatientProtocol, "on_headers_complete", watched)
+        patch.setattr(TimeoutHttpProtocol, "on_headers_complete", watched)
         connection = stack.enter_context(connect(server))
         connection.sendall(health * 2000 + b"NONSENSE\r\n\r\n")
         received = read_all(connection)
@@ -322,7 +322,7 @@ def test_many_large_uploads_lie_on_disk_and_are_answered(tmp_path: Path) -> None
     large = pictures.encode(Image.effect_noise((1200, 1200), 90).convert("RGB"), "PNG")
     assert len(large) > 10 * SMALL
     with live() as running:
-        room: Room = running.app.state.room
+        room: UploadBudget = running.app.state.room
         files = _nameless_files()
         room.memory = 2 * len(large)
         halves = []
@@ -361,7 +361,7 @@ def test_no_room_for_uploads_is_a_503(full: str, monkeypatch: pytest.MonkeyPatch
 
     large = GOOD + bytes(500_000)
     with live() as running:
-        room: Room = running.app.state.room
+        room: UploadBudget = running.app.state.room
         room.memory = 0
         if full == "budget":
             room.disk = 1000
@@ -375,7 +375,7 @@ def test_no_room_for_uploads_is_a_503(full: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_clients_that_hang_up_leave_nothing(server: Live) -> None:
-    room: Room = server.app.state.room
+    room: UploadBudget = server.app.state.room
     connections = server.server.server_state.connections
     eventually(lambda: not connections, "the tests before are gone")
     before, files = (room.memory, room.disk), _nameless_files()

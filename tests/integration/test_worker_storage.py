@@ -14,16 +14,16 @@ from queue import Queue
 import pytest
 
 from sightline.errors import StorageUnavailable
-from sightline.net.connect import Names
+from sightline.net.connect import Resolver
 from sightline.net.guard import Guard, parse_allowed
 from sightline.settings import load_settings
 from sightline.storage import sqlite
 from sightline.storage.blobs import BlobWriter, FolderBlobs, MemoryBlobs
-from sightline.tasks.image_loader import Pictures
-from sightline.tasks.object_reader import Places
-from sightline.tasks.retry_policy import ATTEMPTS, judge
+from sightline.tasks.image_loader import ImageLoader
+from sightline.tasks.object_reader import ObjectReader
+from sightline.tasks.retry_policy import ATTEMPTS, decide
 from sightline.tasks.task import Claim
-from sightline.tasks.url_policy import Addresses
+from sightline.tasks.url_policy import UrlPolicy
 from sightline.wiring import open_desk
 from support.eventually import eventually
 from support.hosts import host, ok
@@ -154,8 +154,8 @@ def test_hosts_are_not_asked_in_vain_while_nothing_can_be_kept(
         fetched.append(url)
         return b"data"
 
-    addresses = Addresses(Guard(parse_allowed("")), Names())
-    getter = Pictures(Full(), fetch, Places(addresses, 100, 1.0), 1.0)
+    addresses = UrlPolicy(Guard(parse_allowed("")), Resolver())
+    getter = ImageLoader(Full(), fetch, ObjectReader(addresses, 100, 1.0), 1.0)
     claim = Claim("a1", 0, "", None, "https://example.com/x", {}, None, None, 0, 0.0)
 
     def ask() -> float | None:
@@ -163,7 +163,7 @@ def test_hosts_are_not_asked_in_vain_while_nothing_can_be_kept(
         ended: Queue[BaseException | None] = Queue()
         getter.get(claim, lambda _: ended.put(None), ended.put)
         error = ended.get(timeout=60)
-        return None if error is None else judge(claim, error).retry_in
+        return None if error is None else decide(claim, error).retry_in
 
     assert [ask(), ask(), ask()] == [1, 1, 1]
     assert len(fetched) == 1, "the others are told at once"

@@ -18,10 +18,10 @@ import pytest
 from sightline import errors
 from sightline.api.app import create_app
 from sightline.api.problems import answer_to
-from sightline.api.request_info import open_record
+from sightline.api.request_info import open_info
 from sightline.api.schemas.detect import DetectQuery
 from sightline.backend import remote as remote_module
-from sightline.backend.framing import error_from_wire, error_to_wire, pack, read_frame
+from sightline.backend.framing import error_from_header, error_to_header, pack, read_frame
 from sightline.backend.remote import RemoteBackend
 from sightline.errors import (
     ConfigError,
@@ -33,8 +33,8 @@ from sightline.errors import (
 )
 from sightline.machine import budget
 from sightline.settings import load_settings
-from sightline.tasks.services import Desk
-from sightline.workers.balancing import Tally
+from sightline.tasks.services import TaskServices
+from sightline.workers.balancing import ConnectionCounts
 from sightline.workers.engine import end_if_hung
 from sightline.workers.handover import from_json, to_json
 from sightline.workers.restarts import how_it_ended, pause_after
@@ -96,12 +96,12 @@ PUBLIC = [
 @pytest.mark.parametrize("cls", PUBLIC)
 def test_every_error_survives_the_wire(cls: type[SightlineError]) -> None:
     sent = example(cls)
-    got = error_from_wire(json.loads(json.dumps(error_to_wire(sent))))
+    got = error_from_header(json.loads(json.dumps(error_to_header(sent))))
     assert type(got) is cls
     assert str(got) == str(sent)
     assert vars(got) == vars(sent)
     scope: Any = {"type": "http", "headers": []}
-    open_record(scope, "x", "")
+    open_info(scope, "x", "")
     problems = [answer_to(error, scope) for error in (sent, got)]
     assert problems[0].body == problems[1].body
     assert problems[0].raw_headers == problems[1].raw_headers
@@ -111,7 +111,7 @@ def test_an_error_of_nobodys_travels_as_the_nearest_that_is_public() -> None:
     class Odd(errors.BrokenImage):
         pass
 
-    assert type(error_from_wire(error_to_wire(Odd("odd")))) is errors.BrokenImage
+    assert type(error_from_header(error_to_header(Odd("odd")))) is errors.BrokenImage
 
 
 # Frames
@@ -376,7 +376,7 @@ def test_what_dies_at_once_is_started_at_once_but_not_again_and_again() -> None:
 
 def test_the_front_end_with_fewest_connections_goes_first(tmp_path: Path) -> None:
     path = tmp_path / "tally"
-    tallies = [Tally.make(path, 3), Tally(path), Tally(path)]
+    tallies = [ConnectionCounts.make(path, 3), ConnectionCounts(path), ConnectionCounts(path)]
     assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [True] * 3
     tallies[0].write(0, 7)
     tallies[1].write(1, 6)
@@ -385,7 +385,7 @@ def test_the_front_end_with_fewest_connections_goes_first(tmp_path: Path) -> Non
     assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [True, False, False]
 
 
-def no_desk() -> Desk:
+def no_desk() -> TaskServices:
     raise AssertionError("nothing is entered")
 
 

@@ -16,7 +16,7 @@ from sightline import Detector
 from sightline.api.schemas.detect import DetectQuery
 from sightline.backend.protocols import Backend
 from sightline.backend.remote import RemoteBackend
-from sightline.backend.rpc_server import Hub
+from sightline.backend.rpc_server import RpcServer
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
 from sightline.wiring import local_backend, open_repository
@@ -79,13 +79,13 @@ async def local(folder: Path, **options: Any) -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
-async def hub(path: Path, bench: Bench) -> AsyncIterator[Hub]:
+async def hub(path: Path, bench: Bench) -> AsyncIterator[RpcServer]:
     """The engine process's side of the socket at `path`, in this process."""
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        served = Hub(bench.backend, bench.settings.max_upload_bytes, HELD)
+        served = RpcServer(bench.backend, bench.settings.max_upload_bytes, HELD)
         accepting = asyncio.create_task(served.accept(listener))
         try:
             yield served

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sightline.training.evaluate import LEAST_CONFIDENCE, Score, Truth, mean_average_precision
+from sightline.training.evaluate import LEAST_CONFIDENCE, ImageTruth, Score, mean_average_precision
 
 if TYPE_CHECKING:
     from sightline import Detector
@@ -20,9 +20,9 @@ def score(detector: Detector, scenes: list[Scene]) -> Score:
     return mean_average_precision([_truth(scene) for scene in scenes], answers)
 
 
-def _truth(scene: Scene) -> Truth:
+def _truth(scene: Scene) -> ImageTruth:
     height, width = scene.image.shape[:2]
-    return Truth(
+    return ImageTruth(
         boxes=scene.truth.boxes / np.array((width, height) * 2, np.float64),
         class_id=scene.truth.class_id,
         crowd=np.zeros(len(scene.truth), np.bool_),

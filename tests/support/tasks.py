@@ -14,8 +14,8 @@ from PIL import Image
 from sightline import Detector
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.tasks.processing import Workshop
-from sightline.tasks.services import Desk
+from sightline.tasks.processing import TaskProcessing
+from sightline.tasks.services import TaskServices
 from sightline.tasks.task import ENDED, NewImage, NewTask, Priority, Task
 from sightline.wiring import open_desk, open_repository, open_workshop
 from support import pictures
@@ -41,7 +41,7 @@ def is_of(result: dict[str, Any], number: int, of_task: int = 0) -> bool:
     )
 
 
-def keep(desk: Desk, task_id: str, files: Sequence[bytes]) -> tuple[NewImage, ...]:
+def keep(desk: TaskServices, task_id: str, files: Sequence[bytes]) -> tuple[NewImage, ...]:
     """The images of a task, with their blobs written."""
     images = []
     for number, data in enumerate(files):
@@ -54,7 +54,7 @@ def keep(desk: Desk, task_id: str, files: Sequence[bytes]) -> tuple[NewImage, ..
 
 
 def submit(
-    desk: Desk,
+    desk: TaskServices,
     files: Sequence[bytes],
     priority: Priority = "normal",
     options: dict[str, Any] | None = None,
@@ -65,13 +65,13 @@ def submit(
     return desk.store.submit(NewTask(task_id, "", images, options or {}, priority)).id
 
 
-def submit_urls(desk: Desk, urls: Sequence[str]) -> str:
+def submit_urls(desk: TaskServices, urls: Sequence[str]) -> str:
     """Id of a new task whose pictures lie at these addresses."""
     images = tuple(NewImage(url[-200:], url=url) for url in urls)
     return desk.store.submit(NewTask(uuid.uuid4().hex, "", images, {})).id
 
 
-def ended(desk: Desk, task_id: str, within: float = 60) -> Task:
+def ended(desk: TaskServices, task_id: str, within: float = 60) -> Task:
     """The task, once it has ended."""
     eventually(lambda: desk.store.get(task_id).status in ENDED, "the task ends", within)
     return desk.store.get(task_id)
@@ -91,9 +91,9 @@ class Place:
     """Tasks and what works on them, in this process."""
 
     settings: Settings
-    desk: Desk
+    desk: TaskServices
     repository: Repository
-    workshop: Workshop
+    workshop: TaskProcessing
 
     @property
     def detector(self) -> Detector:

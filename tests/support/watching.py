@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from sightline.settings import load_settings
-from sightline.tasks.services import Desk
+from sightline.tasks.services import TaskServices
 from sightline.tasks.task import ENDED, Image, Status, Task
 from sightline.wiring import open_desk
 from support.eventually import eventually
@@ -22,7 +22,7 @@ ORDER: list[Status] = ["queued", "processing", "completed"]
 class Watch:
     """Looks at tasks all the time: what has ended stays as it is, and no task goes back."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: TaskServices) -> None:
         self._desk = desk
         self._seen: dict[str, Task] = {}
         self._tasks: list[str] = []
@@ -75,7 +75,7 @@ def changed_its_end(before: Image, now: Image) -> bool:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Desk]:
+def opened(folder: Path) -> Iterator[TaskServices]:
     desk = open_desk(load_settings(engine="fake", data_dir=folder, result_ttl=KEPT))
     try:
         yield desk

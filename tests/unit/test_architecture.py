@@ -43,6 +43,7 @@ ALLOWED = {
     "demo": EVERYONE | {"vision"},
     "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},
     "cli": EVERYONE
+    | {"backend"}
     | {"wiring", "workers", "api", "telemetry", "serving", "models", "net", "vision", "demo"}
     | {"training", "bench", "tasks", "client"},
     "asgi": EVERYONE | {"api", "wiring"},

@@ -18,17 +18,17 @@ from sightline import ConfigError
 from sightline.bench.about import About, shown_command
 from sightline.bench.answers import problem_type
 from sightline.bench.charts import shown_ms
-from sightline.bench.client import Answer
+from sightline.bench.client import HttpReply
 from sightline.bench.phase import retry_after
 from sightline.bench.plan import (
-    Picture,
+    BenchImage,
     Plan,
     check_key,
     parse_duration,
     parse_target,
     read_pictures,
 )
-from sightline.bench.record import Outcome, Record
+from sightline.bench.record import RequestOutcome, RequestRecord
 from sightline.bench.report import render, verdict
 from sightline.bench.stats import percentile, summarise
 
@@ -109,7 +109,7 @@ def test_a_key_goes_by_its_own_option() -> None:
 def test_a_request_is_one_whole_request(name: str, data: bytes) -> None:
     """However a picture is called: no name breaks out of its header, and the length is right."""
     plan = Plan(parse_target("http://h"), (), key="k")
-    head, _, body = plan.encode(Picture(name, data)).partition(b"\r\n\r\n")
+    head, _, body = plan.encode(BenchImage(name, data)).partition(b"\r\n\r\n")
     assert len(head.split(b"\r\n")) == 7
     assert f"Content-Length: {len(body)}".encode() in head
     part, _, rest = body.partition(b"\r\n\r\n")
@@ -145,18 +145,22 @@ def test_percentiles_by_hand() -> None:
     assert percentile(np.array([]), 50) is None
 
 
-def recorded(*ended: tuple[float, float, Outcome], sending: float = 10.0, sent: int = 0) -> Record:
-    record = Record(sent=sent or len(ended), sending=sending)
+def recorded(
+    *ended: tuple[float, float, RequestOutcome], sending: float = 10.0, sent: int = 0
+) -> RequestRecord:
+    record = RequestRecord(sent=sent or len(ended), sending=sending)
     for one in ended:
         record.add(*one)
     return record
 
 
 def test_figures_are_of_what_was_answered_with_200() -> None:
-    answers = [(i / 10, 0.1, Outcome(200)) for i in range(1, 101)]
-    refused = [(i / 10, 0.001, Outcome(503, "urn:sightline:problem:overloaded")) for i in range(50)]
+    answers = [(i / 10, 0.1, RequestOutcome(200)) for i in range(1, 101)]
+    refused = [
+        (i / 10, 0.001, RequestOutcome(503, "urn:sightline:problem:overloaded")) for i in range(50)
+    ]
     summary = summarise(
-        recorded(*answers, *refused, (12.0, 2.0, Outcome(0, "timed out")), sent=153)
+        recorded(*answers, *refused, (12.0, 2.0, RequestOutcome(0, "timed out")), sent=153)
     )
     assert (summary.ok, summary.answered, summary.errors) == (100, 150, 1)
     assert summary.seconds == 10
@@ -170,14 +174,16 @@ def test_figures_are_of_what_was_answered_with_200() -> None:
 
 
 def test_an_answer_after_the_end_lengthens_the_test() -> None:
-    summary = summarise(recorded((1, 1, Outcome(200)), (20, 19, Outcome(200)), sending=10))
+    summary = summarise(
+        recorded((1, 1, RequestOutcome(200)), (20, 19, RequestOutcome(200)), sending=10)
+    )
     assert summary.seconds == 20
     assert summary.ok_per_s == pytest.approx(0.1)
 
 
 @given(st.lists(st.floats(1e-4, 100), min_size=1, max_size=200))
 def test_a_histogram_holds_every_request(took: list[float]) -> None:
-    summary = summarise(recorded(*((1.0, seconds, Outcome(200)) for seconds in took)))
+    summary = summarise(recorded(*((1.0, seconds, RequestOutcome(200)) for seconds in took)))
     assert sum(count for *_, count in summary.histogram) == len(took)
     assert summary.histogram[-1][1] == pytest.approx(max(took) * 1000)
     assert [ms for _, ms in summary.curve] == sorted(ms for _, ms in summary.curve)
@@ -186,15 +192,15 @@ def test_a_histogram_holds_every_request(took: list[float]) -> None:
 @pytest.mark.parametrize(
     ("record", "clean"),
     [
-        (recorded((1, 1, Outcome(200))), True),
-        (recorded((1, 1, Outcome(200)), sent=2), False),
-        (recorded((1, 1, Outcome(404))), False),
+        (recorded((1, 1, RequestOutcome(200))), True),
+        (recorded((1, 1, RequestOutcome(200)), sent=2), False),
+        (recorded((1, 1, RequestOutcome(404))), False),
         (recorded(), False),
-        (Record(sent=1, unfinished=1, stopped=True), True),
-        (Record(sent=0, unsent=3), False),
+        (RequestRecord(sent=1, unfinished=1, stopped=True), True),
+        (RequestRecord(sent=0, unsent=3), False),
     ],
 )
-def test_clean_means_that_all_was_answered_with_200(record: Record, clean: bool) -> None:
+def test_clean_means_that_all_was_answered_with_200(record: RequestRecord, clean: bool) -> None:
     assert summarise(record).clean is clean
 
 
@@ -225,20 +231,22 @@ class Page(HTMLParser):
         self.text += data
 
 
-def many() -> Record:
+def many() -> RequestRecord:
     rng = np.random.default_rng(0)
-    ended = [(i / 100, float(rng.gamma(2, 0.01)), Outcome(200)) for i in range(1000)]
-    return recorded(*ended, (5.0, 3.0, Outcome(0, "reset")), (6.0, 0.1, Outcome(500, HOSTILE)))
+    ended = [(i / 100, float(rng.gamma(2, 0.01)), RequestOutcome(200)) for i in range(1000)]
+    return recorded(
+        *ended, (5.0, 3.0, RequestOutcome(0, "reset")), (6.0, 0.1, RequestOutcome(500, HOSTILE))
+    )
 
 
 RECORDS = {
     "many": many(),
-    "nothing": Record(),
-    "all failed": recorded(*((i / 10, 0.1, Outcome(401, "urn:x")) for i in range(99))),
-    "no answer": recorded(*((i / 10, 0.1, Outcome(0, "refused")) for i in range(9))),
-    "one": recorded((1, 1, Outcome(200))),
-    "alike": recorded(*((i / 10, 0.1, Outcome(200)) for i in range(99))),
-    "stopped": Record(sent=3, unfinished=3, stopped=True, gave_up=HOSTILE, unsent=2),
+    "nothing": RequestRecord(),
+    "all failed": recorded(*((i / 10, 0.1, RequestOutcome(401, "urn:x")) for i in range(99))),
+    "no answer": recorded(*((i / 10, 0.1, RequestOutcome(0, "refused")) for i in range(9))),
+    "one": recorded((1, 1, RequestOutcome(200))),
+    "alike": recorded(*((i / 10, 0.1, RequestOutcome(200)) for i in range(99))),
+    "stopped": RequestRecord(sent=3, unfinished=3, stopped=True, gave_up=HOSTILE, unsent=2),
 }
 
 
@@ -246,7 +254,7 @@ RECORDS = {
 def test_a_report_is_one_valid_page_that_needs_nothing_else(name: str) -> None:
     plan = Plan(
         parse_target("http://127.0.0.1:8000/detect?classes=<b>dog</b>&x=%22"),
-        (Picture(HOSTILE, b""),),
+        (BenchImage(HOSTILE, b""),),
     )
     about = About(f"sightline bench {HOSTILE}", service={"model": HOSTILE, "engine": None})
     summary = summarise(RECORDS[name])
@@ -271,7 +279,7 @@ def test_a_report_is_one_valid_page_that_needs_nothing_else(name: str) -> None:
 
 
 def test_a_report_says_what_makes_it_worth_something() -> None:
-    plan = Plan(parse_target("http://127.0.0.1:8000"), (Picture("dog.jpg", b""),), rate=50)
+    plan = Plan(parse_target("http://127.0.0.1:8000"), (BenchImage("dog.jpg", b""),), rate=50)
     about = About("sightline bench X", service={"model": "yolox-tiny", "engine": "openvino"})
     text = Page(render(plan, summarise(many()), about)).text
     for told in ("open loop, 50 requests a second", "dog.jpg", "sightline bench X", about.date):
@@ -301,7 +309,7 @@ def test_times_as_people_read_them(ms: float | None, shown: str) -> None:
     [("3", 3), ("0", 0), ("", None), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
 )
 def test_retry_after(told: str, seconds: float | None) -> None:
-    assert retry_after(Answer(503, {"retry-after": told})) == seconds
+    assert retry_after(HttpReply(503, {"retry-after": told})) == seconds
 
 
 @pytest.mark.parametrize(
@@ -316,4 +324,4 @@ def test_retry_after(told: str, seconds: float | None) -> None:
     ],
 )
 def test_problem_types(kind: str, body: bytes, told: str) -> None:
-    assert problem_type(Answer(500, {"content-type": kind}, bytearray(body))) == told
+    assert problem_type(HttpReply(500, {"content-type": kind}, bytearray(body))) == told

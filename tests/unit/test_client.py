@@ -23,8 +23,8 @@ from sightline.client import Client, Result, errors, handle
 from sightline.client.blocking import TaskHandle
 from sightline.client.handle import AsyncTaskHandle
 from sightline.client.pictures import gather
-from sightline.client.transport import AsyncWire, BlockingWire
-from sightline.client.upload import Upload
+from sightline.client.transport import AsyncTransport, BlockingTransport
+from sightline.client.upload import FormUpload
 from support.clients import Kind, Told, client_of
 from support.hosts import host
 from support.odd import answer, odd_server
@@ -173,7 +173,7 @@ def asking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         async def sleep(_: object, seconds: float) -> None:
             script.pauses.append(seconds)
 
-        for wire in (BlockingWire, AsyncWire):
+        for wire in (BlockingTransport, AsyncTransport):
             monkeypatch.setattr(wire, "sleep", sleep)
         opened.append(client_of(kind, transport=httpx.MockTransport(script), **options))
         return opened[-1].__enter__()
@@ -658,7 +658,7 @@ def test_a_client_needs_no_event_loop_and_minds_none() -> None:
 
 
 def test_an_upload_can_be_sent_again() -> None:
-    upload = Upload("files", list(gather([b"one", b"two" * 200_000])))  # type: ignore[arg-type]
+    upload = FormUpload("files", list(gather([b"one", b"two" * 200_000])))  # type: ignore[arg-type]
     first, second = b"".join(upload), b"".join(upload)
     assert first == second
     assert len(first) == int(upload.headers["Content-Length"])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sightline.api.middleware.access import Gate
-from sightline.api.middleware.access_log import Recording
+from sightline.api.middleware.access import AccessControl
+from sightline.api.middleware.access_log import AccessLog
 from sightline.api.middleware.keys import Keys
-from sightline.backend.limits import Longest, client_name
+from sightline.backend.limits import LongestRequest, client_name
 from sightline.settings import load_settings
 from sightline.wiring import local_backend, open_repository
 
@@ -37,7 +37,7 @@ def statuses(headers: list[tuple[bytes, bytes]], **options: Any) -> list[int]:
         return {"type": "websocket.connect"}
 
     backend = local_backend(settings, lambda: open_repository(settings))
-    gate = Recording(Gate(application, settings, Keys(settings), backend))
+    gate = AccessLog(AccessControl(application, settings, Keys(settings), backend))
     scope = {
         "type": "websocket",
         "path": "/detect/ws",
@@ -80,7 +80,7 @@ def test_what_a_client_without_a_key_is_known_by(address: str, name: str) -> Non
 def test_the_longest_request_is_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    longest = Longest(10)
+    longest = LongestRequest(10)
     longest.note(2)
     assert longest.seconds() == 10
     now += 60

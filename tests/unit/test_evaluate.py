@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sightline.errors import ConfigError
-from sightline.training.evaluate import Truth, agreement, mean_average_precision
+from sightline.training.evaluate import ImageTruth, agreement, mean_average_precision
 from sightline.training.truths import OtherClasses, coco_truths, yolo_truths
 from sightline.types import Detections
 
@@ -29,9 +29,9 @@ def answer(*rows: tuple[int, float, tuple[float, ...]]) -> Detections:
     )
 
 
-def truth(*rows: tuple[int, tuple[float, ...]], crowd: bool = False) -> Truth:
+def truth(*rows: tuple[int, tuple[float, ...]], crowd: bool = False) -> ImageTruth:
     """Class, box as shares of the picture."""
-    return Truth(
+    return ImageTruth(
         np.array([box for _, box in rows], np.float64).reshape(-1, 4),
         np.array([class_id for class_id, _ in rows], np.int64),
         np.full(len(rows), crowd),

@@ -16,7 +16,7 @@ from sightline.api.app import create_app
 from sightline.api.middleware.access import OPEN
 from sightline.api.openapi.operations import UNGENERATED
 from sightline.api.problems import KINDS
-from sightline.api.server.early_errors import REFUSALS
+from sightline.api.server.early_errors import EARLY_ERRORS
 from sightline.settings import load_settings
 
 PROBLEM = "application/problem+json"
@@ -140,7 +140,7 @@ def test_every_kind_of_problem_is_told_of(told: dict[str, Any]) -> None:
                 assert example["value"]["type"] == f"urn:sightline:problem:{slug}"
                 assert example["value"]["status"] == int(status), path
                 seen.add(slug)
-    assert {kind.slug for kind in (*KINDS.values(), *REFUSALS)} <= seen
+    assert {kind.slug for kind in (*KINDS.values(), *EARLY_ERRORS)} <= seen
 
 
 def test_every_example_is_what_its_schema_says(told: dict[str, Any]) -> None:

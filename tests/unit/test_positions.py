@@ -8,8 +8,8 @@ import pytest
 
 from sightline.api.tasks import positions as places
 from sightline.api.tasks import ttl_cache as fresh
-from sightline.api.tasks.positions import Places
-from sightline.api.tasks.ttl_cache import Fresh
+from sightline.api.tasks.positions import Positions
+from sightline.api.tasks.ttl_cache import TTLCache
 
 
 class Clock:
@@ -35,7 +35,7 @@ def test_the_wait_follows_from_how_the_queue_moves(clock: Clock) -> None:
         return dict(queue)
 
     async def run() -> None:
-        seen = Places(positions)
+        seen = Positions(positions)
         assert await seen.of("one") == {"position": 100, "estimated_wait_s": None}
         clock.now += 2
         queue.update(one=60, two=360)
@@ -63,7 +63,7 @@ def test_who_has_just_come_is_found(clock: Clock) -> None:
         return dict(queue)
 
     async def run() -> None:
-        seen = Places(positions)
+        seen = Positions(positions)
         await seen.of("one")
         queue["two"] = 7
         assert (await seen.of("two"))["position"] == 7
@@ -83,7 +83,7 @@ def test_many_who_ask_at_once_share_an_answer(clock: Clock) -> None:
         return len(asked)
 
     async def run() -> None:
-        answer = Fresh(ask, 1.0)
+        answer = TTLCache(ask, 1.0)
         first = asyncio.create_task(answer.get())
         await asyncio.sleep(0)
         first.cancel()  # whoever asked first may leave

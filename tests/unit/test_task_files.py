@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.api.uploads.multipart import MultipartReader
-from sightline.api.uploads.task_files import Intake, Writers
+from sightline.api.uploads.task_files import TaskFiles, WriterPool
 from sightline.errors import MalformedBody, StorageUnavailable
 from sightline.storage.blobs import BlobWriter, MemoryBlobs
 from sightline.tasks.task import NewImage
@@ -51,8 +51,8 @@ def take(
     """What becomes of `body` if it comes in pieces that end at `cuts`."""
 
     async def run() -> tuple[tuple[NewImage, ...], list[Any]]:
-        writers = Writers(4, 2)
-        intake = Intake(TASK, blobs, writers, (LARGEST, 10**6), strict=False, compared=True)
+        writers = WriterPool(4, 2)
+        intake = TaskFiles(TASK, blobs, writers, (LARGEST, 10**6), strict=False, compared=True)
         reader = MultipartReader(b"multipart/form-data", {b"boundary": BOUNDARY}, intake)
         try:
             for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sightline.backend.throttle import Brake
+from sightline.backend.throttle import RefusalThrottle
 
 
 @pytest.fixture
@@ -13,12 +13,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_few_refusals_go_at_once(clock: list[float]) -> None:
-    brake = Brake(longest=2)
+    brake = RefusalThrottle(longest=2)
     assert [brake.delay() for _ in range(20)] == [0] * 20
 
 
 def test_a_storm_goes_at_a_steady_rate_and_none_waits_for_ever(clock: list[float]) -> None:
-    brake = Brake(longest=2)
+    brake = RefusalThrottle(longest=2)
     delays = [brake.delay() for _ in range(200)]
     assert delays[20:24] == pytest.approx([0.05, 0.1, 0.15, 0.2])
     assert max(delays) == delays[-1] == 2

@@ -3,7 +3,7 @@
 import pytest
 
 from sightline.serving import wait_estimator as pace
-from sightline.serving.wait_estimator import Pace
+from sightline.serving.wait_estimator import WaitEstimator
 
 
 class Clock:
@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def run(measured: Pace, clock: Clock, pictures: int, every: float, *, busy: bool) -> None:
+def run(measured: WaitEstimator, clock: Clock, pictures: int, every: float, *, busy: bool) -> None:
     """Pictures of 0.1 s in the engine go through, one `every` so many seconds."""
     for _ in range(pictures):
         clock.now += every
@@ -32,7 +32,7 @@ def run(measured: Pace, clock: Clock, pictures: int, every: float, *, busy: bool
 
 
 def test_the_slower_stage_sets_the_pace(clock: Clock) -> None:
-    measured = Pace(workers=2, streams=1, batch=1)
+    measured = WaitEstimator(workers=2, streams=1, batch=1)
     run(measured, clock, 50, 5.0, busy=False)
     assert measured.seconds(10) == pytest.approx(1.0)
     for _ in range(200):
@@ -41,13 +41,13 @@ def test_the_slower_stage_sets_the_pace(clock: Clock) -> None:
 
 
 def test_what_is_lost_between_pictures_counts_while_there_is_more_to_do(clock: Clock) -> None:
-    measured = Pace(workers=2, streams=1, batch=1)
+    measured = WaitEstimator(workers=2, streams=1, batch=1)
     run(measured, clock, 100, 0.13, busy=True)
     assert measured.seconds(10) == pytest.approx(1.3, rel=0.01)
 
 
 def test_time_without_pictures_is_nobodys(clock: Clock) -> None:
-    measured = Pace(workers=2, streams=1, batch=1)
+    measured = WaitEstimator(workers=2, streams=1, batch=1)
     run(measured, clock, 100, 0.1, busy=True)
     run(measured, clock, 1, 0.1, busy=False)
     clock.now += 3600
@@ -56,7 +56,7 @@ def test_time_without_pictures_is_nobodys(clock: Clock) -> None:
 
 
 def test_a_pause_of_the_machine_does_not_close_the_service(clock: Clock) -> None:
-    measured = Pace(workers=2, streams=1, batch=1)
+    measured = WaitEstimator(workers=2, streams=1, batch=1)
     run(measured, clock, 100, 0.1, busy=True)
     clock.now += 3600
     measured.leave(True)

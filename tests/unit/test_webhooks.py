@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sightline.errors import CallbackRefused, ConfigError
-from sightline.net.connect import Names
+from sightline.net.connect import Resolver
 from sightline.net.guard import Guard, parse_allowed
 from sightline.net.webhooks import check_callback, open_secret, read_secret, sign
 
@@ -76,8 +76,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         open_secret(None, tmp_path / "file" / "webhook-secret")
 
 
-def names(*addresses: str) -> Names:
-    return Names(lambda *_, **__: [(2, 1, 6, "", (address, 443)) for address in addresses])
+def names(*addresses: str) -> Resolver:
+    return Resolver(lambda *_, **__: [(2, 1, 6, "", (address, 443)) for address in addresses])
 
 
 def nobody(*_: object, **__: object) -> list[object]:
@@ -100,7 +100,7 @@ def test_what_is_inside_is_refused_in_the_same_words(url: str) -> None:
     with pytest.raises(CallbackRefused) as inside:
         check_callback(url, Guard(), resolved)
     with pytest.raises(CallbackRefused) as nowhere:
-        check_callback("https://no.such.example/", Guard(), Names(nobody))
+        check_callback("https://no.such.example/", Guard(), Resolver(nobody))
     assert str(inside.value) == str(nowhere.value)
     assert "SIGHTLINE_URL_ALLOW" in str(inside.value)
     assert "10.1.2.3" not in str(inside.value)
@@ -130,7 +130,7 @@ def test_one_address_inside_among_others_is_enough() -> None:
 def test_what_is_public_or_listed_may_be_called() -> None:
     check_callback("https://hooks.example/x?y", Guard(), names("93.184.216.34"), seconds=60)
     allowed = Guard(parse_allowed("127.0.0.1:9000,inside.lan"))
-    check_callback("http://127.0.0.1:9000/hook", allowed, Names(nobody))
+    check_callback("http://127.0.0.1:9000/hook", allowed, Resolver(nobody))
     check_callback("http://inside.lan:1234/", allowed, names("10.1.2.3"), seconds=60)
 
 
@@ -143,6 +143,6 @@ def test_a_name_server_that_never_answers_is_a_refusal_in_time() -> None:
 
     try:
         with pytest.raises(CallbackRefused):
-            check_callback("https://hooks.example/", Guard(), Names(silent), seconds=0.05)
+            check_callback("https://hooks.example/", Guard(), Resolver(silent), seconds=0.05)
     finally:
         ended.set()

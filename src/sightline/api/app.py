@@ -15,18 +15,18 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from sightline import __version__
 from sightline.api import problems
 from sightline.api.headers import DEVICE_HEADER
-from sightline.api.middleware.access import Gate
-from sightline.api.middleware.access_log import Recording
-from sightline.api.middleware.body_limits import Bodies
+from sightline.api.middleware.access import AccessControl
+from sightline.api.middleware.access_log import AccessLog
+from sightline.api.middleware.body_limits import BodyLimits
 from sightline.api.middleware.cors import Cors
 from sightline.api.middleware.keys import Keys
 from sightline.api.openapi.description import TAGS, complete
 from sightline.api.routes import detect, docs, health, live, metrics, models, page, predict, results
-from sightline.api.server.close_reason import end
-from sightline.api.tasks.annotated import Drawing
-from sightline.api.tasks.service import Tasks
-from sightline.api.uploads.by_url import Fetches
-from sightline.api.uploads.spool import DISK_BYTES, Room
+from sightline.api.server.close_reason import close_with
+from sightline.api.tasks.annotated import AnnotatedImages
+from sightline.api.tasks.service import TaskService
+from sightline.api.uploads.by_url import FetchPool
+from sightline.api.uploads.spool import DISK_BYTES, UploadBudget
 from sightline.machine import budget
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sightline.api.uploads.by_url import Fetch
     from sightline.backend.protocols import Backend
     from sightline.settings import Settings
-    from sightline.tasks.services import Desk
+    from sightline.tasks.services import TaskServices
 
 DESCRIBED: dict[str, Any] = {
     "title": "Sightline",
@@ -57,7 +57,7 @@ def create_app(
     settings: Settings,
     backend: Backend,
     fetch: Fetch,
-    open_desk: Callable[[], Desk],
+    open_desk: Callable[[], TaskServices],
     share: int = 1,
 ) -> Service:
     """The service's application.
@@ -83,7 +83,7 @@ def create_app(
         redoc_url=None,
         **DESCRIBED,
     )
-    app.state.fetches = Fetches(fetch, settings.url_timeout)
+    app.state.fetches = FetchPool(fetch, settings.url_timeout)
     app.state.open_desk = open_desk
     for topic in (detect, live, predict, results, models, health, metrics):
         app.include_router(topic.router)
@@ -97,18 +97,18 @@ def create_app(
 class Service(FastAPI):
     """The framework's application, with our layers around all of it.
 
-    Outermost first: who asks through a proxy, `Recording`, `Bodies`, CORS, `Gate`.
+    Outermost first: who asks through a proxy, `AccessLog`, `BodyLimits`, CORS, `AccessControl`.
     """
 
     def __init__(self, settings: Settings, backend: Backend, share: int, **options: Any) -> None:
         super().__init__(**options)
         self._described: dict[str, Any] | None = None
-        self.add_exception_handler(WebSocketRequestValidationError, end)
+        self.add_exception_handler(WebSocketRequestValidationError, close_with)
         self.state.settings = settings
         self.state.backend = backend
         self.state.keys = Keys(settings)
         memory, disk = budget().uploads // share, DISK_BYTES // share
-        self.state.room = Room(memory, disk, ceil(settings.body_timeout))
+        self.state.room = UploadBudget(memory, disk, ceil(settings.body_timeout))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         root = self.state.settings.root_path
@@ -129,10 +129,10 @@ class Service(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         settings: Settings = self.state.settings
         app: ASGIApp = super().build_middleware_stack()
-        app = Gate(app, settings, self.state.keys, self.state.backend)
+        app = AccessControl(app, settings, self.state.keys, self.state.backend)
         if settings.cors_origins:
             app = Cors(app, settings.cors_origins)
-        app = Recording(Bodies(app, settings))
+        app = AccessLog(BodyLimits(app, settings))
         if settings.trusted_proxies:
             app = ProxyHeadersMiddleware(app, list(settings.trusted_proxies))  # type: ignore[arg-type, assignment]
         return app
@@ -140,10 +140,10 @@ class Service(FastAPI):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    desk: Desk = await anyio.to_thread.run_sync(app.state.open_desk)
+    desk: TaskServices = await anyio.to_thread.run_sync(app.state.open_desk)
     settings: Settings = app.state.settings
-    app.state.tasks = Tasks(desk, app.state.backend, settings)
-    app.state.drawing = Drawing(desk.blobs, settings.max_pixels)
+    app.state.tasks = TaskService(desk, app.state.backend, settings)
+    app.state.drawing = AnnotatedImages(desk.blobs, settings.max_pixels)
     try:
         async with app.state.backend:
             yield

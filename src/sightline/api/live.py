@@ -9,9 +9,9 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.frames import CloseCode
 
 from sightline.api.deadline import deadline
-from sightline.api.request_info import record_of
-from sightline.api.server.close_reason import accept, end, farewell
-from sightline.api.server.shutdown import until_leaving
+from sightline.api.request_info import info_of
+from sightline.api.server.close_reason import accept, close_reason, close_with
+from sightline.api.server.shutdown import until_shutdown
 from sightline.api.uploads.spool import Upload
 from sightline.backend.limits import name_of
 from sightline.errors import (
@@ -48,7 +48,7 @@ class _Frame(NamedTuple):
     picture: Upload | SightlineError  # or why there is none
 
 
-class Live:
+class LiveSession:
     """One client's frames: at most one is worked on, and the newest of the others waits."""
 
     def __init__(self, websocket: WebSocket, query: DetectQuery) -> None:
@@ -59,7 +59,7 @@ class Live:
         self._room = state.room
         self._websocket = websocket
         self._query = query
-        self._record = record_of(websocket.scope)
+        self._record = info_of(websocket.scope)
         self._counts = self._record.counts
         self._counts |= dict.fromkeys(("frames", "answered", "refused", "dropped"), 0)
         self._newest: _Frame | None = None
@@ -77,7 +77,7 @@ class Live:
         except WebSocketDisconnect:
             pass
         except Exception as error:  # noqa: BLE001  the client is told as much as it may know
-            await end(self._websocket, error)
+            await close_with(self._websocket, error)
         finally:
             for task in tasks:
                 task.cancel()
@@ -132,13 +132,13 @@ class Live:
 
     async def _answer_all(self) -> None:
         scope = self._websocket.scope
-        while (frame := await until_leaving(scope, self._next())) is not None:
+        while (frame := await until_shutdown(scope, self._next())) is not None:
             pause = 0.0
             try:
                 text = await self._detect(frame.picture)
                 self._counts["answered"] += 1
             except _PASSING as error:
-                text = farewell(error, scope).text
+                text = close_reason(error, scope).text
                 self._counts["refused"] += 1
                 if isinstance(error, TryLater):
                     pause = min(_PAUSE, error.retry_after)

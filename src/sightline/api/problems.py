@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from sightline import errors
 from sightline.api.methods import allowed
-from sightline.api.request_info import CLIENT_GONE, record_of
+from sightline.api.request_info import CLIENT_GONE, info_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -78,7 +78,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.UnreadablePicture: Kind(
         503, "picture-unreadable", "The bytes of the picture cannot be read"
     ),
-    errors.Culprit: Kind(500, "culprit", "The service died of this picture"),
+    errors.PoisonImage: Kind(500, "culprit", "The service died of this picture"),
     errors.DetectorClosed: Kind(503, "not-serving", "The service is not serving"),
     errors.WorkerDied: Kind(503, "worker-died", "The model is being started again"),
     errors.DeadlineExceeded: Kind(504, "deadline-exceeded", "The deadline passed"),
@@ -183,7 +183,7 @@ def _problem(
     more: dict[str, object] | None = None,
 ) -> JSONResponse:
     """A problem document with `more` as its extension members."""
-    record_of(scope).problem = kind.slug
+    info_of(scope).problem = kind.slug
     body = problem_body(kind, detail) | (more or {})
     return JSONResponse(body, kind.status, headers, media_type=MEDIA_TYPE)
 

@@ -17,7 +17,7 @@ _KEY = "sightline.record"
 
 
 @dataclass(slots=True)
-class Record:
+class RequestInfo:
     """What the log line at the end of a request says.
 
     Attributes:
@@ -40,13 +40,13 @@ class Record:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def open_record(scope: Scope, request_id: str, client: str) -> Record:
+def open_info(scope: Scope, request_id: str, client: str) -> RequestInfo:
     """A new record, kept in `scope`."""
-    record: Record = scope.setdefault(_KEY, Record(request_id, client))
+    record: RequestInfo = scope.setdefault(_KEY, RequestInfo(request_id, client))
     return record
 
 
-def record_of(scope: Scope) -> Record:
+def info_of(scope: Scope) -> RequestInfo:
     """The record of the request."""
-    record: Record = scope[_KEY]
+    record: RequestInfo = scope[_KEY]
     return record

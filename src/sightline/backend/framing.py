@@ -38,7 +38,7 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-class BrokenWire(ConnectionError):
+class BrokenFrame(ConnectionError):
     """What came is no frame, or one that is too large."""
 
 
@@ -57,22 +57,22 @@ async def read_frame(reader: StreamReader, max_payload: int) -> Frame:
     """
     head_size, payload_size = _SIZES.unpack(await reader.readexactly(_SIZES.size))
     if head_size > _MAX_HEADER or payload_size > max_payload:
-        raise BrokenWire(f"a frame of {head_size} + {payload_size} bytes is too large")
+        raise BrokenFrame(f"a frame of {head_size} + {payload_size} bytes is too large")
     try:
         header = json.loads(await reader.readexactly(head_size))
     except ValueError as error:
-        raise BrokenWire(f"a frame's header is not JSON: {error}") from error
+        raise BrokenFrame(f"a frame's header is not JSON: {error}") from error
     return Frame(header, await reader.readexactly(payload_size))
 
 
-def error_to_wire(error: SightlineError) -> dict[str, Any]:
+def error_to_header(error: SightlineError) -> dict[str, Any]:
     """An error by the name of its class (or of the nearest that is public), with all it carries."""
     name = next(cls.__name__ for cls in type(error).__mro__ if cls in _ERRORS.values())
     return {"error": name, "detail": str(error)[:_MAX_DETAIL], "carries": vars(error)}
 
 
-def error_from_wire(header: dict[str, Any]) -> SightlineError:
-    """The error that `error_to_wire` was given."""
+def error_from_header(header: dict[str, Any]) -> SightlineError:
+    """The error that `error_to_header` was given."""
     cls = _ERRORS[header["error"]]
     error = cls.__new__(cls, header["detail"])  # its words are made already
     vars(error).update(header["carries"])

@@ -18,13 +18,13 @@ from sightline.errors import ConfigError, RateLimited, TooManyAtOnce
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sightline.api.request_info import Record
+    from sightline.api.request_info import RequestInfo
     from sightline.settings import Settings
 
 _FORGET = 60.0  # seconds in which the longest request seen counts half
 
 
-class Limits:
+class ClientLimits:
     """The limits on one client, known by the name of its key or by its address.
 
     Used from the event loop alone.
@@ -40,7 +40,7 @@ class Limits:
         self._window = MovingWindowRateLimiter(MemoryStorage()) if self._rates else None
         self._max_concurrent = settings.max_concurrent
         self._running: Counter[str] = Counter()
-        self._longest = Longest(settings.max_wait)
+        self._longest = LongestRequest(settings.max_wait)
         self._most = settings.request_timeout
 
     def count(self, client: str) -> None:
@@ -88,7 +88,7 @@ def nothing() -> None:
     """What gives a place back where none was taken."""
 
 
-class Longest:
+class LongestRequest:
     """The longest that requests took lately: when one of those under way will have ended."""
 
     def __init__(self, first: float) -> None:
@@ -106,7 +106,7 @@ class Longest:
         return float(self._seconds * 0.5 ** ((time.monotonic() - self._noted) / _FORGET))
 
 
-def name_of(record: Record) -> str:
+def name_of(record: RequestInfo) -> str:
     """What the client of a request is known by: the name of its key, or its address."""
     return record.caller.name if record.caller else client_name(record.client)
 

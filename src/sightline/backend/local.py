@@ -17,8 +17,8 @@ from sightline.api.headers import answer_headers, device_header
 from sightline.api.schemas.detect import Load
 from sightline.api.schemas.models import ModelOut
 from sightline.backend.limits import nothing
-from sightline.backend.protocols import Answer, Status
-from sightline.backend.throttle import Brake
+from sightline.backend.protocols import BackendStatus, DetectReply
+from sightline.backend.throttle import RefusalThrottle
 from sightline.engines.devices import gpu_available
 from sightline.errors import Overloaded
 from sightline.serving.answer import to_answer
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from sightline.api.schemas.detect import DetectQuery
-    from sightline.backend.limits import Limits
-    from sightline.backend.protocols import Picture
+    from sightline.backend.limits import ClientLimits
+    from sightline.backend.protocols import EncodedImage
     from sightline.serving.canary import Canary
     from sightline.serving.detector import Detector
-    from sightline.serving.job import LaneName, Result
-    from sightline.serving.model_slot import Entry
+    from sightline.serving.job import InferenceResult, LaneName
+    from sightline.serving.model_slot import ModelSlot
     from sightline.serving.repository import Repository
-    from sightline.tasks.processing import Workshop
+    from sightline.tasks.processing import TaskProcessing
     from sightline.telemetry.meter import Meter
 
 _THREADS = 40
@@ -49,7 +49,7 @@ class _Turn:
     """A picture that is queued, and the lease on the detector that works on it."""
 
     detector: Detector
-    future: Future[Result]
+    future: Future[InferenceResult]
     lease: ExitStack
 
     def end(self) -> None:
@@ -66,10 +66,10 @@ class LocalBackend:
         open_repository: Callable[[], Repository],
         open_canary: Callable[[Repository], Canary],
         check_source: Callable[[str], None],
-        limits: Limits,
+        limits: ClientLimits,
         max_wait: float,
         meter: Meter,
-        open_workshop: Callable[[Repository], Workshop] | None = None,
+        open_workshop: Callable[[Repository], TaskProcessing] | None = None,
     ) -> None:
         """Nothing is opened yet.
 
@@ -89,8 +89,8 @@ class LocalBackend:
         self._max_wait = _WAITING * max_wait
         self._meter = meter
         self._open_workshop = open_workshop
-        self._workshop: Workshop | None = None
-        self._brake = Brake(self._max_wait)
+        self._workshop: TaskProcessing | None = None
+        self._brake = RefusalThrottle(self._max_wait)
         self._repository: Repository
         self._canary: Canary
 
@@ -130,12 +130,12 @@ class LocalBackend:
 
     async def detect(
         self,
-        picture: Picture,
+        picture: EncodedImage,
         query: DetectQuery,
         *,
         drawn: bool = False,
         lane: LaneName = "interactive",
-    ) -> Answer:
+    ) -> DetectReply:
         turn = await self._begin(partial(self._queue, picture, query, drawn, lane))
         try:
             picture.close()  # the queue has it now
@@ -143,16 +143,16 @@ class LocalBackend:
             headers = answer_headers(turn.detector)
             if drawn:
                 jpeg = turn.detector.run_on_pool(partial(_annotate, result))
-                return Answer(await asyncio.wrap_future(jpeg), "image/jpeg", headers)
-            return Answer(_to_json(turn.detector, result), "application/json", headers)
+                return DetectReply(await asyncio.wrap_future(jpeg), "image/jpeg", headers)
+            return DetectReply(_to_json(turn.detector, result), "application/json", headers)
         finally:
             turn.end()
 
-    async def status(self, *, wake: bool = False) -> Status:
+    async def status(self, *, wake: bool = False) -> BackendStatus:
         if wake:
             await anyio.to_thread.run_sync(self._wake)
         workshop = self._workshop
-        return Status(
+        return BackendStatus(
             models=[describe(entry, self._repository) for entry in self._repository.entries()],
             troubles=self._repository.troubles() + (workshop.troubles() if workshop else []),
             notice=self._repository.notice,
@@ -199,7 +199,9 @@ class LocalBackend:
             queued.add_done_callback(_end)
             raise
 
-    def _queue(self, picture: Picture, query: DetectQuery, drawn: bool, lane: LaneName) -> _Turn:
+    def _queue(
+        self, picture: EncodedImage, query: DetectQuery, drawn: bool, lane: LaneName
+    ) -> _Turn:
         """Reading a header is quick, but not whatever a header may hold: not for the event loop."""
         with ExitStack() as lease:
             # It may have to be loaded.
@@ -226,7 +228,7 @@ def _end(queued: Future[_Turn]) -> None:
         queued.result().end()
 
 
-def describe(entry: Entry, repository: Repository) -> ModelOut:
+def describe(entry: ModelSlot, repository: Repository) -> ModelOut:
     """A model, and what it runs on while it is loaded."""
     described = ModelOut(name=entry.name, default=entry.name == repository.default, loaded=False)
     served = entry.served
@@ -243,12 +245,12 @@ def describe(entry: Entry, repository: Repository) -> ModelOut:
     return described
 
 
-def _annotate(result: Result) -> bytes:
+def _annotate(result: InferenceResult) -> bytes:
     if result.image is None:
         raise RuntimeError("the detector was not asked to keep the picture")
     return encode_jpeg(draw_detections(result.image, result.detections))
 
 
-def _to_json(detector: Detector, result: Result) -> bytes:
+def _to_json(detector: Detector, result: InferenceResult) -> bytes:
     answer = to_answer(detector, result)
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sightline.serving.job import LaneName
 
 
-class Picture(Protocol):
+class EncodedImage(Protocol):
     """A compressed picture on its way in."""
 
     def load(self) -> bytes:
@@ -28,7 +28,7 @@ class Picture(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DetectReply:
     """What a client gets for a picture: JSON or a JPEG, as bytes."""
 
     body: bytes
@@ -36,7 +36,7 @@ class Answer:
     headers: dict[str, str]
 
 
-class Status(BaseModel):
+class BackendStatus(BaseModel):
     """How the models are.
 
     Attributes:
@@ -79,12 +79,12 @@ class Backend(Protocol):
 
     async def detect(
         self,
-        picture: Picture,
+        picture: EncodedImage,
         query: DetectQuery,
         *,
         drawn: bool = False,
         lane: LaneName = "interactive",
-    ) -> Answer:
+    ) -> DetectReply:
         """The objects in a picture, as JSON or (`drawn`) on the picture, as JPEG.
 
         The picture is closed as soon as it is queued, in the lane that is named.
@@ -94,7 +94,7 @@ class Backend(Protocol):
                 and `Detector.submit`.
         """
 
-    async def status(self, *, wake: bool = False) -> Status:
+    async def status(self, *, wake: bool = False) -> BackendStatus:
         """How the models are; `wake` loads the default first, if it has given way to others."""
 
     async def load(self, name: str, source: str) -> ModelOut:

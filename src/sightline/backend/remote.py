@@ -14,15 +14,15 @@ import anyio.to_thread
 from sightline.api.schemas.models import ModelOut
 from sightline.backend.framing import (
     READ_AHEAD,
-    BrokenWire,
+    BrokenFrame,
     Frame,
-    error_from_wire,
-    error_to_wire,
+    error_from_header,
+    error_to_header,
     pack,
     read_frame,
 )
 from sightline.backend.limits import nothing
-from sightline.backend.protocols import Answer, Status
+from sightline.backend.protocols import BackendStatus, DetectReply
 from sightline.errors import DetectorClosed
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sightline.api.schemas.detect import DetectQuery
-    from sightline.backend.protocols import Picture
+    from sightline.backend.protocols import EncodedImage
     from sightline.serving.job import LaneName
     from sightline.settings import Settings
 
@@ -64,7 +64,7 @@ class RemoteBackend:
         self._places = settings.max_concurrent is not None
         self._limited = self._places or settings.rate_limit is not None
         self._device: str | None = None
-        self._link: _Link | None = None
+        self._link: RpcConnection | None = None
         self._linked = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -97,20 +97,20 @@ class RemoteBackend:
 
     async def detect(
         self,
-        picture: Picture,
+        picture: EncodedImage,
         query: DetectQuery,
         *,
         drawn: bool = False,
         lane: LaneName = "interactive",
-    ) -> Answer:
+    ) -> DetectReply:
         asked = query.model_dump(exclude_defaults=True)
         header, body = await self._call("detect", picture, query=asked, drawn=drawn, lane=lane)
-        return Answer(body, header["media_type"], header["headers"])
+        return DetectReply(body, header["media_type"], header["headers"])
 
-    async def status(self, *, wake: bool = False) -> Status:
+    async def status(self, *, wake: bool = False) -> BackendStatus:
         calling = self._call("status", wake=wake)
         frame = await (calling if wake else _soon(calling))
-        return Status.model_validate_json(frame.payload)
+        return BackendStatus.model_validate_json(frame.payload)
 
     async def load(self, name: str, source: str) -> ModelOut:
         frame = await self._call("load", name=name, source=source)
@@ -131,13 +131,13 @@ class RemoteBackend:
     async def nudge(self) -> None:
         await _soon(self._call("nudge"))
 
-    async def _call(self, call: str, picture: Picture | None = None, **header: Any) -> Frame:
+    async def _call(self, call: str, picture: EncodedImage | None = None, **header: Any) -> Frame:
         link = self._living_link()
         frame = await link.call(link.new_number(), call, picture, **header)
         self._device = frame.header["device"]
         return frame
 
-    def _living_link(self) -> _Link:
+    def _living_link(self) -> RpcConnection:
         if self._link is None:
             raise DetectorClosed(_AWAY)
         return self._link
@@ -153,11 +153,11 @@ class RemoteBackend:
             try:
                 # The socket is there whether or not an engine process is: this waits for one.
                 self._device = (await read_frame(reader, 0)).header["device"]
-                self._link = _Link(writer)
+                self._link = RpcConnection(writer)
                 self._linked.set()
                 while True:
                     self._link.take(await read_frame(reader, self._max_payload))
-            except BrokenWire as error:
+            except BrokenFrame as error:
                 _log.error("the engine process is not understood: %s", error)
             except (EOFError, ConnectionError):
                 pass  # it ended; the supervisor says how
@@ -171,7 +171,7 @@ class RemoteBackend:
                 writer.close()
 
 
-class _Link:
+class RpcConnection:
     """One connection to an engine process that is ready."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -184,7 +184,9 @@ class _Link:
     def new_number(self) -> int:
         return next(self._numbers)
 
-    async def call(self, number: int, call: str, picture: Picture | None, **header: Any) -> Frame:
+    async def call(
+        self, number: int, call: str, picture: EncodedImage | None, **header: Any
+    ) -> Frame:
         """The answer.
 
         Raises:
@@ -206,7 +208,7 @@ class _Link:
         finally:
             self._waiting.pop(number, None)
         if "error" in frame.header:
-            raise error_from_wire(frame.header)
+            raise error_from_header(frame.header)
         return frame
 
     def cancel(self, number: int) -> None:
@@ -222,7 +224,7 @@ class _Link:
     def end(self) -> None:
         """The connection has ended."""
         self._ended = True
-        died = error_to_wire(DetectorClosed(_DIED))
+        died = error_to_header(DetectorClosed(_DIED))
         for number in self._waiting:
             self.take(Frame({"id": number} | died, b""))
 
@@ -232,7 +234,7 @@ class _Link:
             raise DetectorClosed(_DIED)
         self._writer.writelines(pack(header, payload))
 
-    async def _send(self, header: dict[str, Any], picture: Picture) -> None:
+    async def _send(self, header: dict[str, Any], picture: EncodedImage) -> None:
         """One picture at a time: the others wait where uploads lie, in memory or on disk."""
         async with self._sending:
             payload = await anyio.to_thread.run_sync(picture.load)

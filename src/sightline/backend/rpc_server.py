@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sightline.api.schemas.detect import DetectQuery
-from sightline.backend.framing import READ_AHEAD, BrokenWire, error_to_wire, pack, read_frame
+from sightline.backend.framing import READ_AHEAD, BrokenFrame, error_to_header, pack, read_frame
 from sightline.backend.limits import nothing
 from sightline.errors import Overloaded, SightlineError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sightline")
 
 
-class Hub:
+class RpcServer:
     """Serves front ends. When one is gone, all that it asked for is given up."""
 
     def __init__(self, backend: Backend, max_upload: int, max_held: int) -> None:
@@ -34,7 +34,7 @@ class Hub:
         """
         self._backend = backend
         self._max_upload = max_upload
-        self._intake = _Intake(max_held)
+        self._intake = _ReceiveBudget(max_held)
         self._sessions: set[asyncio.Task[None]] = set()
 
     async def accept(self, listener: socket.socket) -> None:
@@ -63,7 +63,7 @@ class Hub:
                 writer.writelines(pack({"device": self._backend.device}))
             while True:
                 await self._take_next(reader, writer, calls)
-        except BrokenWire as error:
+        except BrokenFrame as error:
             _log.error("a front end is cut off: %s", error)
         except (EOFError, ConnectionError):
             pass  # it is gone; the supervisor says how
@@ -99,10 +99,10 @@ class Hub:
             else:
                 header, payload = await self._do(asked, picture)
         except SightlineError as error:
-            header = error_to_wire(error)
+            header = error_to_header(error)
         except Exception:  # noqa: BLE001  one call's failure is no other's
             _log.exception("a call of a front end failed: %s", asked["call"])
-            header = error_to_wire(SightlineError("The engine process failed; its log says how."))
+            header = error_to_header(SightlineError("The engine process failed; its log says how."))
         finally:
             picture.close()
         try:
@@ -148,7 +148,7 @@ class Hub:
 
 
 @dataclass(slots=True)
-class _Intake:
+class _ReceiveBudget:
     """How many bytes of pictures were sent and are not queued yet, and how many may be."""
 
     limit: int
@@ -158,7 +158,7 @@ class _Intake:
 class _Received:
     """A picture that a front end sent."""
 
-    def __init__(self, data: bytes, intake: _Intake) -> None:
+    def __init__(self, data: bytes, intake: _ReceiveBudget) -> None:
         self._data = data
         self._intake = intake
         self._counted = 0

@@ -8,7 +8,7 @@ _RATE = 20.0  # refusals a second that are answered at once
 _BURST = 20
 
 
-class Brake:
+class RefusalThrottle:
     """Lets refusals go at a steady rate: clients that ask again at once then ask less often.
 
     A refusal costs a fortieth of what a picture does. Hundreds a second, which a few hundred

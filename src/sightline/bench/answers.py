@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sightline.bench.client import Answer
-from sightline.bench.plan import Picture
+from sightline.bench.client import HttpReply
+from sightline.bench.plan import BenchImage
 from sightline.errors import ConfigError
 
 
-def problem_type(answer: Answer) -> str:
+def problem_type(answer: HttpReply) -> str:
     """The `type` of an RFC 9457 problem, the title where it has none; "" if it is no problem."""
     if "json" not in answer.headers.get("content-type", ""):
         return ""
@@ -28,7 +28,7 @@ def problem_type(answer: Answer) -> str:
 class Saver:
     """Keeps the first annotated answer of each picture."""
 
-    def __init__(self, folder: Path | None, pictures: tuple[Picture, ...]) -> None:
+    def __init__(self, folder: Path | None, pictures: tuple[BenchImage, ...]) -> None:
         """Save to `folder`, made if need be; nothing is kept if it is None.
 
         Raises:
@@ -50,7 +50,7 @@ class Saver:
         """Whether the answer to request `index` is to be kept."""
         return index % self._count in self._files
 
-    def save(self, index: int, answer: Answer) -> None:
+    def save(self, index: int, answer: HttpReply) -> None:
         """Write the answer to request `index`, if it is one to keep."""
         if not (self.wants(index) and answer.headers.get("content-type") == "image/jpeg"):
             return

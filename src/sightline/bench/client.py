@@ -25,7 +25,7 @@ class ConnectionEnded(ConnectionError):
 
 
 @dataclass(slots=True)
-class Answer:
+class HttpReply:
     """What came back.
 
     Attributes:
@@ -48,11 +48,11 @@ class Connection(asyncio.Protocol):
         self.open = False
         self.received = 0
         self._keep = False
-        self._answer = Answer()
-        self._waiting: asyncio.Future[Answer] | None = None
+        self._answer = HttpReply()
+        self._waiting: asyncio.Future[HttpReply] | None = None
         self._parser = httptools.HttpResponseParser(self)
 
-    async def ask(self, request: bytes, keep: bool = False) -> Answer:
+    async def ask(self, request: bytes, keep: bool = False) -> HttpReply:
         """Send `request`, a whole one, and wait for its answer; `keep` wants the body.
 
         Raises:
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
     # What httptools calls.
 
     def on_message_begin(self) -> None:
-        self._answer = Answer()
+        self._answer = HttpReply()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1")

@@ -17,7 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from sightline.bench.load import run
-from sightline.bench.plan import Picture, Plan, parse_target
+from sightline.bench.plan import BenchImage, Plan, parse_target
 from sightline.bench.service import serve_command, served
 from sightline.bench.stats import summarise
 from sightline.engines.base import Engine, open_engine
@@ -83,7 +83,7 @@ class Limits:
 
 def measure(
     settings: Settings,
-    pictures: tuple[Picture, ...],
+    pictures: tuple[BenchImage, ...],
     seconds: float,
     rounds: int,
     tell: Callable[[str], None],
@@ -130,7 +130,7 @@ def network_rate(engine: Engine, tensor: NDArray[np.uint8], seconds: float) -> f
 
 
 def detector_rate(
-    detector: Detector, pictures: tuple[Picture, ...], seconds: float, threads: int = THREADS
+    detector: Detector, pictures: tuple[BenchImage, ...], seconds: float, threads: int = THREADS
 ) -> float:
     """Images a second of `detector` on compressed pictures, from so many threads."""
 
@@ -208,7 +208,7 @@ def _counted(work: Callable[[], object], seconds: float) -> float:
     return count / spent
 
 
-def _turns(pictures: tuple[Picture, ...], first: int) -> Iterator[bytes]:
+def _turns(pictures: tuple[BenchImage, ...], first: int) -> Iterator[bytes]:
     while True:
         yield pictures[first % len(pictures)].data
         first += 1

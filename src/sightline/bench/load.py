@@ -20,19 +20,19 @@ from typing import Any
 import httptools
 
 from sightline.bench.answers import Saver
-from sightline.bench.client import Answer, Connection, connect, kind_of, reach
+from sightline.bench.client import Connection, HttpReply, connect, kind_of, reach
 from sightline.bench.phase import Phase
 from sightline.bench.plan import Plan
-from sightline.bench.record import Outcome, Record
+from sightline.bench.record import RequestOutcome, RequestRecord
 
-Tell = Callable[[Record, float], None]
+Tell = Callable[[RequestRecord, float], None]
 """Told about once a second: what happened so far, and after how many seconds."""
 
 _BACK_OFF = 0.1  # seconds after a failed connection: a service that is down is not hammered
 _TELL_EVERY = 1.0
 
 
-def run(plan: Plan, tell: Tell | None = None) -> tuple[Record, dict[str, Any]]:
+def run(plan: Plan, tell: Tell | None = None) -> tuple[RequestRecord, dict[str, Any]]:
     """Load the service as planned; Ctrl-C ends it early, and what was measured counts.
 
     Returns:
@@ -45,7 +45,7 @@ def run(plan: Plan, tell: Tell | None = None) -> tuple[Record, dict[str, Any]]:
     return run_load(Load(plan, tell))
 
 
-def run_load(load: Load) -> tuple[Record, dict[str, Any]]:
+def run_load(load: Load) -> tuple[RequestRecord, dict[str, Any]]:
     """`run`, of a load of another kind."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(load.run())
@@ -74,17 +74,17 @@ class Load:
         self._stopped = asyncio.Event()
         self._idle: list[Connection] = []
 
-    async def run(self) -> tuple[Record, dict[str, Any]]:
+    async def run(self) -> tuple[RequestRecord, dict[str, Any]]:
         plan = self.plan
         self._address = await reach(plan.target, plan.timeout)
         about = await self._health()
-        record = Record()
+        record = RequestRecord()
         try:
             with _on_signals(self._stopped.set):
                 if plan.warm_up:
                     record = await self._phase(plan.warm_up, None, None)
                 if record.stopped:
-                    record = Record(stopped=True)
+                    record = RequestRecord(stopped=True)
                 elif not record.gave_up:  # if it did, then that is the result
                     record = await self._phase(plan.duration, plan.requests, self._tell)
         finally:
@@ -106,7 +106,9 @@ class Load:
             return {}
         return about if isinstance(about, dict) and answer.status == 200 else {}
 
-    async def _phase(self, seconds: float | None, most: int | None, tell: Tell | None) -> Record:
+    async def _phase(
+        self, seconds: float | None, most: int | None, tell: Tell | None
+    ) -> RequestRecord:
         """Clients at work, until all of them are through."""
         self.begin()
         phase = Phase(self.plan.rate, seconds, most)
@@ -154,7 +156,7 @@ class Load:
             phase.record.unfinished += 1
             raise
         except (OSError, httptools.HttpParserError) as error:
-            phase.note(due, Outcome(0, kind_of(error)))
+            phase.note(due, RequestOutcome(0, kind_of(error)))
             await self.failed(phase, error)
             return None
         phase.answered(due, answer)
@@ -165,8 +167,8 @@ class Load:
         return connection
 
     async def ask(
-        self, connection: Connection | None, request: bytes, record: Record, *, keep: bool
-    ) -> tuple[Connection, Answer]:
+        self, connection: Connection | None, request: bytes, record: RequestRecord, *, keep: bool
+    ) -> tuple[Connection, HttpReply]:
         """The answer to `request`, on `connection` if it is open, else on a new one."""
         before = 0
         try:

@@ -9,15 +9,15 @@ import time
 from email.utils import parsedate_to_datetime
 
 from sightline.bench.answers import problem_type
-from sightline.bench.client import Answer
-from sightline.bench.record import Outcome, Record
+from sightline.bench.client import HttpReply
+from sightline.bench.record import RequestOutcome, RequestRecord
 
 
 class Phase:
     """When requests are due, and what became of them."""
 
     def __init__(self, rate: float | None, seconds: float | None, most: int | None) -> None:
-        self.record = Record()
+        self.record = RequestRecord()
         self._over = asyncio.Event()  # nothing more is begun
         self._dead = asyncio.Event()  # … not even what is due later
         self._rate = rate
@@ -50,20 +50,20 @@ class Phase:
         self._last = time.perf_counter()
         return index, due
 
-    def answered(self, due: float, answer: Answer) -> None:
+    def answered(self, due: float, answer: HttpReply) -> None:
         self.heard()
         kind = "" if answer.status == 200 else problem_type(answer)
-        self.note(due, Outcome(answer.status, kind))
+        self.note(due, RequestOutcome(answer.status, kind))
 
     def heard(self) -> None:
         """The service has answered something."""
         self._contact = time.perf_counter()
 
-    def note(self, due: float, outcome: Outcome) -> None:
+    def note(self, due: float, outcome: RequestOutcome) -> None:
         ended = self._now()
         self.record.add(ended, ended - due, outcome)
 
-    async def heed(self, answer: Answer) -> None:
+    async def heed(self, answer: HttpReply) -> None:
         """Wait as Retry-After says, but not beyond the end of the test."""
         seconds = retry_after(answer)
         if seconds is None or answer.status not in {429, 503} or self._over.is_set():
@@ -92,7 +92,7 @@ class Phase:
         """Seconds since the last answer."""
         return time.perf_counter() - self._contact
 
-    def close(self, *, stopped: bool) -> Record:
+    def close(self, *, stopped: bool) -> RequestRecord:
         """The record, complete: how long requests were begun, and which never were."""
         record = self.record
         record.stopped = stopped
@@ -126,7 +126,7 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-def retry_after(answer: Answer) -> float | None:
+def retry_after(answer: HttpReply) -> float | None:
     """Seconds that the answer asks to wait: a number of them, or a date (RFC 9110, 10.2.3)."""
     text = answer.headers.get("retry-after", "")
     if text.isdecimal():

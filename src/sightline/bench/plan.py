@@ -19,7 +19,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class BenchImage:
     """A compressed picture and what its file is called."""
 
     name: str
@@ -69,7 +69,7 @@ class Plan:
     """
 
     target: Target
-    pictures: tuple[Picture, ...]
+    pictures: tuple[BenchImage, ...]
     concurrency: int = 8
     duration: float | None = 10.0
     requests: int | None = None
@@ -82,7 +82,7 @@ class Plan:
     save: Path | None = None
     batch: int | None = None
 
-    def encode(self, picture: Picture) -> bytes:
+    def encode(self, picture: BenchImage) -> bytes:
         """The whole request that posts `picture` as multipart/form-data (RFC 7578)."""
         return self._post([("file", picture.name, picture.data)])
 
@@ -181,7 +181,7 @@ def check_key(key: str | None) -> str | None:
     return key or None
 
 
-def read_pictures(paths: list[Path]) -> tuple[Picture, ...]:
+def read_pictures(paths: list[Path]) -> tuple[BenchImage, ...]:
     """The files at `paths`, in memory.
 
     Raises:
@@ -196,7 +196,7 @@ def read_pictures(paths: list[Path]) -> tuple[Picture, ...]:
                 raise ConfigError(
                     f"the pictures take more than {MOST_BYTES // 2**20} MB: name fewer"
                 )
-            pictures.append(Picture(path.name, path.read_bytes()))
+            pictures.append(BenchImage(path.name, path.read_bytes()))
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     return tuple(pictures)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
-class Outcome(NamedTuple):
+class RequestOutcome(NamedTuple):
     """How a request ended: with a `status`, or (0) with an error.
 
     `kind` is the error's, or the problem type of a failing answer ("" where it has none).
@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(slots=True)
-class Record:
+class RequestRecord:
     """Requests of one phase, in the order in which they ended; times in seconds from its start.
 
     sent == len(ended) + unfinished, always.
@@ -45,7 +45,7 @@ class Record:
     ended: array[float] = field(default_factory=lambda: array("d"))
     took: array[float] = field(default_factory=lambda: array("d"))
     outcomes: array[int] = field(default_factory=lambda: array("H"))
-    kinds: dict[Outcome, int] = field(default_factory=dict)
+    kinds: dict[RequestOutcome, int] = field(default_factory=dict)
     sent: int = 0
     ok: int = 0
     unfinished: int = 0
@@ -59,7 +59,7 @@ class Record:
     gave_up: str = ""
     stopped: bool = False
 
-    def add(self, ended: float, took: float, outcome: Outcome) -> None:
+    def add(self, ended: float, took: float, outcome: RequestOutcome) -> None:
         """A request ended."""
         self.ok += outcome.status == 200
         self.ended.append(ended)

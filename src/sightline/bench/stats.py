@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sightline.bench.record import Record
+    from sightline.bench.record import RequestRecord
 
 PERCENTS = (50.0, 90.0, 95.0, 99.0)
 _CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999)
@@ -120,7 +120,7 @@ def percentile(values: NDArray[np.float64], percent: float) -> float | None:
     return float(np.percentile(values, percent, method="inverted_cdf"))
 
 
-def summarise(record: Record) -> Summary:
+def summarise(record: RequestRecord) -> Summary:
     """The figures of a record."""
     ended = np.array(record.ended)
     took = np.array(record.took) * 1000
@@ -167,7 +167,7 @@ def latency_of(took: NDArray[np.float64]) -> Latency:
 
 
 def _endings(
-    record: Record, took: NDArray[np.float64], outcomes: NDArray[np.uint16]
+    record: RequestRecord, took: NDArray[np.float64], outcomes: NDArray[np.uint16]
 ) -> tuple[Ending, ...]:
     endings = []
     for outcome, index in record.kinds.items():

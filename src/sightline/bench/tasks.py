@@ -17,19 +17,19 @@ import httptools
 import numpy as np
 
 from sightline.bench.answers import problem_type
-from sightline.bench.client import Answer, Connection, kind_of
+from sightline.bench.client import Connection, HttpReply, kind_of
 from sightline.bench.load import Load, Tell
 from sightline.bench.phase import Phase, retry_after
 from sightline.bench.plan import Plan
-from sightline.bench.record import Outcome
+from sightline.bench.record import RequestOutcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DONE = Outcome(200)
-LOST = Outcome(0, "lost")
-WRONG = Outcome(0, "another picture's")
-STUCK = Outcome(0, "stuck")
+DONE = RequestOutcome(200)
+LOST = RequestOutcome(0, "lost")
+WRONG = RequestOutcome(0, "another picture's")
+STUCK = RequestOutcome(0, "stuck")
 
 _ENDED = frozenset({"completed", "error", "cancelled"})
 _POLL = 1.0  # seconds, where the service does not say
@@ -66,7 +66,7 @@ class TaskLoad(Load):
             raise
         except (OSError, httptools.HttpParserError) as error:
             for _ in range(self._batch):
-                phase.note(due, Outcome(0, kind_of(error)))
+                phase.note(due, RequestOutcome(0, kind_of(error)))
             await self.failed(phase, error)
             return None
         for outcome in outcomes:
@@ -77,7 +77,7 @@ class TaskLoad(Load):
 
     async def _task(
         self, phase: Phase, connection: Connection | None, index: int
-    ) -> tuple[Connection, list[Outcome], Answer | None]:
+    ) -> tuple[Connection, list[RequestOutcome], HttpReply | None]:
         """One task from its submission to its end: what became of each picture."""
         wanted = [index * self._batch + number for number in range(self._batch)]
         files = [(str(number), self._picture(number)) for number in wanted]
@@ -87,17 +87,21 @@ class TaskLoad(Load):
         )
         phase.heard()
         if answer.status != 201:
-            return connection, [Outcome(answer.status, problem_type(answer))] * self._batch, answer
+            return (
+                connection,
+                [RequestOutcome(answer.status, problem_type(answer))] * self._batch,
+                answer,
+            )
         self._submits.append(time.perf_counter() - started)
         where = urlsplit(answer.headers.get("location", "")).path
         connection, task = await self._poll(phase, connection, where)
-        if isinstance(task, Outcome):
+        if isinstance(task, RequestOutcome):
             return connection, [task] * self._batch, None
         return connection, self._judge(task, wanted), None
 
     async def _poll(
         self, phase: Phase, connection: Connection, where: str
-    ) -> tuple[Connection, dict[str, Any] | Outcome]:
+    ) -> tuple[Connection, dict[str, Any] | RequestOutcome]:
         """The task as it is once it has ended; or why it cannot be had."""
         # Held back until the end: what is measured is the task, and not how often it is asked for.
         request = self.plan.ask_result(f"{where}?wait={min(_HELD, self.plan.timeout / 2):g}")
@@ -115,13 +119,13 @@ class TaskLoad(Load):
                     done = task["progress"]["done"]
                     self._progressed = time.perf_counter()
             elif answer.status not in {429, 503}:
-                return connection, Outcome(answer.status, problem_type(answer))
+                return connection, RequestOutcome(answer.status, problem_type(answer))
             if time.perf_counter() - self._progressed > self.plan.timeout:
                 return connection, STUCK
             if time.perf_counter() - asked < _POLL:  # it was not held back
                 await asyncio.sleep(retry_after(answer) or _POLL)
 
-    def _judge(self, task: dict[str, Any], wanted: list[int]) -> list[Outcome]:
+    def _judge(self, task: dict[str, Any], wanted: list[int]) -> list[RequestOutcome]:
         """What became of each picture that was sent: each has to be there, once, as its own."""
         results = task.get("results") or []
         return [
@@ -129,7 +133,7 @@ class TaskLoad(Load):
             for place, number in enumerate(wanted)
         ]
 
-    def _outcome(self, results: list[dict[str, Any]], number: int) -> Outcome:
+    def _outcome(self, results: list[dict[str, Any]], number: int) -> RequestOutcome:
         if len(results) != 1:
             return LOST
         (result,) = results
@@ -138,7 +142,7 @@ class TaskLoad(Load):
         if result["status"] != "completed":
             problem = result.get("error") or {}
             kind = str(problem.get("type") or result["status"])[:200]
-            return Outcome(int(problem.get("status") or 0), kind)
+            return RequestOutcome(int(problem.get("status") or 0), kind)
         first = self._seen.setdefault(number % len(self.plan.pictures), result["detections"])
         return DONE if alike(first, result["detections"]) else WRONG
 

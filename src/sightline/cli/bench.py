@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sightline.bench.plan import (
-    Picture,
+    BenchImage,
     Plan,
     check_key,
     parse_duration,
@@ -156,7 +156,7 @@ def bench(
 
 
 def _plan(
-    url: str, pictures: tuple[Picture, ...], mode: str, batch: int, save: Path | None
+    url: str, pictures: tuple[BenchImage, ...], mode: str, batch: int, save: Path | None
 ) -> Plan:
     """What is sent where.
 
@@ -201,13 +201,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _pictures(names: list[str]) -> tuple[Picture, ...]:
+def _pictures(names: list[str]) -> tuple[BenchImage, ...]:
     if names:
         return read_pictures([Path(name).expanduser() for name in expand(names)])
     from sightline.demo.scenes import make_scene
     from sightline.vision.draw import encode_jpeg
 
-    return (Picture("scene.jpg", encode_jpeg(make_scene(0, 1280, 720).image)),)
+    return (BenchImage("scene.jpg", encode_jpeg(make_scene(0, 1280, 720).image)),)
 
 
 def _measure_service(plan: Plan, json_file: Path | None, html: Path | None) -> None:
@@ -254,7 +254,7 @@ def _told(plan: Plan) -> dict[str, Any]:
 
 
 def _measure_engine(
-    model: str, pictures: tuple[Picture, ...], duration: str, json_file: Path | None
+    model: str, pictures: tuple[BenchImage, ...], duration: str, json_file: Path | None
 ) -> None:
     from sightline.bench.about import About, shown_command
     from sightline.bench.inprocess import measure

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from sightline.cli.formats import FORMATS, Outcome, OutputFormat
+from sightline.cli.formats import FORMATS, FileOutcome, OutputFormat
 from sightline.cli.options import Confidence, Device, Engine, Model
 from sightline.cli.progress import find_model, watched
 from sightline.cli.sources import expand
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from sightline.serving.detector import Detector
-    from sightline.serving.job import Result
+    from sightline.serving.job import InferenceResult
 
 _AHEAD = 8  # pictures read while earlier ones are worked on: bounds memory in a folder of any size
 
@@ -107,13 +107,13 @@ def _detect_all(
     names: list[str],
     asked: Asked,
     save: Path | None,
-) -> Iterator[Outcome]:
+) -> Iterator[FileOutcome]:
     """Outcomes in the order of `names`; a few pictures are always under way at once."""
     from sightline.serving.options import make_options
 
     # A bad option is the caller's mistake, not a failure of every picture.
     make_options(detector.spec, detector.confidence, **asked)
-    under_way: deque[tuple[str, Future[Result] | SightlineError]] = deque()
+    under_way: deque[tuple[str, Future[InferenceResult] | SightlineError]] = deque()
     for name in names:
         under_way.append((name, _submit(detector, settings, name, asked, save is not None)))
         if len(under_way) > _AHEAD:
@@ -124,14 +124,14 @@ def _detect_all(
 
 def _submit(
     detector: Detector, settings: Settings, name: str, asked: Asked, keep: bool
-) -> Future[Result] | SightlineError:
-    from sightline.net.fetch import Fetcher, Judge, is_url
+) -> Future[InferenceResult] | SightlineError:
+    from sightline.net.fetch import Fetcher, HeaderCheck, is_url
     from sightline.vision.formats import SNIFF_BYTES, sniff
 
     try:
         source: bytes | Path
         if is_url(name):
-            fetcher = Fetcher(settings.max_upload_bytes, Judge(SNIFF_BYTES, sniff))
+            fetcher = Fetcher(settings.max_upload_bytes, HeaderCheck(SNIFF_BYTES, sniff))
             source = fetcher.fetch(name, _FETCH_SECONDS)
         else:
             source = Path(name).expanduser()
@@ -140,10 +140,10 @@ def _submit(
         return error
 
 
-def _outcome(name: str, answer: Future[Result] | SightlineError) -> Outcome:
+def _outcome(name: str, answer: Future[InferenceResult] | SightlineError) -> FileOutcome:
     if isinstance(answer, SightlineError):
-        return Outcome(name, None, answer)
+        return FileOutcome(name, None, answer)
     try:
-        return Outcome(name, answer.result(), None)
+        return FileOutcome(name, answer.result(), None)
     except SightlineError as error:
-        return Outcome(name, None, error)
+        return FileOutcome(name, None, error)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sightline.bench.inprocess import Limits
     from sightline.bench.load import Tell
     from sightline.bench.plan import Plan
-    from sightline.bench.record import Record
+    from sightline.bench.record import RequestRecord
     from sightline.bench.stats import Latency, Summary
 
 _LINES = 10  # at most, where there is no terminal
@@ -37,7 +37,7 @@ def shown_load(plan: Plan) -> Iterator[Tell]:
     ) as live:
         rates = _Rates()
 
-        def tell(record: Record, seconds: float) -> None:
+        def tell(record: RequestRecord, seconds: float) -> None:
             line = f"{_progress(plan, record, seconds)}   {rates(record, seconds):,.1f}/s now"
             live.update(Text(line, no_wrap=True), refresh=True)
 
@@ -104,7 +104,7 @@ class _Rates:
         self._ended = 0
         self._seconds = 0.0
 
-    def __call__(self, record: Record, seconds: float) -> float:
+    def __call__(self, record: RequestRecord, seconds: float) -> float:
         count, span = len(record.ended) - self._ended, seconds - self._seconds
         self._ended, self._seconds = len(record.ended), seconds
         return count / span if span else 0.0
@@ -113,14 +113,14 @@ class _Rates:
 def _lines(plan: Plan) -> Tell:
     step = max(1, round((plan.duration or 100.0) / _LINES))
 
-    def tell(record: Record, seconds: float) -> None:
+    def tell(record: RequestRecord, seconds: float) -> None:
         if round(seconds) % step == 0:
             typer.echo(_progress(plan, record, seconds), err=True)
 
     return tell
 
 
-def _progress(plan: Plan, record: Record, seconds: float) -> str:
+def _progress(plan: Plan, record: RequestRecord, seconds: float) -> str:
     ended = len(record.ended)
     if plan.duration and seconds > plan.duration:
         return f"waiting for {record.sent - ended:,} last answers"

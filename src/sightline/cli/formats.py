@@ -14,7 +14,7 @@ from sightline.errors import ConfigError, SightlineError
 from sightline.vision.draw import draw_detections, encode_jpeg
 
 if TYPE_CHECKING:
-    from sightline.serving.job import Result
+    from sightline.serving.job import InferenceResult
     from sightline.types import Detections
 
 
@@ -28,11 +28,11 @@ class OutputFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FileOutcome:
     """What became of one picture: a result or an error, never both."""
 
     name: str
-    result: Result | None
+    result: InferenceResult | None
     error: SightlineError | None
 
 
@@ -60,21 +60,21 @@ class Writer:
             except OSError as error:
                 raise ConfigError(f"cannot save to {save}: {error.strerror}") from error
 
-    def write(self, outcome: Outcome) -> Outcome:
+    def write(self, outcome: FileOutcome) -> FileOutcome:
         """Write one outcome; returns it, or a failure in its place if it could not be saved."""
         if outcome.result is not None and self._save is not None:
             try:
                 self.save(self._save / self._free_name(outcome.name), outcome.result)
             except OSError as error:
                 reason = SightlineError(f"cannot save it to {self._save}: {error.strerror}")
-                outcome = Outcome(outcome.name, None, reason)
+                outcome = FileOutcome(outcome.name, None, reason)
         if outcome.result is None:
             self.write_error(outcome)
         else:
             self.write_detections(outcome.name, outcome.result.detections)
         return outcome
 
-    def save(self, file: Path, result: Result) -> None:
+    def save(self, file: Path, result: InferenceResult) -> None:
         if result.image is not None:
             drawn = draw_detections(result.image, result.detections)
             file.with_name(f"{file.name}.jpg").write_bytes(encode_jpeg(drawn))
@@ -82,7 +82,7 @@ class Writer:
     def write_detections(self, name: str, detections: Detections) -> None:
         """One picture's boxes, as they come."""
 
-    def write_error(self, outcome: Outcome) -> None:
+    def write_error(self, outcome: FileOutcome) -> None:
         """A failed picture; stderr has named it already."""
 
     def finish(self) -> None:
@@ -110,7 +110,7 @@ class JsonLines(Writer):
             detections=detections.to_dicts(),
         )
 
-    def write_error(self, outcome: Outcome) -> None:
+    def write_error(self, outcome: FileOutcome) -> None:
         self._line(file=outcome.name, error=str(outcome.error))
 
     def _line(self, **values: object) -> None:
@@ -178,7 +178,7 @@ class Coco(Writer):
 class Yolo(Writer):
     """One txt a picture: class, centre and size as fractions of the picture, confidence."""
 
-    def save(self, file: Path, result: Result) -> None:
+    def save(self, file: Path, result: InferenceResult) -> None:
         super().save(file, result)
         found = result.detections
         lines = []

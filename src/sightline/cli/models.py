@@ -13,7 +13,7 @@ from sightline.settings import load_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sightline.models.catalogue import Entry
+    from sightline.models.catalogue import CatalogueEntry
 
 _COLUMNS = ("name", "cached", "family", "input", "mAP", "params M", "size MB", "licence", "note")
 _NUMBERS = frozenset(_COLUMNS[3:7])
@@ -35,7 +35,7 @@ def models(data_dir: Annotated[str | None, setting("data_dir")] = None) -> None:
         _print_columns(rows)
 
 
-def _row(entry: Entry, folder: Path) -> tuple[str, ...]:
+def _row(entry: CatalogueEntry, folder: Path) -> tuple[str, ...]:
     return (
         entry.name,
         "yes" if (folder / f"{entry.name}.onnx").is_file() else "no",

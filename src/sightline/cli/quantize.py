@@ -16,7 +16,7 @@ from sightline.settings import load_settings
 
 if TYPE_CHECKING:
     from sightline.training.compare import Comparison
-    from sightline.training.evaluate import Truth
+    from sightline.training.evaluate import ImageTruth
     from sightline.training.selection import Selection
 
 _LEAST_FOUND = 0.9  # share of the original's boxes; models that suit INT8 keep 95 % and more
@@ -122,7 +122,9 @@ def _readable(sources: list[str], max_pixels: int) -> list[Path]:
     return good
 
 
-def _truths(coco: Path | None, pictures: list[Path], labels: tuple[str, ...]) -> dict[Path, Truth]:
+def _truths(
+    coco: Path | None, pictures: list[Path], labels: tuple[str, ...]
+) -> dict[Path, ImageTruth]:
     """What is known of `pictures`; labels that nobody pointed at need not fit the model."""
     from sightline.training.evaluate import require_pycocotools
     from sightline.training.truths import OtherClasses, coco_truths, yolo_truths

@@ -97,7 +97,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     # Half of a start is imports: the model is loaded meanwhile.
     loading = ThreadPoolExecutor(1).submit(open_repository, settings, notice)
     from sightline.api.app import create_app
-    from sightline.api.server.config import PatientServer, make_config
+    from sightline.api.server.config import DrainingServer, make_config
     from sightline.backend.local import describe
 
     desk = open_desk(settings)
@@ -107,7 +107,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     repository = loading.result()
     default = describe(repository.entries()[0], repository)
     _announce(default, settings, listener, app.state.keys)
-    server = PatientServer(make_config(app, settings))
+    server = DrainingServer(make_config(app, settings))
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True
@@ -123,7 +123,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
 
 def _supervise(settings: Settings, listener: socket.socket) -> None:
     from sightline.api.middleware.keys import Keys
-    from sightline.backend.limits import Limits
+    from sightline.backend.limits import ClientLimits
     from sightline.wiring import open_fetcher, require_shared_tasks
     from sightline.workers.supervisor import require_unix_sockets, supervise
 
@@ -131,7 +131,7 @@ def _supervise(settings: Settings, listener: socket.socket) -> None:
     require_unix_sockets()
     require_shared_tasks(settings)
     keys = Keys(settings)
-    Limits(settings)
+    ClientLimits(settings)
     open_fetcher(settings)
     settings, notice = find_model(settings)
     signal.signal(signal.SIGTERM, _stop)

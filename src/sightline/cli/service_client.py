@@ -19,7 +19,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts, unless it 
 _PASSES = frozenset({429, 502, 503, 504})
 
 
-class Away(SightlineError):
+class Unavailable(SightlineError):
     """No answer, or one that says: not now.
 
     Attributes:
@@ -33,7 +33,7 @@ class Away(SightlineError):
         super().__init__(message)
 
 
-def persist(ask: Callable[[], Answer], seconds: float, *, known: bool) -> Answer:
+def retry_until(ask: Callable[[], Answer], seconds: float, *, known: bool) -> Answer:
     """What is answered, though the service may be away for up to so many seconds.
 
     Where nothing answers it may be the wrong address, unless it is `known` to be right.
@@ -42,7 +42,7 @@ def persist(ask: Callable[[], Answer], seconds: float, *, known: bool) -> Answer
     while True:
         try:
             return ask()
-        except Away as away:
+        except Unavailable as away:
             now = time.monotonic()
             if end is None:
                 end = now + seconds
@@ -53,7 +53,7 @@ def persist(ask: Callable[[], Answer], seconds: float, *, known: bool) -> Answer
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-class Ask:
+class ServiceClient:
     """Asks the service; what fails is one line that says what to do."""
 
     def __init__(self, url: str, key: str | None) -> None:
@@ -89,13 +89,13 @@ class Ask:
             )
         except httpx.TimeoutException:
             message = f"{self._url} did not answer within {_TIMEOUT:g} s"
-            raise Away(message, answered=False) from None
+            raise Unavailable(message, answered=False) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             message = (
                 f"nothing answers at {self._url} ({error}). Is the service up, and is this its "
                 "port? --url names another"
             )
-            raise Away(message, answered=False) from None
+            raise Unavailable(message, answered=False) from None
         try:
             body = answer.json() if answer.content else {}
         except ValueError:
@@ -105,7 +105,7 @@ class Ask:
             if answer.status_code in _PASSES:
                 told = answer.headers.get("retry-after", "")
                 seconds = float(told) if told.isdecimal() else None
-                raise Away(message, answered=True, retry_after=seconds)
+                raise Unavailable(message, answered=True, retry_after=seconds)
             raise SightlineError(message)
         return body, dict(answer.headers)
 
@@ -118,7 +118,7 @@ class Ask:
 
 
 @contextmanager
-def service(url: str, key: str | None) -> Iterator[Ask]:
-    ask = Ask(url, key)
+def service(url: str, key: str | None) -> Iterator[ServiceClient]:
+    ask = ServiceClient(url, key)
     with ask.client:
         yield ask

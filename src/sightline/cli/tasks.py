@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sightline.cli.service_client import Ask, persist, service
+from sightline.cli.service_client import ServiceClient, retry_until, service
 from sightline.errors import SightlineError
 
 tasks = typer.Typer(
@@ -116,14 +116,14 @@ def _told(answer: dict[str, Any], words: str, as_json: bool) -> None:
     typer.echo(json.dumps(answer) if as_json else words)
 
 
-def _follow(ask: Ask, task_id: str, as_json: bool, patience: float) -> dict[str, Any]:
+def _follow(ask: ServiceClient, task_id: str, as_json: bool, patience: float) -> dict[str, Any]:
     """Tell of each change until the task has ended; the task as it is then."""
     seen: dict[str, Any] = {}
     headers: dict[str, str] = {}
     while True:
         began = time.monotonic()
         look = partial(ask, "GET", f"/result/{task_id}", headers, wait=str(_WAIT))
-        task, answered = persist(look, patience, known=bool(seen))
+        task, answered = retry_until(look, patience, known=bool(seen))
         if "etag" in answered:
             headers["If-None-Match"] = answered["etag"]
         if task and task != seen:

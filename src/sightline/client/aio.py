@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sightline.client.core import Flows
+from sightline.client.core import ClientCore
 from sightline.client.service import Service, address_of
-from sightline.client.transport import AsyncWire
+from sightline.client.transport import AsyncTransport
 
 if TYPE_CHECKING:
     from typing import Self
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import httpx
 
 
-class AsyncClient(Flows):
+class AsyncClient(ClientCore):
     """Talks to a Sightline service, on the event loop of whoever awaits.
 
     Twenty-four requests are under way at most, however many calls are: the others wait.
@@ -31,7 +31,7 @@ class AsyncClient(Flows):
     ) -> None:
         """See `Client`."""
         address, here = address_of(base_url)
-        wire = AsyncWire(transport, trust_env=not here)
+        wire = AsyncTransport(transport, trust_env=not here)
         super().__init__(Service(wire, address, api_key, timeout, patience))
 
     def __repr__(self) -> str:

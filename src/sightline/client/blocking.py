@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sightline.client.core import Flows
+from sightline.client.core import ClientCore
 from sightline.client.handle import AsyncTaskHandle
 from sightline.client.service import Service, address_of
-from sightline.client.transport import BlockingWire, run, run_each
+from sightline.client.transport import BlockingTransport, run, run_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
     from sightline.client.answers import Answer, Progress, Result
-    from sightline.client.options import DetectOptions, SubmitOptions
+    from sightline.client.options import DetectArguments, SubmitArguments
     from sightline.client.pictures import Source
 
 
@@ -49,19 +49,19 @@ class Client:
             ValueError: `base_url` is no address of a service, or `api_key` cannot be sent.
         """
         address, here = address_of(base_url)
-        wire = BlockingWire(transport, trust_env=not here)
+        wire = BlockingTransport(transport, trust_env=not here)
         service = Service(wire, address, api_key, timeout, patience)
         self._address = service.shown
-        self._flows = Flows(service)
+        self._flows = ClientCore(service)
 
     def __repr__(self) -> str:
         return f"Client({self._address!r})"
 
-    def detect(self, image: Source, **options: Unpack[DetectOptions]) -> Answer:
+    def detect(self, image: Source, **options: Unpack[DetectArguments]) -> Answer:
         return run(self._flows.detect(image, **options))
 
     def submit(
-        self, images: Source | Iterable[Source], **options: Unpack[SubmitOptions]
+        self, images: Source | Iterable[Source], **options: Unpack[SubmitArguments]
     ) -> TaskHandle:
         return TaskHandle(run(self._flows.submit(images, **options)))
 
@@ -130,5 +130,5 @@ def _document(shell: type, flows: type) -> None:
             method.__doc__ = getattr(flows, name).__doc__
 
 
-_document(Client, Flows)
+_document(Client, ClientCore)
 _document(TaskHandle, AsyncTaskHandle)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.client.answers import answer_of, read
 from sightline.client.handle import AsyncTaskHandle
-from sightline.client.options import DetectOptions, SubmitOptions, key_of, params_of
+from sightline.client.options import DetectArguments, SubmitArguments, key_of, params_of
 from sightline.client.pictures import Address, Picture, gather, picture_of
-from sightline.client.service import Ask
-from sightline.client.upload import Upload, nothing
+from sightline.client.service import Request
+from sightline.client.upload import FormUpload, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,13 +27,13 @@ MOST_PICTURES = 100
 """Of a task."""
 
 
-class Flows:
+class ClientCore:
     """The calls of a client, over any wire."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def detect(self, image: Source, **options: Unpack[DetectOptions]) -> Answer:
+    async def detect(self, image: Source, **options: Unpack[DetectArguments]) -> Answer:
         """What is in one picture, now.
 
         Args:
@@ -45,13 +45,13 @@ class Flows:
             ClientError: it does not answer, or not as it should.
             OSError, TypeError, ValueError: the picture cannot be read, or is none.
         """
-        params = params_of(options, DetectOptions)
+        params = params_of(options, DetectArguments)
         picture = await self._service.wire.call(partial(picture_of, image))
         ask = _ask("/detect", params, {}, [picture], alone=True)
         return read(await self._service.ask(ask), answer_of)
 
     async def submit(
-        self, images: Source | Iterable[Source], **options: Unpack[SubmitOptions]
+        self, images: Source | Iterable[Source], **options: Unpack[SubmitArguments]
     ) -> AsyncTaskHandle:
         """Queue pictures, and return once the service keeps them safe.
 
@@ -71,7 +71,7 @@ class Flows:
             ConfigError: a folder or glob without pictures.
             OSError, TypeError, ValueError: a picture cannot be read, or is none.
         """
-        params = params_of(options, SubmitOptions)
+        params = params_of(options, SubmitArguments)
         key = key_of(options)
         handle = AsyncTaskHandle(self._service)
         pictures = gather(images)
@@ -134,8 +134,8 @@ def _ask(
     *,
     alone: bool = False,
     meanwhile: Meanwhile = nothing,
-) -> Ask:
-    """A request with these pictures; `alone` is the form of one. For `meanwhile` see `Upload`.
+) -> Request:
+    """A request with these pictures; `alone` is the form of one. For `meanwhile` see `FormUpload`.
 
     Raises:
         ValueError: some are to be sent, and some are to be fetched.
@@ -149,7 +149,7 @@ def _ask(
         )
     if urls:
         json: object = {"url": urls[0]} if alone else {"urls": urls}
-        return Ask("POST", path, params, headers, json=json)
-    return Ask(
-        "POST", path, params, headers, Upload("file" if alone else "files", files, meanwhile)
+        return Request("POST", path, params, headers, json=json)
+    return Request(
+        "POST", path, params, headers, FormUpload("file" if alone else "files", files, meanwhile)
     )

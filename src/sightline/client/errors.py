@@ -126,7 +126,7 @@ class UrlFailed(ImageRefused):
     """The picture's host did not give the whole of it in time."""
 
 
-class Culprit(ImageRefused):
+class PoisonImage(ImageRefused):
     """The service died each time it worked on this picture."""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sightline.client.answers import ENDED, Progress, Result, Status, read
 from sightline.client.errors import ClientError, ExpiredTask, TimedOut
-from sightline.client.service import Ask
+from sightline.client.service import Request
 from sightline.client.task import Task
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class AsyncTaskHandle:
         """Cancel what has not begun; it is then never looked at. What has ended stays as it is."""
         for task in self._open():
             try:
-                answer = await self._service.ask(Ask("DELETE", task.path, {"forget": False}))
+                answer = await self._service.ask(Request("DELETE", task.path, {"forget": False}))
             except ExpiredTask as error:
                 task.expire(error)
             else:
@@ -148,7 +148,7 @@ class AsyncTaskHandle:
         """
         for task in self._tasks:
             try:
-                answer = await self._service.ask(Ask("POST", f"{task.path}/retry"))
+                answer = await self._service.ask(Request("POST", f"{task.path}/retry"))
             except ExpiredTask as error:
                 task.expire(error)
                 continue
@@ -166,7 +166,7 @@ class AsyncTaskHandle:
         """
         for task in self._tasks:
             if 0 <= index < task.total:
-                answer = await self._service.ask(Ask("GET", f"{task.path}/images/{index}"))
+                answer = await self._service.ask(Request("GET", f"{task.path}/images/{index}"))
                 return answer.content
             index -= task.total
         raise IndexError(f"There are {self.total} pictures.")
@@ -197,7 +197,7 @@ class AsyncTaskHandle:
         until = time.monotonic() + _PARTING_LASTS
         for task in self._tasks:
             with suppress(ClientError):
-                await self._service.ask(Ask("DELETE", task.path), until)
+                await self._service.ask(Request("DELETE", task.path), until)
 
     # Looking
 
@@ -262,7 +262,7 @@ class AsyncTaskHandle:
             headers["If-None-Match"] = task.tag
         elif each:
             wait = 0  # nothing is known yet, and waiting would be for its end
-        ask = Ask("GET", task.path, {"wait": wait} if wait else {}, headers)
+        ask = Request("GET", task.path, {"wait": wait} if wait else {}, headers)
         try:
             answer = await self._service.ask(ask, until)
         except ExpiredTask as error:

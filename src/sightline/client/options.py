@@ -12,7 +12,7 @@ _LONGEST_KEY = 200
 """Characters of an idempotency key; the service takes 255, and each task's gets a number."""
 
 
-class DetectOptions(TypedDict, total=False):
+class DetectArguments(TypedDict, total=False):
     """Options of `detect`. What is left out is the service's own choice.
 
     Attributes:
@@ -30,7 +30,7 @@ class DetectOptions(TypedDict, total=False):
     model: str
 
 
-class SubmitOptions(DetectOptions, total=False):
+class SubmitArguments(DetectArguments, total=False):
     """Options of `submit`: those of `detect`, and how the task is treated.
 
     Attributes:
@@ -47,7 +47,7 @@ class SubmitOptions(DetectOptions, total=False):
     idempotency_key: str
 
 
-def key_of(options: SubmitOptions) -> str | None:
+def key_of(options: SubmitArguments) -> str | None:
     """The `idempotency_key`, if there is one.
 
     Raises:
@@ -66,7 +66,7 @@ def is_printable(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def params_of(options: Mapping[str, Any], known: type[DetectOptions]) -> dict[str, Any]:
+def params_of(options: Mapping[str, Any], known: type[DetectArguments]) -> dict[str, Any]:
     """`options` as a query.
 
     Raises:

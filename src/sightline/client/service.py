@@ -33,8 +33,8 @@ from sightline.client.options import is_printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sightline.client.transport import Wire
-    from sightline.client.upload import Upload
+    from sightline.client.transport import Transport
+    from sightline.client.upload import FormUpload
 
 _log = logging.getLogger("sightline.client")
 
@@ -53,7 +53,7 @@ _JITTER = 0.25  # of what Retry-After says, on top: those who were refused toget
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Request:
     """A request.
 
     Attributes:
@@ -69,7 +69,7 @@ class Ask:
     path: str
     params: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    upload: Upload | None = None
+    upload: FormUpload | None = None
     json: object = None
 
 
@@ -81,7 +81,7 @@ class Service:
     """
 
     def __init__(
-        self, wire: Wire, address: str, api_key: str | None, timeout: float, patience: float
+        self, wire: Transport, address: str, api_key: str | None, timeout: float, patience: float
     ) -> None:
         """Raises ValueError if the key cannot be sent."""
         self.wire = wire
@@ -97,7 +97,7 @@ class Service:
         if key := _key_of(api_key):
             self._headers["Authorization"] = f"Bearer {key}"
 
-    async def ask(self, wanted: Ask, until: float = math.inf) -> httpx.Response:
+    async def ask(self, wanted: Request, until: float = math.inf) -> httpx.Response:
         """The answer: a success, or a 304.
 
         Who cannot be reached, or says "not now", is asked again, for as long as `patience` lasts
@@ -138,7 +138,7 @@ class Service:
             await self.wire.sleep(pause)
         raise AssertionError("count() has no end")
 
-    def _request(self, wanted: Ask, until: float) -> httpx.Request:
+    def _request(self, wanted: Request, until: float) -> httpx.Request:
         held = float(wanted.params.get("wait", 0))  # seconds that the service may take to answer
         left = max(0.0, until - time.monotonic()) + 1
         timeout = httpx.Timeout(

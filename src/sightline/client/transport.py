@@ -1,8 +1,8 @@
 """How a client reaches the world: sends, sleeps, and does what would block.
 
-What a client does is written once, as coroutines that await a `Wire` (docs/decisions/0023). On an
-`AsyncWire` they are run by an event loop. On a `BlockingWire` nothing they await ever suspends, so
-that `run` gets their result at once, without a loop.
+What a client does is written once, as coroutines that await a `Transport` (docs/decisions/0023).
+On an `AsyncTransport` they are run by an event loop. On a `BlockingTransport` nothing they await
+ever suspends, so that `run` gets their result at once, without a loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ do. A third each for those that the service holds back, that send pictures, and 
 _LIMITS = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """The world, as a client sees it."""
 
     async def send(self, request: httpx.Request) -> httpx.Response:
@@ -44,7 +44,7 @@ class Wire(Protocol):
     async def close(self) -> None: ...
 
 
-class AsyncWire:
+class AsyncTransport:
     """On the event loop of whoever awaits."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None, *, trust_env: bool) -> None:
@@ -75,7 +75,7 @@ class AsyncWire:
         await self._http.aclose()
 
 
-class BlockingWire:
+class BlockingTransport:
     """On the thread of whoever calls. Several may share it."""
 
     def __init__(self, transport: httpx.BaseTransport | None, *, trust_env: bool) -> None:
@@ -95,7 +95,7 @@ class BlockingWire:
 
 
 def run(work: Coroutine[None, None, T]) -> T:
-    """The result of a coroutine that awaits nothing but a `BlockingWire`."""
+    """The result of a coroutine that awaits nothing but a `BlockingTransport`."""
     try:
         work.send(None)
     except StopIteration as done:
@@ -105,7 +105,7 @@ def run(work: Coroutine[None, None, T]) -> T:
 
 
 def run_each(work: AsyncGenerator[T, None]) -> Generator[T]:
-    """What an asynchronous generator yields that awaits nothing but a `BlockingWire`."""
+    """What an asynchronous generator yields that awaits nothing but a `BlockingTransport`."""
     try:
         while True:
             try:

@@ -28,7 +28,7 @@ Meanwhile: TypeAlias = "Callable[[], Coroutine[None, None, None]]"
 async def nothing() -> None: ...
 
 
-class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
+class FormUpload(httpx.SyncByteStream, httpx.AsyncByteStream):
     """The body of a request, for either client, as often as it is sent.
 
     One file is open at a time, and two blocks of it at most are in memory. httpx has a form of its

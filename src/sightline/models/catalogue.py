@@ -32,7 +32,7 @@ std = [58.395, 57.12, 57.375]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogueEntry:
     """A model that `--model` and `sightline pull` take by name.
 
     Attributes:
@@ -79,8 +79,8 @@ class Entry:
 
 def _yolox(
     name: str, size: int, accuracy: float, parameters: float, megabytes: float | None
-) -> Entry:
-    return Entry(
+) -> CatalogueEntry:
+    return CatalogueEntry(
         name=f"yolox-{name}",
         address=f"{_YOLOX}yolox_{name}.onnx",
         family="yolox",
@@ -93,8 +93,8 @@ def _yolox(
     )
 
 
-def _dfine(name: str, accuracy: float, parameters: float, megabytes: float) -> Entry:
-    return Entry(
+def _dfine(name: str, accuracy: float, parameters: float, megabytes: float) -> CatalogueEntry:
+    return CatalogueEntry(
         name=f"dfine-{name}",
         address=f"{_HUB}dfine_{name}_coco-ONNX/onnx/model.onnx",
         family="detr",
@@ -109,8 +109,8 @@ def _dfine(name: str, accuracy: float, parameters: float, megabytes: float) -> E
 
 def _rfdetr(
     name: str, size: int, accuracy: float, parameters: float, megabytes: float | None
-) -> Entry:
-    return Entry(
+) -> CatalogueEntry:
+    return CatalogueEntry(
         name=f"rfdetr-{name}",
         address=f"{_HUB}rfdetr_{name}-ONNX/onnx/model.onnx",
         family="detr",
@@ -125,8 +125,8 @@ def _rfdetr(
 
 def _ultralytics(
     name: str, family: FamilyName, accuracy: float, parameters: float, note: str = ""
-) -> Entry:
-    return Entry(
+) -> CatalogueEntry:
+    return CatalogueEntry(
         name=name,
         address=None,
         family=family,

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from sightline.errors import ModelError, ModelUnreachable
 from sightline.models.sources import Source, locate
-from sightline.net.download import Patience, Progress, download
+from sightline.net.download import DownloadTimeouts, Progress, download
 from sightline.net.partial import Partial
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sightline")
 
-AT_LEISURE = Patience(first_byte=15, idle=30)
+AT_LEISURE = DownloadTimeouts(first_byte=15, idle=30)
 """Somebody asked for the file and waits for it."""
 
 
-class Record(BaseModel):
+class PullRecord(BaseModel):
     """What a model was when it was first pulled.
 
     Attributes:
@@ -74,7 +74,7 @@ def pull(
     cache_dir: Path,
     progress: Progress = silent,
     *,
-    patience: Patience = AT_LEISURE,
+    patience: DownloadTimeouts = AT_LEISURE,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Fetch a model, or make sure that the copy in the cache is still what is offered.
@@ -122,7 +122,7 @@ def _take(source: Source, part: Partial, expected: str | None) -> None:
                 f"was {expected[:12]}…): it is not taken. If you trust the new one, remove "
                 f"{source.record} and {source.path.name} beside it, and pull again"
             )
-        record = Record(
+        record = PullRecord(
             address=source.shown,
             sha256=digest,
             size=part.size(),
@@ -155,7 +155,7 @@ def _require_onnx(path: Path, source: Source) -> None:
         )
 
 
-def _expected(source: Source, record: Record | None) -> str | None:
+def _expected(source: Source, record: PullRecord | None) -> str | None:
     """The sha256 that a pull has to give: the record's, else that of the file that is there.
 
     Raises:
@@ -176,9 +176,9 @@ def _expected(source: Source, record: Record | None) -> str | None:
     return digest
 
 
-def _read_record(source: Source) -> Record | None:
+def _read_record(source: Source) -> PullRecord | None:
     try:
-        return Record.model_validate_json(source.record.read_text("utf-8"))
+        return PullRecord.model_validate_json(source.record.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -11,7 +11,7 @@ from sightline.models.catalogue import CATALOGUE, DEFAULT
 from sightline.models.pull import cached, pull, silent
 from sightline.models.sources import is_address, locate
 from sightline.models.spec import read_spec
-from sightline.net.download import Patience
+from sightline.net.download import DownloadTimeouts
 
 if TYPE_CHECKING:
     from sightline.net.download import Progress
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).parent / "bundled" / "demo.onnx"
 
 # A start that fails does so in under 15 s, whatever the server does or does not.
-_NAMED = Patience(first_byte=7, idle=7)
-_UNNAMED = Patience(first_byte=3, idle=10)
+_NAMED = DownloadTimeouts(first_byte=7, idle=7)
+_UNNAMED = DownloadTimeouts(first_byte=3, idle=10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from sightline.models.catalogue import CATALOGUE
 from sightline.net.download import display
 
 if TYPE_CHECKING:
-    from sightline.models.catalogue import Entry
+    from sightline.models.catalogue import CatalogueEntry
 
 _HUB = "https://huggingface.co"
 _SCHEMES = ("https://", "http://", "hf://")
@@ -73,7 +73,7 @@ def locate(model: str, cache_dir: Path) -> Source:
     return from_entry(entry, cache_dir)
 
 
-def from_entry(entry: Entry, cache_dir: Path) -> Source:
+def from_entry(entry: CatalogueEntry, cache_dir: Path) -> Source:
     """Where a model of the catalogue comes from.
 
     Raises:

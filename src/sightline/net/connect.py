@@ -55,7 +55,7 @@ class Deadline:
         return left
 
 
-class Names:
+class Resolver:
     """Looks names up. The system's resolver cannot be told to stop, so threads wait for it.
 
     They are daemons, so that none keeps the process alive, and they are counted, so that a name
@@ -98,7 +98,7 @@ class Names:
         return list(dict.fromkeys(ipaddress.ip_address(found[4][0]) for found in answer))
 
 
-class Backend(httpcore.NetworkBackend):
+class GuardedBackend(httpcore.NetworkBackend):
     """Connects to the host of one address, if `guard` lets it.
 
     Attributes:
@@ -106,14 +106,19 @@ class Backend(httpcore.NetworkBackend):
     """
 
     def __init__(
-        self, url: Url, guard: Guard | None, names: Names, deadline: Deadline, tls: ssl.SSLContext
+        self,
+        url: Url,
+        guard: Guard | None,
+        names: Resolver,
+        deadline: Deadline,
+        tls: ssl.SSLContext,
     ) -> None:
         self._url = url
         self._guard = guard
         self._names = names
         self._deadline = deadline
         self._tls = tls
-        self.stream: Stream | None = None
+        self.stream: GuardedStream | None = None
 
     def connect_tcp(
         self,
@@ -138,7 +143,7 @@ class Backend(httpcore.NetworkBackend):
                 if number == len(addresses):
                     raise
                 continue
-            self.stream = Stream(connection, self._deadline, self._tls)
+            self.stream = GuardedStream(connection, self._deadline, self._tls)
             return self.stream
         raise AssertionError  # there is an address, and the last one returns or raises
 
@@ -191,7 +196,7 @@ def _require_peer(connection: socket.socket, address: Address) -> None:
         raise ConnectionError(f"asked for {address} and got {peer}")
 
 
-class Stream(httpcore.NetworkStream):
+class GuardedStream(httpcore.NetworkStream):
     """A connection that keeps to its deadline and to a number of bytes.
 
     Attributes:
@@ -244,7 +249,7 @@ class Stream(httpcore.NetworkStream):
 
 @contextmanager
 def exchange(
-    method: str, url: Url, headers: dict[str, str], backend: Backend, content: bytes = b""
+    method: str, url: Url, headers: dict[str, str], backend: GuardedBackend, content: bytes = b""
 ) -> Iterator[httpcore.Response]:
     """One request on a connection of its own; its answer, of which the head has been read.
 

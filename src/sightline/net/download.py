@@ -32,7 +32,7 @@ _CONNECT_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class DownloadTimeouts:
     """How long a server may take.
 
     Attributes:
@@ -60,7 +60,7 @@ def download(
     url: str,
     part: Partial,
     *,
-    patience: Patience,
+    patience: DownloadTimeouts,
     progress: Progress,
     etag: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
@@ -139,7 +139,7 @@ def _attempt(
     client: httpx.Client,
     url: str,
     part: Partial,
-    patience: Patience,
+    patience: DownloadTimeouts,
     progress: Progress,
     etag: str | None,
 ) -> bool:
@@ -176,7 +176,7 @@ def _attempt(
 
 
 @contextmanager
-def _named_errors(shown: str, patience: Patience) -> Iterator[None]:
+def _named_errors(shown: str, patience: DownloadTimeouts) -> Iterator[None]:
     """Turns what httpx raises into errors that say what to do."""
     try:
         yield
@@ -199,7 +199,7 @@ def _unreachable(shown: str, reason: str) -> ModelUnreachable:
 
 @contextmanager
 def _opened(
-    client: httpx.Client, url: str, headers: dict[str, str], patience: Patience
+    client: httpx.Client, url: str, headers: dict[str, str], patience: DownloadTimeouts
 ) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
     """The answer once its first byte is there.
 

@@ -17,7 +17,14 @@ from urllib.parse import urljoin
 import httpcore
 
 from sightline.errors import BodyTooLarge, UrlError, UrlFailed, UrlRefused
-from sightline.net.connect import HEAD_BYTES, Backend, Deadline, Names, exchange, tls_context
+from sightline.net.connect import (
+    HEAD_BYTES,
+    Deadline,
+    GuardedBackend,
+    Resolver,
+    exchange,
+    tls_context,
+)
 from sightline.net.guard import Guard
 from sightline.net.url import Url, parse
 
@@ -37,7 +44,7 @@ def is_url(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class HeaderCheck:
     """Looks at the first bytes, so that the rest of what is no picture is not read.
 
     Attributes:
@@ -62,9 +69,9 @@ class Fetcher:
     """
 
     max_bytes: int
-    judge: Judge
+    judge: HeaderCheck
     guard: Guard | None = None
-    names: Names = field(default_factory=Names)
+    names: Resolver = field(default_factory=Resolver)
     tls: ssl.SSLContext = field(default_factory=tls_context)
 
     def fetch(self, url: str, seconds: float, gone: threading.Event | None = None) -> bytes:
@@ -104,7 +111,7 @@ class Fetcher:
 
     def _ask(self, url: Url, deadline: Deadline) -> bytes | str:
         """The file at `url`, or the Location it redirects to."""
-        backend = Backend(url, self.guard, self.names, deadline, self.tls)
+        backend = GuardedBackend(url, self.guard, self.names, deadline, self.tls)
         with _named_errors(deadline), exchange("GET", url, {}, backend) as response:
             if response.status in _REDIRECTS:
                 return _location(response)

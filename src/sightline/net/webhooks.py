@@ -27,7 +27,7 @@ from pathlib import Path
 import httpcore
 
 from sightline.errors import CallbackRefused, ConfigError, UrlRefused
-from sightline.net.connect import Backend, Deadline, Names, exchange, tls_context
+from sightline.net.connect import Deadline, GuardedBackend, Resolver, exchange, tls_context
 from sightline.net.guard import Guard
 from sightline.net.url import Url, parse
 
@@ -83,7 +83,7 @@ class Caller:
 
     key: bytes = field(repr=False)
     guard: Guard
-    names: Names = field(default_factory=Names)
+    names: Resolver = field(default_factory=Resolver)
     seconds: float = SECONDS
     tls: ssl.SSLContext = field(default_factory=tls_context)
     clock: Callable[[], float] = time.time
@@ -110,7 +110,7 @@ class Caller:
         }
         with _named_errors(deadline):
             at = parse(url)
-            backend = Backend(at, self.guard, self.names, deadline, self.tls)
+            backend = GuardedBackend(at, self.guard, self.names, deadline, self.tls)
             with exchange("POST", at, headers, backend, body) as response:
                 if backend.stream is None:
                     raise AssertionError  # something answered
@@ -127,7 +127,7 @@ def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-def check_callback(url: str, guard: Guard, names: Names, seconds: float = 3.0) -> None:
+def check_callback(url: str, guard: Guard, names: Resolver, seconds: float = 3.0) -> None:
     """Whether `url` may be called, as far as it can be told before it is.
 
     Raises:
@@ -150,7 +150,7 @@ def check_callback(url: str, guard: Guard, names: Names, seconds: float = 3.0) -
         )
 
 
-def _inside(url: Url, guard: Guard, names: Names, deadline: Deadline) -> str:
+def _inside(url: Url, guard: Guard, names: Resolver, deadline: Deadline) -> str:
     """Why no connection may be made to the host of `url`, for the log; "" if one may."""
     try:
         addresses = names.look_up(url, deadline)

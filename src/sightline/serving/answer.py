@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sightline.serving.detector import Detector
-    from sightline.serving.job import Result
+    from sightline.serving.job import InferenceResult
 
 
-def to_answer(detector: Detector, result: Result) -> dict[str, Any]:
+def to_answer(detector: Detector, result: InferenceResult) -> dict[str, Any]:
     """The answer for a picture that `detector` has worked on, ready for JSON."""
     found, timing = result.detections, result.timing
     inference_ms = round(timing.inference_ms, 2)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
 
-    from sightline.serving.job import Result
-    from sightline.serving.model_slot import Served
+    from sightline.serving.job import InferenceResult
+    from sightline.serving.model_slot import LoadedModel
     from sightline.serving.repository import Repository
     from sightline.types import Detections
 
@@ -55,7 +55,7 @@ class Canary:
         self._truths = truths
         self._interval = interval
         self._stop = Event()
-        self._asked: Future[Result] | None = None
+        self._asked: Future[InferenceResult] | None = None
         # A model's own first answer is what it is held to, by its weights' digest.
         self._first: dict[str, Detections] = {}
         self.check()
@@ -82,7 +82,7 @@ class Canary:
         while not self._stop.wait(self._interval):
             self.check()
 
-    def _ask(self, served: Served) -> None:
+    def _ask(self, served: LoadedModel) -> None:
         detector = served.detector
         try:
             future = detector.submit(

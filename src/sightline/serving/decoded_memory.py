@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sightline.types import BGRImage
 
 
-class Pixels:
+class DecodedMemory:
     """An account of decoded bytes. Safe from many threads; nobody ever waits in it.
 
     A picture is let in while less than `limit` is alive: there is one too many at most. If
@@ -102,6 +102,6 @@ class Pixels:
 
 
 @cache
-def pixels() -> Pixels:
+def decoded_memory() -> DecodedMemory:
     """This process's account."""
-    return Pixels(budget().decoded)
+    return DecodedMemory(budget().decoded)

@@ -21,7 +21,7 @@ from sightline.errors import (
 from sightline.machine import DECODING_BYTES
 from sightline.models.digest import digest, weight_bytes
 from sightline.models.spec import read_spec
-from sightline.serving.job import Job, LaneName, Result
+from sightline.serving.job import InferenceResult, Job, LaneName
 from sightline.serving.options import make_options
 from sightline.serving.pipeline import Pipeline
 from sightline.serving.reading import Source, read_source
@@ -180,7 +180,7 @@ class Detector:
         max_wait: float | None = None,
         timeout: float | None = None,
         keep_image: bool = False,
-    ) -> Future[Result]:
+    ) -> Future[InferenceResult]:
         """Queue one picture. Cancel the future, and it costs no inference.
 
         Args:

@@ -19,7 +19,7 @@ LaneName = Literal["interactive", "stream", "batch"]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class InferenceResult:
     """The answer for one picture.
 
     Attributes:
@@ -55,7 +55,7 @@ class Job:
     shrink: int = 1
     weight: int = 0
     max_wait: float | None = None
-    future: Future[Result] = field(default_factory=Future)
+    future: Future[InferenceResult] = field(default_factory=Future)
     submitted: float = field(default_factory=perf_counter)
 
     # Filled on the way.
@@ -86,7 +86,7 @@ class Job:
             return False
         return True
 
-    def succeed(self, result: Result) -> None:
+    def succeed(self, result: InferenceResult) -> None:
         with suppress(InvalidStateError):  # its caller has gone, or its worker died meanwhile
             self.future.set_result(result)
 

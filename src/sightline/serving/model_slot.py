@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Served:
+class LoadedModel:
     """One loaded version of a model. Closed once it is retired and nobody uses it any more.
 
     Attributes:
@@ -28,7 +28,7 @@ class Served:
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class ModelSlot:
     """A model under its name: where it comes from, and its loaded version if there is one.
 
     Attributes:
@@ -37,6 +37,6 @@ class Entry:
 
     name: str
     source: str | None
-    served: Served | None = None
+    served: LoadedModel | None = None
     last_used: float = field(default_factory=monotonic)
     deaths: int = 0

@@ -15,11 +15,11 @@ import cv2
 from sightline.errors import DetectorClosed, InferenceError, WorkerDied
 from sightline.machine import cores
 from sightline.serving.batcher import CLOSED, Batcher, EngineCall, as_inference_error
-from sightline.serving.decoded_memory import pixels
-from sightline.serving.job import Job, LaneName, Result
+from sightline.serving.decoded_memory import decoded_memory
+from sightline.serving.job import InferenceResult, Job, LaneName
 from sightline.serving.lanes import Lanes, waiting_bytes
 from sightline.serving.postprocess import to_detections
-from sightline.serving.wait_estimator import Pace
+from sightline.serving.wait_estimator import WaitEstimator
 from sightline.types import Timing
 from sightline.vision.decode import decode_shrunk
 from sightline.vision.letterbox import fit
@@ -61,8 +61,8 @@ class Pipeline:
         self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="sightline-vision")
         self._idle = workers  # decoders: a job leaves its lane when one is free, and no sooner
         self._lanes = Lanes(max_queue, waiting_bytes())
-        self._pace = Pace(workers, engine.streams, max_batch)
-        self._pixels = pixels()
+        self._pace = WaitEstimator(workers, engine.streams, max_batch)
+        self._pixels = decoded_memory()
         self._lock = Lock()
         # Little is decoded ahead of the engine: pixels are 50 times the size of their JPEG, and a
         # queue of them would be one without lanes. Where there is always room for a batch of
@@ -114,7 +114,7 @@ class Pipeline:
         job.future.add_done_callback(self._tell)
         self._pump()
 
-    def _tell(self, future: Future[Result]) -> None:
+    def _tell(self, future: Future[InferenceResult]) -> None:
         if future.cancelled():  # its caller has gone: nobody was served or failed
             return
         timing = None if future.exception() else future.result().timing
@@ -248,7 +248,7 @@ class Pipeline:
             postprocess_ms=1000 * reading,
             total_ms=1000 * total,
         )
-        job.succeed(Result(detections, timing, job.image))
+        job.succeed(InferenceResult(detections, timing, job.image))
 
     def _run_or_fail(self, job: Job, step: Callable[[], None]) -> bool:
         """Run a step of a job on the pool; the job fails if the step does.

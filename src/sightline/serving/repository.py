@@ -13,8 +13,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sightline.errors import BadOption, ConfigError, DetectorClosed, NotAllowed
-from sightline.serving.model_slot import Entry, Served
-from sightline.serving.restarter import Revival
+from sightline.serving.model_slot import LoadedModel, ModelSlot
+from sightline.serving.restarter import ModelRestarter
 
 if TYPE_CHECKING:
     from sightline.serving.detector import Detector
@@ -65,23 +65,23 @@ class Repository:
         self._lock = RLock()
         self._loading = Lock()  # one at a time: two versions at once are memory enough
         self._closed = False
-        self._revival = Revival(self._replace)
+        self._revival = ModelRestarter(self._replace)
         self.default = name
         self._base = {"name": name, "source": source}
         self._notice = notice
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, ModelSlot] = {}
         remembered = self._remembered()
         self._load_default(remembered.pop(name, source))
         for other, other_source in remembered.items():  # loaded when they are first asked for
-            self._entries[other] = Entry(other, other_source)
+            self._entries[other] = ModelSlot(other, other_source)
 
-    def load(self, name: str, source: str) -> Entry:
+    def load(self, name: str, source: str) -> ModelSlot:
         """Load `source` and serve it as `name`, in place of what was there.
 
         Raises:
             ConfigError: it cannot be loaded; what was there serves on.
         """
-        entry = Entry(name, source)
+        entry = ModelSlot(name, source)
         with self._loading:
             self._serve(entry)
         self._remember()
@@ -128,7 +128,7 @@ class Repository:
         if served is not None:
             served.detector.require_room(max_wait)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ModelSlot]:
         """All models, the default first."""
         with self._lock:
             return sorted(self._entries.values(), key=lambda entry: entry.name != self.default)
@@ -177,7 +177,7 @@ class Repository:
             if entry.served is not None:
                 entry.served.detector.close()
 
-    def _acquire(self, name: str) -> Served:
+    def _acquire(self, name: str) -> LoadedModel:
         while True:
             with self._lock:
                 if self._closed:
@@ -189,12 +189,12 @@ class Repository:
                     return entry.served
             self._load_again(entry)
 
-    def _release(self, served: Served) -> None:
+    def _release(self, served: LoadedModel) -> None:
         with self._lock:
             served.leases -= 1
             self._close_if_done(served)
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> ModelSlot:
         entry = self._entries.get(name)
         if entry is None:
             known = ", ".join(self._entries)
@@ -204,14 +204,14 @@ class Repository:
     def _load_default(self, chosen: str | None) -> None:
         source = self._base["source"]
         try:
-            self._serve(Entry(self.default, chosen))
+            self._serve(ModelSlot(self.default, chosen))
         except ConfigError as error:
             if chosen == source:
                 raise
             _log.warning("%s, chosen while it ran, is gone: %s", chosen, error)
-            self._serve(Entry(self.default, source))
+            self._serve(ModelSlot(self.default, source))
 
-    def _load_again(self, entry: Entry) -> None:
+    def _load_again(self, entry: ModelSlot) -> None:
         """Load a model that was unloaded, unless another thread did, or it was replaced."""
         with self._loading:
             with self._lock:
@@ -219,7 +219,7 @@ class Repository:
             if wanted:
                 self._serve(entry)
 
-    def _replace(self, entry: Entry, dead: Served) -> bool:
+    def _replace(self, entry: ModelSlot, dead: LoadedModel) -> bool:
         """Open a model again whose worker died, unless it was replaced or unloaded."""
         with self._loading:
             with self._lock:
@@ -228,9 +228,9 @@ class Repository:
                 self._serve(entry)
             return wanted
 
-    def _serve(self, entry: Entry) -> None:
+    def _serve(self, entry: ModelSlot) -> None:
         """Load `entry` and put it in its name's place."""
-        served = Served(self._open(entry.name, entry.source))
+        served = LoadedModel(self._open(entry.name, entry.source))
         with self._lock:
             if old := self._entries.get(entry.name):
                 self._retire(old)
@@ -242,7 +242,7 @@ class Repository:
             served.detector.close()
         self._revival.watch(entry, served)
 
-    def _unload_beyond_budget(self, newest: Entry) -> None:
+    def _unload_beyond_budget(self, newest: ModelSlot) -> None:
         if self._max_bytes is None:
             return
         loaded = [entry for entry in self._entries.values() if entry.served is not None]
@@ -254,13 +254,13 @@ class Repository:
                 total -= _weight(entry)
                 self._retire(entry)
 
-    def _retire(self, entry: Entry) -> None:
+    def _retire(self, entry: ModelSlot) -> None:
         served, entry.served = entry.served, None
         if served is not None:
             served.retired = True
             self._close_if_done(served)
 
-    def _close_if_done(self, served: Served) -> None:
+    def _close_if_done(self, served: LoadedModel) -> None:
         if served.retired and served.leases == 0:
             # Closing waits for threads; whoever let go last may be the event loop.
             Thread(target=served.detector.close, name="sightline-retire").start()
@@ -293,5 +293,5 @@ class Repository:
             draft.replace(self._state_file)
 
 
-def _weight(entry: Entry) -> int:
+def _weight(entry: ModelSlot) -> int:
     return 0 if entry.served is None else entry.served.detector.weight_bytes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sightline.serving.model_slot import Entry, Served
+    from sightline.serving.model_slot import LoadedModel, ModelSlot
 
 _log = logging.getLogger("sightline")
 
@@ -18,14 +18,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _SOUND_AFTER = 60.0  # seconds of service after which a death is not one in a row
 
 
-class Revival:
+class ModelRestarter:
     """Opens dead models again, each on a thread of its own.
 
     At once the first time; then with a pause that doubles, as long as opening fails or what was
     opened does not live long.
     """
 
-    def __init__(self, replace: Callable[[Entry, Served], bool]) -> None:
+    def __init__(self, replace: Callable[[ModelSlot, LoadedModel], bool]) -> None:
         """Nothing happens before `watch`.
 
         Args:
@@ -36,7 +36,7 @@ class Revival:
         self._replace = replace
         self._stop = Event()
 
-    def watch(self, entry: Entry, served: Served) -> None:
+    def watch(self, entry: ModelSlot, served: LoadedModel) -> None:
         """Open `entry` again when the worker of `served` dies."""
         opened = monotonic()
 
@@ -51,7 +51,7 @@ class Revival:
         """Begin no more attempts."""
         self._stop.set()
 
-    def _revive(self, entry: Entry, dead: Served) -> None:
+    def _revive(self, entry: ModelSlot, dead: LoadedModel) -> None:
         began = monotonic()
         while not self._stop.wait(_pause(entry.deaths)):
             entry.deaths += 1

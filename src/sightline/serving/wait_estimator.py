@@ -13,7 +13,7 @@ _MOST_LOST = (
 _MARGIN = 1.25  # means lag behind, and who comes back too early is refused twice
 
 
-class Pace:
+class WaitEstimator:
     """Exponential means of what a picture costs each stage.
 
     Used from many threads without a lock: a lost update moves a mean a little, and nothing else.

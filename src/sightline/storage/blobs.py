@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from sightline.errors import ExpiredTask, UnreadablePicture
-from sightline.storage.outages import RETRY_SECONDS, Outage, disk_trouble
+from sightline.storage.outages import RETRY_SECONDS, Outage, disk_outage
 
 _PART = ".part"
 _NAME = "the folder of pictures"
@@ -186,7 +186,7 @@ class _FileWriter:
         except OSError as error:
             self.abort()
             self._outage.failed(error)
-            raise disk_trouble(error) from error
+            raise disk_outage(error) from error
 
 
 class MemoryBlobs:
@@ -279,4 +279,4 @@ def _translated(outage: Outage) -> Iterator[None]:
         yield
     except OSError as error:
         outage.failed(error)
-        raise disk_trouble(error) from error
+        raise disk_outage(error) from error

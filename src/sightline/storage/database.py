@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, exc
 
 from sightline.errors import ConfigError
 from sightline.storage import postgres, schema, sqlite
-from sightline.storage.outages import Outage, database_trouble, disk_trouble, locked
+from sightline.storage.outages import Outage, database_outage, disk_outage, locked
 
 _OPENING_SECONDS = 30
 _NAME = "the database of tasks"
@@ -122,7 +122,7 @@ class Database:
         except Timeout:
             raise locked() from None
         except OSError as error:
-            raise disk_trouble(error) from error
+            raise disk_outage(error) from error
         try:
             yield
         finally:
@@ -146,7 +146,7 @@ def _translated(outage: Outage) -> Iterator[None]:
     try:
         yield
     except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
-        trouble = database_trouble(error)
+        trouble = database_outage(error)
         if trouble is None:
             raise
         outage.failed(error)

@@ -103,12 +103,12 @@ class Outage:
             _log.warning("storage is back: %s can be %s", *self._words)
 
 
-def disk_trouble(error: OSError) -> StorageUnavailable:
+def disk_outage(error: OSError) -> StorageUnavailable:
     """`error`, of a folder of blobs, as what a client is told."""
     return StorageUnavailable(_BY_ERRNO.get(error.errno or 0, _BROKEN), RETRY_SECONDS)
 
 
-def database_trouble(
+def database_outage(
     error: exc.SQLAlchemyError | sqlite3.Error | OSError,
 ) -> StorageUnavailable | None:
     """`error` as what a client is told; None if it is a mistake of ours."""

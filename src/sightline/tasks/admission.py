@@ -47,7 +47,7 @@ def known(connection: Connection, task: NewTask, now: float) -> str | None:
     if found is None:
         return None
     if found.expires is not None and found.expires <= now:
-        bury(connection, [found.id], now)  # its blobs are orphans, which the cleaner finds
+        tombstone(connection, [found.id], now)  # its blobs are orphans, which the cleaner finds
         return None
     require_same(task, found.fingerprint)
     return str(found.id)
@@ -137,7 +137,7 @@ def reached_key(connection: Connection, priority: Priority) -> int:
     return int(connection.execute(_REACHED, {"of_class": priority}).scalar_one())
 
 
-def bury(connection: Connection, task_ids: Sequence[str], now: float) -> None:
+def tombstone(connection: Connection, task_ids: Sequence[str], now: float) -> None:
     """Remove the rows of tasks; a tombstone each stays for a day."""
     for table, column in (
         (images, images.c.task_id),

@@ -38,10 +38,10 @@ class _Reader:
 
     def answer(self, answer: Task | SightlineError) -> None:
         with suppress(RuntimeError):  # its loop has ended, and so has whoever asked
-            self.loop.call_soon_threadsafe(_settle, self.future, answer)
+            self.loop.call_soon_threadsafe(_resolve, self.future, answer)
 
 
-class Changes:
+class ChangeFeed:
     """The tasks as they are now, for the event loop.
 
     One thread asks the database what has changed, and reads each task that changed and is asked
@@ -217,7 +217,7 @@ def _is_over(task: Task) -> bool:
     return task.expires is not None and task.expires <= time()
 
 
-def _settle(future: asyncio.Future[Task], answer: Task | SightlineError) -> None:
+def _resolve(future: asyncio.Future[Task], answer: Task | SightlineError) -> None:
     if future.done():
         return
     if isinstance(answer, SightlineError):

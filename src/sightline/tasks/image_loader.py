@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sightline.storage.blobs import Blobs
-    from sightline.tasks.object_reader import Places
+    from sightline.tasks.object_reader import ObjectReader
     from sightline.tasks.task import Claim
 
     Fetch: TypeAlias = Callable[[str, float, threading.Event | None], bytes]
@@ -30,10 +30,10 @@ _FIRST_REST, _LONGEST_REST = 1.0, 30.0  # seconds
 _MOST_HELD = 32 * 2**20  # compressed bytes in memory, but for one picture alone
 
 
-class Pictures:
+class ImageLoader:
     """Reads blobs, and fetches addresses; slow hosts hold up nobody but each other."""
 
-    def __init__(self, blobs: Blobs, fetch: Fetch, places: Places, seconds: float) -> None:
+    def __init__(self, blobs: Blobs, fetch: Fetch, places: ObjectReader, seconds: float) -> None:
         """Start nothing yet.
 
         Args:

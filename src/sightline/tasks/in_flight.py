@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sightline.serving.answer import to_answer
-from sightline.tasks.retry_policy import judge
+from sightline.tasks.retry_policy import decide
 from sightline.tasks.task import Outcome
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from sightline.serving.detector import Detector
-    from sightline.serving.job import Result
+    from sightline.serving.job import InferenceResult
     from sightline.serving.repository import Repository
-    from sightline.tasks.image_loader import Pictures
+    from sightline.tasks.image_loader import ImageLoader
     from sightline.tasks.task import Claim
 
 _DEPTH = 4  # claims, where the model is not loaded and cannot be asked
@@ -37,14 +37,14 @@ class _Held:
     claim: Claim
     fetching: bool
     lease: ExitStack = field(default_factory=ExitStack)
-    future: Future[Result] | None = None
+    future: Future[InferenceResult] | None = None
 
 
-class Detecting:
+class InFlight:
     """What is under way for a worker. All but the constructor's callback is for its one thread."""
 
     def __init__(
-        self, repository: Repository, pictures: Pictures, came: Callable[[], None]
+        self, repository: Repository, pictures: ImageLoader, came: Callable[[], None]
     ) -> None:
         """Nothing is under way.
 
@@ -122,7 +122,9 @@ class Detecting:
         held.future = future
         future.add_done_callback(partial(self._done, held, detector, len(data)))
 
-    def _done(self, held: _Held, detector: Detector, size: int, future: Future[Result]) -> None:
+    def _done(
+        self, held: _Held, detector: Detector, size: int, future: Future[InferenceResult]
+    ) -> None:
         held.future = None  # it holds this callback, and with it the claim
         self._pictures.let_go(size)
         outcome = None
@@ -131,13 +133,13 @@ class Detecting:
         except CancelledError:
             pass  # given up
         except BaseException as error:  # noqa: BLE001  whatever it is, a claim has to end
-            outcome = judge(held.claim, error)
+            outcome = decide(held.claim, error)
         finally:
             held.lease.close()
             self._end(held, outcome)
 
     def _fail(self, held: _Held, error: BaseException) -> None:
-        self._end(held, judge(held.claim, error))
+        self._end(held, decide(held.claim, error))
 
     def _end(self, held: _Held, outcome: Outcome | None) -> None:
         self._ended.append((held, outcome))

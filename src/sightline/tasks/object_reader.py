@@ -13,16 +13,16 @@ from urllib.parse import unquote, urlsplit
 from sightline.errors import BodyTooLarge, ConfigError, UrlFailed, UrlRefused
 
 if TYPE_CHECKING:
-    from sightline.tasks.url_policy import Addresses
+    from sightline.tasks.url_policy import UrlPolicy
 
 _CLOUDS = frozenset({"s3", "gs", "az"})
 _log = logging.getLogger("sightline")
 
 
-class Places:
+class ObjectReader:
     """The places that are open. Safe from many threads."""
 
-    def __init__(self, addresses: Addresses, max_bytes: int, seconds: float) -> None:
+    def __init__(self, addresses: UrlPolicy, max_bytes: int, seconds: float) -> None:
         """Nothing is looked at yet.
 
         Args:

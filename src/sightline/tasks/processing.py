@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sightline.tasks.delivery.worker import Deliveries
+    from sightline.tasks.delivery.worker import DeliveryWorker
     from sightline.tasks.retention import Cleaner
     from sightline.tasks.worker import Worker
 
@@ -16,12 +16,12 @@ _CALLS_PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class TaskProcessing:
     """Open; it works by itself. Close it before the models."""
 
     worker: Worker
     cleaner: Cleaner
-    deliveries: Deliveries
+    deliveries: DeliveryWorker
 
     def wake(self) -> None:
         """Tasks were submitted, cancelled or are to be tried again. It does not block."""

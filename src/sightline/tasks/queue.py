@@ -99,7 +99,7 @@ class TaskQueue:
             company = Counter(row.worker for row in held)
             lost = [row for row in held if row.worker == worker or row.lease_until <= now]
             for row in lost:
-                _mourn(connection, row, alone=company[row.worker] == 1)
+                _requeue_lost(connection, row, alone=company[row.worker] == 1)
             if lost:
                 rows.settle(connection, {row.task_id for row in lost}, now, self._ttl)
         if lost:
@@ -184,14 +184,14 @@ def _key(claim: Claim) -> dict[str, Any]:
     return {"of_task": claim.task_id, "at": claim.index}
 
 
-def _mourn(connection: Connection, row: Row, *, alone: bool) -> None:
+def _requeue_lost(connection: Connection, row: Row, *, alone: bool) -> None:
     """Queue an image again whose worker died, or end it as the culprit."""
     kills = row.kills + alone
     values: dict[str, Any] = {"status": "queued", "suspect": True}
     if kills >= DEADLY:
         values = {
             "status": "error",
-            "error": "Culprit",
+            "error": "PoisonImage",
             "detail": f"The service died {kills} times while it worked on this picture and on "
             "nothing else. It will not be tried again by itself.",
         }

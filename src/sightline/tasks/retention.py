@@ -151,7 +151,7 @@ class Cleaner:
                 still = tasks.c.id.in_(found) & (tasks.c.expires <= self._clock())
                 gone = connection.execute(select(tasks.c.id).where(still)).scalars().all()
                 if gone:
-                    admission.bury(connection, gone, self._clock())
+                    admission.tombstone(connection, gone, self._clock())
                 self._prolong(connection)
             for task_id in gone:
                 self._blobs.delete(task_id)

@@ -25,7 +25,7 @@ _SHORT_PAUSE = 1.0  # seconds, where nothing is wrong with the image
 _log = logging.getLogger("sightline")
 
 
-def judge(claim: Claim, error: BaseException) -> Outcome:
+def decide(claim: Claim, error: BaseException) -> Outcome:
     """The outcome of a claim that failed with `error`.
 
     What is wrong with the image or what was asked of it ends it at once. What is nobody's fault

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sightline.storage.blobs import Blobs
     from sightline.storage.database import Database
-    from sightline.tasks.changes import Changes
+    from sightline.tasks.changes import ChangeFeed
     from sightline.tasks.store import TaskStore
     from sightline.tasks.task import Backlog
-    from sightline.tasks.url_policy import Addresses
+    from sightline.tasks.url_policy import UrlPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class TaskServices:
     """What tasks are known by, open. Close it when nobody uses it any more.
 
     Attributes:
@@ -25,8 +25,8 @@ class Desk:
     database: Database
     blobs: Blobs
     store: TaskStore
-    changes: Changes
-    addresses: Addresses
+    changes: ChangeFeed
+    addresses: UrlPolicy
     backlog: Backlog
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from sightline.storage.schema import images, state, tasks, tombstones
 from sightline.tasks import admission, rows
 from sightline.tasks.admission import Found
 from sightline.tasks.fairness import PRIORITIES, ahead, order_key
-from sightline.tasks.task import ENDED, Backlog, Changes, Glance, Image, NewTask, Priority, Task
+from sightline.tasks.task import ENDED, Backlog, ChangeSet, Glance, Image, NewTask, Priority, Task
 
 RESULT_TTL = 300.0
 
@@ -140,7 +140,7 @@ class TaskStore:
                     "The task has not ended, or runs again because somebody retried it: DELETE it "
                     "once more to cancel it, and again to forget it."
                 )
-            admission.bury(connection, [task_id], now)
+            admission.tombstone(connection, [task_id], now)
         self._remove(task_id)
         self._changed()
 
@@ -202,7 +202,7 @@ class TaskStore:
             for task_id, (priority, before) in firsts.items()
         }
 
-    def changes(self, since: int) -> Changes:
+    def changes(self, since: int) -> ChangeSet:
         """The tasks that changed, or were forgotten, after the sequence number `since`."""
         changed = union_all(
             select(tasks.c.id).where(tasks.c.version > since),
@@ -211,8 +211,8 @@ class TaskStore:
         with self._database.read() as connection:
             sequence = connection.execute(select(state.c.sequence)).scalar_one()
             if sequence == since:
-                return Changes(since, ())
-            return Changes(sequence, tuple(connection.execute(changed).scalars()))
+                return ChangeSet(since, ())
+            return ChangeSet(sequence, tuple(connection.execute(changed).scalars()))
 
     def _arrived(self, task_id: str) -> bool:
         """Whether a task is there though its transaction seemed to fail: a connection broke."""

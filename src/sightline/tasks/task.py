@@ -217,7 +217,7 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangeSet:
     """Ids of the tasks that changed, and the sequence number to ask from the next time."""
 
     sequence: int

@@ -11,7 +11,7 @@ from sightline.net.url import MAX_LENGTH, parse
 from sightline.net.webhooks import check_callback
 
 if TYPE_CHECKING:
-    from sightline.net.connect import Names
+    from sightline.net.connect import Resolver
     from sightline.net.guard import Guard
 
 _SCHEMES = ("http://", "https://")
@@ -19,7 +19,7 @@ _STORES = ("s3://", "gs://", "az://", "file://")
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
+class UrlPolicy:
     """Judges addresses when a task is submitted, and again before they are used.
 
     Attributes:
@@ -29,7 +29,7 @@ class Addresses:
     """
 
     guard: Guard
-    names: Names
+    names: Resolver
     prefixes: tuple[str, ...] = ()
 
     def require(self, text: str) -> None:

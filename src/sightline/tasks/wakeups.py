@@ -9,7 +9,7 @@ from __future__ import annotations
 from threading import Event
 
 
-class Bell:
+class WakeEvent:
     """Wakes one thread. Rung from any; what rings while nobody waits is not lost."""
 
     def __init__(self) -> None:

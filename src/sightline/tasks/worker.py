@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from sightline.errors import StorageUnavailable
 from sightline.tasks.image_loader import FETCHING
-from sightline.tasks.in_flight import Detecting
-from sightline.tasks.wakeups import Bell
-from sightline.tasks.worker_lease import Identity
+from sightline.tasks.in_flight import InFlight
+from sightline.tasks.wakeups import WakeEvent
+from sightline.tasks.worker_lease import WorkerLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from sightline.serving.repository import Repository
-    from sightline.tasks.image_loader import Pictures
+    from sightline.tasks.image_loader import ImageLoader
     from sightline.tasks.queue import TaskQueue
     from sightline.tasks.task import Outcome
 
@@ -51,7 +51,7 @@ class Worker:
         self,
         queue: TaskQueue,
         repository: Repository,
-        pictures: Pictures,
+        pictures: ImageLoader,
         folder: Path | None,
     ) -> None:
         """Start the thread.
@@ -65,10 +65,10 @@ class Worker:
         self.on_outcome: list[Callable[[Outcome], None]] = []
         self._queue = queue
         self._folder = folder
-        self._bell = Bell()
-        self._detecting = Detecting(repository, pictures, self._bell.ring)
+        self._bell = WakeEvent()
+        self._detecting = InFlight(repository, pictures, self._bell.ring)
         self._unwritten: list[Outcome] = []
-        self._identity: Identity | None = None
+        self._identity: WorkerLease | None = None
         self._at_risk = True  # images may be held in this worker's name that it knows nothing of
         self._away = False
         self._death = ""
@@ -154,10 +154,10 @@ class Worker:
         pause = _LOOK_EVERY if due is None else due - time.time()
         return min(_LOOK_EVERY, max(_SHORTEST_LOOK, pause))
 
-    def _identify(self) -> Identity:
+    def _identify(self) -> WorkerLease:
         if self._identity is None:
             try:
-                self._identity = Identity(self._folder)
+                self._identity = WorkerLease(self._folder)
             except OSError as error:
                 reason = f"{self._folder} cannot be written: {error.strerror or error}."
                 raise StorageUnavailable(reason, 5) from error
@@ -173,7 +173,7 @@ class Worker:
                 for outcome in written:
                     tell(outcome)
 
-    def _keep_leases(self, identity: Identity) -> None:
+    def _keep_leases(self, identity: WorkerLease) -> None:
         """Prolong this worker's, before those that ran out are looked for."""
         now = monotonic()
         holding = bool(self._detecting.claims)

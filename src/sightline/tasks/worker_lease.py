@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Identity:
+class WorkerLease:
     """A name that is this process's for as long as it lives, and its successor's afterwards.
 
     A lock on a file in the data folder keeps others from it; the system takes the lock back however

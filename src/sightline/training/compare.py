@@ -13,8 +13,8 @@ from sightline.serving.detector import Detector
 from sightline.training.evaluate import (
     LEAST_CONFIDENCE,
     Agreement,
+    ImageTruth,
     Score,
-    Truth,
     agreement,
     mean_average_precision,
 )
@@ -66,7 +66,7 @@ def compare(
     before: Path,
     after: Path,
     pictures: Sequence[Path],
-    truths: Mapping[Path, Truth],
+    truths: Mapping[Path, ImageTruth],
     confidence: float,
     *,
     max_pixels: int,
@@ -120,7 +120,7 @@ class _Asked:
         self.answers.append(result.detections)
         self._times.append(result.timing.inference_ms)
 
-    def side(self, pictures: Sequence[Path], truths: Mapping[Path, Truth]) -> Side:
+    def side(self, pictures: Sequence[Path], truths: Mapping[Path, ImageTruth]) -> Side:
         return Side(
             precision=self._detector.precision,
             mb=weight_bytes(self._path) / 1e6,
@@ -130,7 +130,7 @@ class _Asked:
 
 
 def _score(
-    pictures: Sequence[Path], truths: Mapping[Path, Truth], answers: Sequence[Detections]
+    pictures: Sequence[Path], truths: Mapping[Path, ImageTruth], answers: Sequence[Detections]
 ) -> Score | None:
     pairs = [
         (truths[picture], answer)

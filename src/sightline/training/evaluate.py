@@ -39,7 +39,7 @@ class Score(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class ImageTruth:
     """What is really in one picture.
 
     Attributes:
@@ -84,7 +84,7 @@ def require_pycocotools() -> None:
         ) from error
 
 
-def mean_average_precision(truths: Sequence[Truth], answers: Sequence[Detections]) -> Score:
+def mean_average_precision(truths: Sequence[ImageTruth], answers: Sequence[Detections]) -> Score:
     """COCO's mAP, by pycocotools.
 
     Args:
@@ -113,7 +113,7 @@ def mean_average_precision(truths: Sequence[Truth], answers: Sequence[Detections
     return Score(float(evaluation.stats[1]), float(evaluation.stats[0]))
 
 
-def _dataset(truths: Sequence[Truth], answers: Sequence[Detections]) -> dict[str, Any]:
+def _dataset(truths: Sequence[ImageTruth], answers: Sequence[Detections]) -> dict[str, Any]:
     """COCO JSON of the truth; category ids are class ids plus one, as COCO starts at 1."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

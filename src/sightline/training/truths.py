@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from sightline.errors import ConfigError
-from sightline.training.evaluate import Truth
+from sightline.training.evaluate import ImageTruth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class OtherClasses(ConfigError):
     """The labels are of classes that the model does not know."""
 
 
-def yolo_truths(pictures: Sequence[Path], labels: Sequence[str]) -> dict[Path, Truth]:
+def yolo_truths(pictures: Sequence[Path], labels: Sequence[str]) -> dict[Path, ImageTruth]:
     """Truth of those of `pictures` that have a YOLO label file; an empty file says: nothing there.
 
     Format: Ultralytics' detection data sets. `images/…/x.jpg` has `labels/…/x.txt`, or `x.txt`
@@ -34,7 +34,7 @@ def yolo_truths(pictures: Sequence[Path], labels: Sequence[str]) -> dict[Path, T
         OtherClasses: none of the classes is the model's.
         ConfigError: a label file is not of this form.
     """
-    truths: dict[Path, Truth] = {}
+    truths: dict[Path, ImageTruth] = {}
     for picture in pictures:
         path = _yolo_file(picture)
         if path is not None:
@@ -91,7 +91,7 @@ def _few(names: Any) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
-def _read_yolo(path: Path, class_ids: Mapping[int, int]) -> Truth:
+def _read_yolo(path: Path, class_ids: Mapping[int, int]) -> ImageTruth:
     boxes, found = [], []
     try:
         text = path.read_text("utf-8")
@@ -114,15 +114,17 @@ def _read_yolo(path: Path, class_ids: Mapping[int, int]) -> Truth:
     return _truth(boxes, found, [False] * len(found))
 
 
-def _truth(boxes: list[Any], class_ids: list[int], crowd: list[bool]) -> Truth:
-    return Truth(
+def _truth(boxes: list[Any], class_ids: list[int], crowd: list[bool]) -> ImageTruth:
+    return ImageTruth(
         np.array(boxes, np.float64).reshape(-1, 4),
         np.array(class_ids, np.int64),
         np.array(crowd, np.bool_),
     )
 
 
-def coco_truths(path: Path, pictures: Sequence[Path], labels: Sequence[str]) -> dict[Path, Truth]:
+def coco_truths(
+    path: Path, pictures: Sequence[Path], labels: Sequence[str]
+) -> dict[Path, ImageTruth]:
     """Truth of those of `pictures` that the COCO JSON at `path` names, by the end of their paths.
 
     Categories are the model's classes of the same name; boxes of others are left out.
@@ -158,7 +160,7 @@ def _from_coco(
     image: Mapping[str, Any],
     annotations: Sequence[Mapping[str, Any]],
     class_ids: Mapping[int, int],
-) -> Truth:
+) -> ImageTruth:
     size = np.array((image["width"], image["height"]) * 2, np.float64)
     boxes, found, crowd = [], [], []
     for annotation in annotations:

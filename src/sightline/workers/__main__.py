@@ -9,12 +9,12 @@ import typer
 
 from sightline.errors import SightlineError
 from sightline.telemetry.logs import configure_logs
-from sightline.workers.child import Orders, exit_cleanly, receive_orders
+from sightline.workers.child import WorkerConfig, exit_cleanly, receive_config
 
 
 def _main() -> None:
     signal.signal(signal.SIGTERM, exit_cleanly)
-    orders = receive_orders()
+    orders = receive_config()
     configure_logs(orders.settings.log_format)
     try:
         _run(sys.argv[1], orders)
@@ -23,7 +23,7 @@ def _main() -> None:
         sys.exit(2)
 
 
-def _run(role: str, orders: Orders) -> None:
+def _run(role: str, orders: WorkerConfig) -> None:
     if role == "engine":
         from sightline.workers import engine
 

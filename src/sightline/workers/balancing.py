@@ -27,7 +27,7 @@ _ENTRY = 4
 _log = logging.getLogger("sightline")
 
 
-class Tally:
+class ConnectionCounts:
     """How many connections each front end has: 4 bytes each, in a file that all of them map."""
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +36,7 @@ class Tally:
             self._counts = memoryview(mmap.mmap(file.fileno(), 0)).cast("I")
 
     @classmethod
-    def make(cls, path: Path, seats: int) -> Tally:
+    def make(cls, path: Path, seats: int) -> ConnectionCounts:
         """One for so many front ends, none of which is there."""
         path.write_bytes(_NOBODY.to_bytes(_ENTRY, "big") * seats)
         return cls(path)
@@ -50,10 +50,10 @@ class Tally:
         return self._counts[seat] <= min(self._counts)
 
 
-class SharingServer(uvicorn.Server):
+class BalancedServer(uvicorn.Server):
     """uvicorn on a listening socket that others take connections from as well."""
 
-    def __init__(self, config: uvicorn.Config, tally: Tally, seat: int) -> None:
+    def __init__(self, config: uvicorn.Config, tally: ConnectionCounts, seat: int) -> None:
         """For the front end at `seat`."""
         super().__init__(config)
         self._tally = tally

@@ -25,7 +25,7 @@ _STDIN = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class WorkerConfig:
     """What a process is told. It comes over its stdin, since there are keys in it.
 
     Attributes:
@@ -57,14 +57,14 @@ class Orders:
         return json.dumps(told).encode() + b"\n"
 
     @classmethod
-    def from_line(cls, line: bytes) -> Orders:
+    def from_line(cls, line: bytes) -> WorkerConfig:
         settings, notice, listener, seat, folder = json.loads(line)
         return cls(from_json(settings), notice, listener, seat, Path(folder))
 
 
-def receive_orders() -> Orders:
+def receive_config() -> WorkerConfig:
     """What the supervisor says. When it is gone, this process gets a SIGTERM from itself."""
-    orders = Orders.from_line(sys.stdin.buffer.readline())
+    orders = WorkerConfig.from_line(sys.stdin.buffer.readline())
     threading.Thread(
         target=_outlive_nobody, args=(orders.folder,), name="sightline-orphan", daemon=True
     ).start()

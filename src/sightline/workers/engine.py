@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from sightline.backend.rpc_server import Hub
+from sightline.backend.rpc_server import RpcServer
 from sightline.machine import budget
 from sightline.wiring import local_backend, open_desk, open_repository
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sightline.backend.protocols import Backend
-    from sightline.workers.child import Orders
+    from sightline.workers.child import WorkerConfig
 
 _HANG_CHECK = 5.0  # seconds between looks at calls that do not return
 _HUNG_CODE = 70  # EX_SOFTWARE of sysexits.h
@@ -29,7 +29,7 @@ _DRAIN_SECONDS = 24  # longer than front ends take to answer what is under way
 _log = logging.getLogger("sightline")
 
 
-def run(orders: Orders) -> None:
+def run(orders: WorkerConfig) -> None:
     """Load the models and serve front ends until a SIGTERM, and then until the last is gone.
 
     Raises:
@@ -41,13 +41,13 @@ def run(orders: Orders) -> None:
         uvloop.run(_serve(orders, local_backend(settings, lambda: repository, lambda: desk)))
 
 
-async def _serve(orders: Orders, backend: Backend) -> None:
+async def _serve(orders: WorkerConfig, backend: Backend) -> None:
     settings = orders.settings
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with socket.socket(fileno=orders.listener) as listener:
         async with backend, asyncio.TaskGroup() as tasks:
-            hub = Hub(
+            hub = RpcServer(
                 backend, settings.max_upload_bytes, budget().uploads // (settings.workers + 1)
             )
             running = [

@@ -12,13 +12,13 @@ from sightline.api.server.config import make_config
 from sightline.backend.remote import RemoteBackend
 from sightline.machine import give_memory_back
 from sightline.wiring import open_desk, open_fetcher
-from sightline.workers.balancing import SharingServer, Tally
+from sightline.workers.balancing import BalancedServer, ConnectionCounts
 
 if TYPE_CHECKING:
-    from sightline.workers.child import Orders
+    from sightline.workers.child import WorkerConfig
 
 
-def run(orders: Orders) -> None:
+def run(orders: WorkerConfig) -> None:
     """Serve on the inherited socket until a SIGTERM, and then what is under way.
 
     Raises:
@@ -35,7 +35,7 @@ def run(orders: Orders) -> None:
         partial(open_desk, settings),
         share=settings.workers + 1,
     )
-    server = SharingServer(make_config(app, settings), Tally(orders.tally), orders.seat)
+    server = BalancedServer(make_config(app, settings), ConnectionCounts(orders.tally), orders.seat)
     with socket.socket(fileno=orders.listener) as listener:
         server.run(sockets=[listener])
     if not server.started:

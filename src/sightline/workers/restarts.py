@@ -19,7 +19,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _log = logging.getLogger("sightline")
 
 
-class Keeper:
+class SupervisedProcess:
     """Keeps one process alive. Used from one event loop."""
 
     def __init__(

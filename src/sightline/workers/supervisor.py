@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from sightline.backend.remote import RemoteBackend
 from sightline.errors import ConfigError
-from sightline.workers.balancing import Tally
-from sightline.workers.child import Orders
-from sightline.workers.restarts import Keeper, how_it_ended
+from sightline.workers.balancing import ConnectionCounts
+from sightline.workers.child import WorkerConfig
+from sightline.workers.restarts import SupervisedProcess, how_it_ended
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -59,7 +59,7 @@ def supervise(
     require_unix_sockets()
     # Open to this user alone.
     with tempfile.TemporaryDirectory(prefix="sightline-", ignore_cleanup_errors=True) as folder:
-        orders = Orders(settings, notice, -1, -1, Path(folder))
+        orders = WorkerConfig(settings, notice, -1, -1, Path(folder))
         with _listen(orders.socket) as inner:
             return asyncio.run(_Supervisor(orders, listener, inner).run(announce))
 
@@ -88,18 +88,18 @@ def _listen(path: Path) -> socket.socket:
 class _Supervisor:
     """Everything that is alive while the service is."""
 
-    def __init__(self, orders: Orders, outer: socket.socket, inner: socket.socket) -> None:
+    def __init__(self, orders: WorkerConfig, outer: socket.socket, inner: socket.socket) -> None:
         self._orders = orders
         self._outer = outer
         self._stopping = asyncio.Event()
         seats = orders.settings.workers
-        tally = Tally.make(orders.tally, seats)
+        tally = ConnectionCounts.make(orders.tally, seats)
         to_engine = replace(orders, listener=inner.fileno())
-        self._engine = Keeper(
+        self._engine = SupervisedProcess(
             "the engine process", partial(_start, "engine", to_engine), self._stopping
         )
         self._fronts = [
-            Keeper(
+            SupervisedProcess(
                 f"front end {seat + 1}",
                 partial(_start_front, replace(orders, listener=outer.fileno(), seat=seat), tally),
                 self._stopping,
@@ -151,12 +151,12 @@ class _Supervisor:
         self._stopping.set()
 
 
-async def _start_front(orders: Orders, tally: Tally) -> Process:
+async def _start_front(orders: WorkerConfig, tally: ConnectionCounts) -> Process:
     tally.write(orders.seat, None)  # nobody waits for one that is not there
     return await _start("front", orders)
 
 
-async def _start(role: Role, orders: Orders) -> Process:
+async def _start(role: Role, orders: WorkerConfig) -> Process:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "sightline.workers", role,
         stdin=asyncio.subprocess.PIPE,

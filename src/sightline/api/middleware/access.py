@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sightline.api.middleware.keys import ADMIN
 from sightline.api.problems import answer_to
-from sightline.api.request_info import record_of
+from sightline.api.request_info import info_of
 from sightline.api.routes.page import PAGE
-from sightline.api.server.close_reason import refuse
+from sightline.api.server.close_reason import refuse_handshake
 from sightline.backend.limits import name_of, nothing
 from sightline.errors import HostUnknown, KeyWrong, NotAllowed, SightlineError
 
@@ -29,7 +29,7 @@ asks for a key itself."""
 HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Gate:
+class AccessControl:
     """Refuses what may not come in; everything else goes on to the application."""
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, backend: Backend) -> None:
@@ -48,7 +48,7 @@ class Gate:
         except SightlineError as error:
             # To a page that has no business here, no connection is opened to tell it.
             if scope["type"] == "websocket" and not isinstance(error, HostUnknown | NotAllowed):
-                await refuse(error, scope, receive, send)
+                await refuse_handshake(error, scope, receive, send)
             else:
                 await answer_to(error, scope)(scope, receive, send)
             return
@@ -68,7 +68,7 @@ class Gate:
             self._require_origin(_header(headers, b"origin"), host)
         if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN:
             return nothing
-        record = record_of(scope)
+        record = info_of(scope)
         record.caller = self._keys.caller(headers)
         welcome = record.caller is not None or not self._keys.required
         # Counted before a wrong key is refused: guessing is limited too.
@@ -119,7 +119,7 @@ def require_admin(scope: Scope, keys: Keys) -> None:
     """
     if not keys.has_admin:
         raise NotAllowed("Changing models is switched off: start with SIGHTLINE_ADMIN_KEY set.")
-    caller = record_of(scope).caller
+    caller = info_of(scope).caller
     if caller is None:
         raise KeyWrong(f"The {ADMIN} key is missing or wrong: send Authorization: Bearer KEY.")
     if not caller.admin:

@@ -14,13 +14,13 @@ from starlette.datastructures import MutableHeaders
 from structlog.contextvars import bound_contextvars
 
 from sightline.api.problems import answer_to
-from sightline.api.request_info import CLIENT_GONE, open_record
+from sightline.api.request_info import CLIENT_GONE, open_info
 from sightline.errors import DetectorClosed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from sightline.api.request_info import Record
+    from sightline.api.request_info import RequestInfo
 
 _log = logging.getLogger("sightline.request")
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -34,8 +34,8 @@ _SECURITY = {
 }
 
 
-class Recording:
-    """Gives each request a `Record`, and writes it to the log at the end."""
+class AccessLog:
+    """Gives each request a `RequestInfo`, and writes it to the log at the end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,7 +45,7 @@ class Recording:
             await self._app(scope, receive, send)
             return
         client = scope.get("client")
-        record = open_record(scope, _request_id(scope), client[0] if client else "")
+        record = open_info(scope, _request_id(scope), client[0] if client else "")
         started = perf_counter()
         with bound_contextvars(request_id=record.request_id):
             try:
@@ -53,7 +53,9 @@ class Recording:
             finally:
                 _write(scope, record, perf_counter() - started)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, record: RequestInfo
+    ) -> None:
         ended = False
 
         async def watched(message: Message) -> None:
@@ -90,7 +92,7 @@ def _request_id(scope: Scope) -> str:
     return given.decode() if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _complete_headers(headers: MutableHeaders, record: Record) -> None:
+def _complete_headers(headers: MutableHeaders, record: RequestInfo) -> None:
     headers["X-Request-Id"] = record.request_id
     framed = "frame-ancestors" in headers.get("Content-Security-Policy", "")
     for name, value in _SECURITY.items():
@@ -98,7 +100,7 @@ def _complete_headers(headers: MutableHeaders, record: Record) -> None:
             headers.setdefault(name, value)
 
 
-def _write(scope: Scope, record: Record, seconds: float) -> None:
+def _write(scope: Scope, record: RequestInfo, seconds: float) -> None:
     """The log line. The query is left out: what people put there is not for logs."""
     line = {
         "method": scope.get("method", "WEBSOCKET"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sightline.api.request_info import record_of
+from sightline.api.request_info import info_of
 from sightline.errors import BodyStalled, BodyTooLarge
 from sightline.tasks.task import MAX_IMAGES
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from sightline.api.request_info import Record
+    from sightline.api.request_info import RequestInfo
     from sightline.settings import Settings
 
 ENVELOPE_BYTES = 64 * 1024
@@ -24,7 +24,7 @@ MANY = {"/predict": MAX_IMAGES}
 """Paths that take more pictures than one."""
 
 
-class Bodies:
+class BodyLimits:
     """Hands bodies to the application as they arrive, within the limits.
 
     The application meets a limit as an error out of `receive`, at the first byte beyond it or
@@ -42,7 +42,7 @@ class Bodies:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         pictures = MANY.get(path, 1)
         length = declared(scope["headers"])
-        body = _Body(receive, self._settings, record_of(scope), length, pictures)
+        body = _LimitedBody(receive, self._settings, info_of(scope), length, pictures)
 
         async def send_and_tell(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.complete and body.expected:
@@ -53,14 +53,14 @@ class Bodies:
         await self._app(scope, body.receive, send_and_tell)
 
 
-class _Body:
+class _LimitedBody:
     """One request's body."""
 
     def __init__(
         self,
         receive: Receive,
         settings: Settings,
-        record: Record,
+        record: RequestInfo,
         declared: int | None,
         pictures: int,
     ) -> None:

@@ -13,7 +13,7 @@ from sightline import errors
 from sightline.api import deadline
 from sightline.api.headers import DEVICE_HEADER, MODEL_HEADER
 from sightline.api.problems import HIDDEN, INTERNAL, KINDS, MEDIA_TYPE, Kind, problem_body
-from sightline.api.server.early_errors import REFUSALS
+from sightline.api.server.early_errors import EARLY_ERRORS
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -54,7 +54,7 @@ def refusals(*reasons: Reason) -> Answers:
 def when(reason: Reason) -> str:
     """When it is answered, in a sentence."""
     if isinstance(reason, Kind):
-        return REFUSALS.get(reason, f"{reason.title}.")
+        return EARLY_ERRORS.get(reason, f"{reason.title}.")
     if KINDS[reason] is INTERNAL:
         return HIDDEN
     return inspect.cleandoc(reason.__doc__ or "").splitlines()[0]

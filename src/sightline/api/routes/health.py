@@ -12,7 +12,7 @@ from sightline.api.schemas.detect import Health, Live
 from sightline.errors import DetectorClosed
 
 if TYPE_CHECKING:
-    from sightline.backend.protocols import Backend, Status
+    from sightline.backend.protocols import Backend, BackendStatus
 
 router = APIRouter(tags=["health"])
 
@@ -66,7 +66,7 @@ async def get_readiness(request: Request) -> Live:
     return Live(status="ok")
 
 
-async def _ready(backend: Backend) -> Status:
+async def _ready(backend: Backend) -> BackendStatus:
     status = await backend.status()
     if status.troubles:
         raise DetectorClosed(

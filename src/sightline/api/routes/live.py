@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, WebSocket
 
-from sightline.api.live import Live
+from sightline.api.live import LiveSession
 from sightline.api.schemas.detect import DetectQuery
 
 PATH = "/detect/ws"
@@ -16,7 +16,7 @@ router = APIRouter()
 
 @router.websocket(PATH)
 async def live(websocket: WebSocket, query: Annotated[DetectQuery, Query()]) -> None:
-    await Live(websocket, query).run()
+    await LiveSession(websocket, query).run()
 
 
 @router.get(PATH, include_in_schema=False)

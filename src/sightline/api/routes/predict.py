@@ -16,7 +16,7 @@ from sightline.tasks.task import MAX_IMAGES
 
 if TYPE_CHECKING:
     from sightline.api.openapi.operations import Answers
-    from sightline.api.tasks.service import Tasks
+    from sightline.api.tasks.service import TaskService
 
 router = APIRouter(tags=["tasks"])
 
@@ -106,7 +106,7 @@ async def submit_task(request: Request, query: Annotated[PredictQuery, Query()])
     A file that is no picture fails alone, and the task is taken; with `strict` all of it is refused
     then.
     """
-    tasks: Tasks = request.app.state.tasks
+    tasks: TaskService = request.app.state.tasks
     task, replayed = await submit(request, query, tasks)
     headers = {"Location": f"{request.scope.get('root_path', '')}/result/{task.id}"}
     if replayed:

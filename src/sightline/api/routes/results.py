@@ -14,15 +14,15 @@ from sightline.api.disconnect import unless_gone
 from sightline.api.openapi.operations import JPEG, TIMEOUT, header, parameter, ref, refusals
 from sightline.api.problems import INTERNAL, KINDS, answer_to_failure, http_kind
 from sightline.api.schemas.tasks import EVENTS, DeleteQuery, ResultQuery, TaskOut, TasksOut
-from sightline.api.server.shutdown import until_leaving
+from sightline.api.server.shutdown import until_shutdown
 from sightline.api.tasks.events import event_stream
 from sightline.api.tasks.representation import etag_of, retry_after, to_json, version_in
 from sightline.tasks.task import ENDED, MAX_IMAGES
 
 if TYPE_CHECKING:
     from sightline.api.openapi.operations import Answers
-    from sightline.api.tasks.annotated import Drawing
-    from sightline.api.tasks.service import Tasks
+    from sightline.api.tasks.annotated import AnnotatedImages
+    from sightline.api.tasks.service import TaskService
     from sightline.tasks.task import Task
 
 router = APIRouter(tags=["tasks"])
@@ -140,7 +140,7 @@ _OF_A_PICTURE = (
     errors.UrlRefused,
     errors.UrlFailed,
     errors.ConfigError,
-    KINDS[errors.Culprit]._replace(status=422),
+    KINDS[errors.PoisonImage]._replace(status=422),
     KINDS[errors.UnreadablePicture]._replace(status=422),
     INTERNAL._replace(status=422),
     errors.UnreadablePicture,
@@ -170,12 +170,12 @@ async def get_task(
 
     Poll with `?wait=20` and If-None-Match: the answer is held back until there is something new.
     """
-    tasks: Tasks = request.app.state.tasks
+    tasks: TaskService = request.app.state.tasks
     task = await tasks.get(request, task_id)
     tags = request.headers.get("if-none-match", "")
     if query.wait:
         waiting = tasks.wait(task, version_in(tags, task_id), query.wait)
-        later = await unless_gone(request, until_leaving(request.scope, waiting))
+        later = await unless_gone(request, until_shutdown(request.scope, waiting))
         task = task if later is None else later
     queue = await tasks.place(task)
     tag = etag_of(task, queue, query.annotated)
@@ -183,7 +183,7 @@ async def get_task(
     if tag in tags:
         return Response(status_code=304, headers=headers)
     if query.annotated:
-        drawing: Drawing = request.app.state.drawing
+        drawing: AnnotatedImages = request.app.state.drawing
         return StreamingResponse(drawing.state(task, queue), 200, headers, _JSON)
     return Response(await tasks.states.of(task, queue), 200, headers, _JSON)
 
@@ -197,7 +197,7 @@ async def get_task(
 )
 async def watch_task(request: Request, task_id: TaskId) -> Response:
     """`Last-Event-ID` resumes: browsers send it by themselves."""
-    tasks: Tasks = request.app.state.tasks
+    tasks: TaskService = request.app.state.tasks
     task = await tasks.get(request, task_id)
     known = version_in(request.headers.get("last-event-id"), task_id)
     if task.status in ENDED and known == task.version:
@@ -214,8 +214,8 @@ async def watch_task(request: Request, task_id: TaskId) -> Response:
 )
 async def get_annotated_picture(request: Request, task_id: TaskId, index: Index) -> Response:
     """Drawn when it is asked for."""
-    tasks: Tasks = request.app.state.tasks
-    drawing: Drawing = request.app.state.drawing
+    tasks: TaskService = request.app.state.tasks
+    drawing: AnnotatedImages = request.app.state.drawing
     task = await tasks.get(request, task_id)
     if not 0 <= index < len(task.images):
         raise HTTPException(404)
@@ -235,7 +235,7 @@ async def get_annotated_picture(request: Request, task_id: TaskId, index: Index)
 )
 async def retry_task(request: Request, task_id: TaskId) -> Response:
     """Those that were no pictures stay as they are, and so does a task without failures."""
-    tasks: Tasks = request.app.state.tasks
+    tasks: TaskService = request.app.state.tasks
     return await _state(tasks, await tasks.retry(await tasks.get(request, task_id)))
 
 
@@ -252,7 +252,7 @@ async def delete_task(
 
     `?forget=false` cancels alone: to ask again is safe, and no result is lost.
     """
-    tasks: Tasks = request.app.state.tasks
+    tasks: TaskService = request.app.state.tasks
     task = await tasks.get(request, task_id)
     if query.forget and task.status in ENDED:
         await tasks.forget(task)
@@ -271,11 +271,11 @@ async def delete_task(
 )
 async def get_queue(request: Request) -> Response:
     """How many tasks there are of each status and priority, and how much waits."""
-    tasks: Tasks = request.app.state.tasks
+    tasks: TaskService = request.app.state.tasks
     return Response(to_json(await tasks.overview(request)), 200, media_type=_JSON)
 
 
-async def _state(tasks: Tasks, task: Task) -> Response:
+async def _state(tasks: TaskService, task: Task) -> Response:
     queue = await tasks.place(task)
     headers = {"ETag": etag_of(task, queue)} | retry_after(task, queue)
     return Response(await tasks.states.of(task, queue), 200, headers, _JSON)

@@ -26,19 +26,19 @@ _CODES = {
 }
 
 
-class Farewell(NamedTuple):
+class CloseReason(NamedTuple):
     """The last words to a client: a problem in JSON, and a close code."""
 
     text: str
     code: CloseCode
 
 
-def farewell(error: Exception, scope: Scope) -> Farewell:
+def close_reason(error: Exception, scope: Scope) -> CloseReason:
     """What a client is told whose connection ends with `error`."""
     answer = answer_to(error, scope)
     ours = answer.status_code >= 500
     other = CloseCode.INTERNAL_ERROR if ours else CloseCode.POLICY_VIOLATION
-    return Farewell(bytes(answer.body).decode(), _CODES.get(answer.status_code, other))
+    return CloseReason(bytes(answer.body).decode(), _CODES.get(answer.status_code, other))
 
 
 async def accept(websocket: WebSocket) -> None:
@@ -54,9 +54,9 @@ async def accept(websocket: WebSocket) -> None:
         raise WebSocketDisconnect(CloseCode.ABNORMAL_CLOSURE) from error
 
 
-async def end(websocket: WebSocket, error: Exception) -> None:
+async def close_with(websocket: WebSocket, error: Exception) -> None:
     """Say what went wrong, and close."""
-    said = farewell(error, websocket.scope)
+    said = close_reason(error, websocket.scope)
     with suppress(WebSocketDisconnect):  # the client has gone meanwhile
         if websocket.application_state is WebSocketState.CONNECTING:
             await accept(websocket)
@@ -64,6 +64,6 @@ async def end(websocket: WebSocket, error: Exception) -> None:
         await websocket.close(said.code)
 
 
-async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    """`end` a connection that never came further than this."""
-    await end(WebSocket(scope, receive, send), error)
+async def refuse_handshake(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """`close_with` a connection that never came further than this."""
+    await close_with(WebSocket(scope, receive, send), error)

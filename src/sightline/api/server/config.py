@@ -40,7 +40,7 @@ def make_config(app: Service, settings: Settings) -> uvicorn.Config:
     )
 
 
-class PatientServer(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """uvicorn, but that it hears out all who were connected before it goes down."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -11,7 +11,7 @@ MALFORMED = Kind(400, "malformed-request", "The request is not valid HTTP")
 HEAD_TOO_LARGE = Kind(431, "head-too-large", "The request's head is too long")
 HEAD_STALLED = Kind(408, "head-stalled", "The request's head did not come in time")
 CROWDED = Kind(503, "too-many-connections", "Too many connections")
-REFUSALS = {
+EARLY_ERRORS = {
     MALFORMED: "What was sent is not HTTP/1.1.",
     HEAD_TOO_LARGE: "Request line, headers, trailers and chunk sizes of more than 64 KB.",
     HEAD_STALLED: "The head of a request was begun, and not ended in time.",
@@ -26,7 +26,7 @@ _PHRASES = {
 }
 
 
-class Refusal(NamedTuple):
+class EarlyError(NamedTuple):
     """An answer to what never became a request."""
 
     kind: Kind

@@ -20,11 +20,11 @@ from sightline.api.server.early_errors import (
     HEAD_STALLED,
     HEAD_TOO_LARGE,
     MALFORMED,
-    Refusal,
+    EarlyError,
 )
 from sightline.api.server.handshake import ordinary
-from sightline.api.server.shutdown import LEAVING
-from sightline.api.server.timers import Reader, Timer
+from sightline.api.server.shutdown import SHUTDOWN
+from sightline.api.server.timers import Timer, WriteTimeout
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -40,7 +40,7 @@ _FAREWELL = 0.5  # seconds in which a request that was on its way at shutdown ma
 _log = logging.getLogger("sightline.request")
 
 
-class PatientProtocol(HttpToolsProtocol):
+class TimeoutHttpProtocol(HttpToolsProtocol):
     """A connection on which nothing takes for ever."""
 
     # Set by `upgrading.protocol_for`.
@@ -56,15 +56,15 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_head = False
         self._body_left = 0  # bytes, where the head says how many
         self._running: RequestResponseCycle | None = None
-        self._refusal: Refusal | None = None
+        self._refusal: EarlyError | None = None
         self._lingering = False
         self._leaving = asyncio.Event()
         self._timer = Timer(self.loop)  # for a head, a client to stop sending, or a farewell
-        self._reader = Reader(transport, self.loop, self.idle_timeout, self.body_timeout)
+        self._reader = WriteTimeout(transport, self.loop, self.idle_timeout, self.body_timeout)
         if len(self.connections) > self.max_connections:
             seconds = max(1, int(self.head_timeout))
             detail = f"The service has no more connections to give. Try again in {seconds} s."
-            self._refuse(Refusal(CROWDED, detail, seconds))
+            self._refuse(EarlyError(CROWDED, detail, seconds))
         else:
             self._timer.start(self.head_timeout, self._on_no_head)
 
@@ -110,14 +110,14 @@ class PatientProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._on_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
-            self._refuse(Refusal(MALFORMED, "Its target is no path on this service."))
+            self._refuse(EarlyError(MALFORMED, "Its target is no path on this service."))
         except httptools.HttpParserError as error:
-            self._refuse(Refusal(MALFORMED, f"It breaks HTTP/1.1: {error}. Check the client."))
+            self._refuse(EarlyError(MALFORMED, f"It breaks HTTP/1.1: {error}. Check the client."))
         else:
             if self._framing > _MAX_FRAMING:
                 limit = _MAX_FRAMING // 1024
                 detail = f"Send less than {limit} KB of headers, in fewer lines."
-                self._refuse(Refusal(HEAD_TOO_LARGE, detail))
+                self._refuse(EarlyError(HEAD_TOO_LARGE, detail))
 
     def on_message_begin(self) -> None:
         self._in_head = True
@@ -154,7 +154,7 @@ class PatientProtocol(HttpToolsProtocol):
         """Another protocol is asked for, h2c for example: none is spoken here."""
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self._refuse(Refusal(MALFORMED, "It asks for a tunnel, and this is no proxy."))
+            self._refuse(EarlyError(MALFORMED, "It asks for a tunnel, and this is no proxy."))
             return
         # The parser takes what follows for the other protocol. As the answer is in HTTP/1.1, it
         # is the body, and so the request is read once more as if it had not asked.
@@ -166,7 +166,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._close()  # it has not said a word
         else:
             detail = f"The request's head was not there within {self.head_timeout:g} s."
-            self._refuse(Refusal(HEAD_STALLED, detail))
+            self._refuse(EarlyError(HEAD_STALLED, detail))
 
     def _is_in_body(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
@@ -180,7 +180,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        cycle.scope[LEAVING] = self._leaving  # type: ignore[literal-required]
+        cycle.scope[SHUTDOWN] = self._leaving  # type: ignore[literal-required]
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -201,7 +201,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self._timer.start(self.head_timeout, self._on_no_head)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: EarlyError) -> None:
         """Answer and hang up: nothing after this can be made sense of."""
         running = self._running
         if running is not None and not running.response_complete:
@@ -277,7 +277,7 @@ class PatientProtocol(HttpToolsProtocol):
 class _Closer:
     """The transport as a request's cycle sees it: closing asks the protocol how."""
 
-    def __init__(self, protocol: PatientProtocol) -> None:
+    def __init__(self, protocol: TimeoutHttpProtocol) -> None:
         self._protocol = protocol
         self.write = protocol.transport.write
         self.is_closing = protocol.transport.is_closing

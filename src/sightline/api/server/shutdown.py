@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LEAVING = "sightline.leaving"
+SHUTDOWN = "sightline.leaving"
 """Key in a request's scope of an `asyncio.Event`. Other servers than ours set none."""
 
 
-async def until_leaving(scope: Scope, work: Coroutine[Any, Any, T]) -> T | None:
+async def until_shutdown(scope: Scope, work: Coroutine[Any, Any, T]) -> T | None:
     """What comes of `work`; None if the server goes down first, and the work is given up."""
-    leaving: asyncio.Event = scope.get(LEAVING) or asyncio.Event()
+    leaving: asyncio.Event = scope.get(SHUTDOWN) or asyncio.Event()
     told = asyncio.create_task(leaving.wait())
     working = asyncio.create_task(work)
     try:

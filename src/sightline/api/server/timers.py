@@ -34,7 +34,7 @@ class Timer:
             self._handle = None
 
 
-class Reader:
+class WriteTimeout:
     """The client as one who reads answers: cut if he does not."""
 
     def __init__(

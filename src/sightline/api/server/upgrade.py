@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httptools
 
-from sightline.api.server.early_errors import MALFORMED, Refusal
+from sightline.api.server.early_errors import MALFORMED, EarlyError
 from sightline.api.server.handshake import is_handshake, websocket_scope
-from sightline.api.server.http import PatientProtocol
-from sightline.api.server.shutdown import LEAVING
+from sightline.api.server.http import TimeoutHttpProtocol
+from sightline.api.server.shutdown import SHUTDOWN
 from sightline.api.server.websocket import WebSocketConnection
 
 if TYPE_CHECKING:
     import asyncio
 
-    from sightline.api.uploads.spool import Room
+    from sightline.api.uploads.spool import UploadBudget
     from sightline.settings import Settings
 
 
-class Limits(NamedTuple):
+class MessageLimits(NamedTuple):
     """What a client may ask of a connection.
 
     Attributes:
@@ -32,13 +32,13 @@ class Limits(NamedTuple):
     size: int
     idle: float
     whole: float
-    room: Room
+    room: UploadBudget
 
 
-class UpgradingProtocol(PatientProtocol):
+class UpgradingProtocol(TimeoutHttpProtocol):
     """A connection that becomes a WebSocket where a request asks for one."""
 
-    messages: Limits  # set by `protocol_for`
+    messages: MessageLimits  # set by `protocol_for`
     _websocket: WebSocketConnection | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -79,9 +79,9 @@ class UpgradingProtocol(PatientProtocol):
         try:
             scope = websocket_scope(request, self.url)
         except httptools.HttpParserError:
-            self._refuse(Refusal(MALFORMED, "Its target is no path on this service."))
+            self._refuse(EarlyError(MALFORMED, "Its target is no path on this service."))
             return
-        scope[LEAVING] = self._leaving
+        scope[SHUTDOWN] = self._leaving
         self._websocket = WebSocketConnection(
             self.transport,
             self.flow,
@@ -95,10 +95,12 @@ class UpgradingProtocol(PatientProtocol):
         task.add_done_callback(self.tasks.discard)
 
 
-def protocol_for(settings: Settings, max_connections: int, room: Room) -> type[asyncio.Protocol]:
+def protocol_for(
+    settings: Settings, max_connections: int, room: UploadBudget
+) -> type[asyncio.Protocol]:
     """The protocol with the limits that `settings` name; `room` is for messages of WebSockets."""
     limits = {
-        "messages": Limits(
+        "messages": MessageLimits(
             settings.max_upload_bytes, settings.idle_timeout, settings.body_timeout, room
         ),
         "head_timeout": settings.head_timeout,

@@ -17,7 +17,7 @@ from websockets.exceptions import PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from sightline.api.server.close_reason import farewell
+from sightline.api.server.close_reason import close_reason
 from sightline.api.server.handshake import accepted, refused
 from sightline.api.server.timers import Timer
 from sightline.api.uploads.spool import SMALL
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
     from uvicorn.protocols.http.flow_control import FlowControl
 
-    from sightline.api.server.upgrade import Limits
+    from sightline.api.server.upgrade import MessageLimits
 
 _SLICE = 4096  # bytes parsed at a time: as many messages as they hold are all that can wait
 _GOODBYE = 5.0  # seconds in which a client may answer that it was told goodbye
@@ -46,7 +46,7 @@ class WebSocketConnection:
         transport: asyncio.Transport,
         flow: FlowControl,
         scope: Scope,
-        limits: Limits,
+        limits: MessageLimits,
         hang_up: Callable[[bool], None],
     ) -> None:
         """Not opened yet: that is the application's to decide.
@@ -268,7 +268,7 @@ class WebSocketConnection:
         if self._closing:
             self._finish(CloseCode.PROTOCOL_ERROR, sending=True)
             return
-        said = farewell(error, self._scope)
+        said = close_reason(error, self._scope)
         self._write([Frame(Opcode.TEXT, said.text.encode()).serialize(mask=False)])
         self._frames.fail(said.code)  # nothing, if the library has done so
         self._write(self._frames.data_to_send())

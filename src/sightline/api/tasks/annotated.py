@@ -28,7 +28,7 @@ _THREADS = 2
 _LARGE = 20_000_000  # pixels
 
 
-class Drawing:
+class AnnotatedImages:
     """Draws on threads of its own, so that those who detect are not kept from it."""
 
     def __init__(self, blobs: Blobs, max_pixels: int) -> None:

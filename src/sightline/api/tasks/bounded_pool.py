@@ -18,7 +18,7 @@ T = TypeVar("T")
 _RETRY_AFTER = 5  # seconds
 
 
-class PatientThreads:
+class BoundedPool:
     """Threads for what changes tasks, which waits for the database's one writer.
 
     While somebody else holds the database each attempt takes its seconds to fail, and those behind

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import StreamingResponse
 
 from sightline.api.problems import kind_of, problem_body
-from sightline.api.server.shutdown import until_leaving
+from sightline.api.server.shutdown import until_shutdown
 from sightline.api.tasks.representation import entry_of, head_of, progress_of, to_json
 from sightline.errors import SightlineError
 from sightline.tasks.task import ENDED
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from sightline.api.tasks.service import Tasks
+    from sightline.api.tasks.service import TaskService
     from sightline.tasks.task import Task
 
 HEARTBEAT = 15.0
@@ -27,7 +27,7 @@ _RECONNECT_MS = 2000
 
 
 def event_stream(
-    request: Request, tasks: Tasks, task: Task, known: int | None
+    request: Request, tasks: TaskService, task: Task, known: int | None
 ) -> StreamingResponse:
     """What happens to `task` from now on, until it ends.
 
@@ -47,7 +47,7 @@ def event_stream(
 
 
 async def _events(
-    request: Request, tasks: Tasks, task: Task, known: int | None
+    request: Request, tasks: TaskService, task: Task, known: int | None
 ) -> AsyncIterator[bytes]:
     yield f"retry: {_RECONNECT_MS}\n\n".encode()
     try:
@@ -57,7 +57,7 @@ async def _events(
         while task.status not in ENDED:
             seen = task
             waiting = tasks.changes.wait(task.id, seen.version, HEARTBEAT)
-            now = await until_leaving(request.scope, waiting)
+            now = await until_shutdown(request.scope, waiting)
             if now is None:
                 return  # the reader comes again, and finds whoever serves then
             task = now
@@ -68,7 +68,7 @@ async def _events(
     yield _event("end", head_of(task), task.version)
 
 
-async def _news(tasks: Tasks, seen: Task, task: Task) -> bytes:
+async def _news(tasks: TaskService, seen: Task, task: Task) -> bytes:
     """What is new since `seen`; that nothing is, keeps the connection alive."""
     if task.version == seen.version and task.status != "queued":
         return b": nothing new\n\n"

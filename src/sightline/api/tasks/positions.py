@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sightline.api.tasks.ttl_cache import Fresh
+from sightline.api.tasks.ttl_cache import TTLCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -15,13 +15,13 @@ _RECENT = 60.0  # seconds after which a throughput says nothing any more
 _NEWEST = 0.3  # what a new measurement counts for
 
 
-class Places:
+class Positions:
     """Looks at the whole queue, and learns from how it changes how fast it moves."""
 
     def __init__(self, positions: Callable[[], Coroutine[Any, Any, dict[str, int]]]) -> None:
         """`positions` tells how many images come before the next one of each task that waits."""
         self._positions = positions
-        self._queue = Fresh(self._look, _GOOD_FOR)
+        self._queue = TTLCache(self._look, _GOOD_FOR)
         self._seen: dict[str, int] = {}
         self._looked = 0.0
         self._rate: float | None = None  # images a second

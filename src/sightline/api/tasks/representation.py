@@ -75,7 +75,7 @@ def entry_of(image: Image, **more: Any) -> bytes:
     return b"%s,%s" % (to_json(entry)[:-1], (image.answer or "").encode()[1:])
 
 
-class States:
+class Representations:
     """All of a task as JSON. Pollers are many, and its results are written once a version."""
 
     def __init__(self, run: Run) -> None:

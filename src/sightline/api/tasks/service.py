@@ -13,13 +13,13 @@ import anyio.to_thread
 
 from sightline.api.disconnect import unless_gone
 from sightline.api.middleware.body_limits import declared
-from sightline.api.request_info import record_of
-from sightline.api.tasks.bounded_pool import PatientThreads
-from sightline.api.tasks.positions import Places
-from sightline.api.tasks.representation import States
-from sightline.api.tasks.ttl_cache import Fresh
-from sightline.api.uploads.reservations import Arrivals
-from sightline.api.uploads.task_files import Intake, Writers
+from sightline.api.request_info import info_of
+from sightline.api.tasks.bounded_pool import BoundedPool
+from sightline.api.tasks.positions import Positions
+from sightline.api.tasks.representation import Representations
+from sightline.api.tasks.ttl_cache import TTLCache
+from sightline.api.uploads.reservations import Reservations
+from sightline.api.uploads.task_files import TaskFiles, WriterPool
 from sightline.errors import (
     BadOption,
     DetectorClosed,
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
     from sightline.api.schemas.models import ModelOut
     from sightline.api.schemas.tasks import PredictQuery
-    from sightline.api.uploads.reservations import Arrival
-    from sightline.backend.protocols import Backend, Status
+    from sightline.api.uploads.reservations import Reservation
+    from sightline.backend.protocols import Backend, BackendStatus
     from sightline.settings import Settings
     from sightline.tasks.admission import Found
-    from sightline.tasks.services import Desk
+    from sightline.tasks.services import TaskServices
     from sightline.tasks.task import Glance, NewTask, Task
 
 P = ParamSpec("P")
@@ -57,10 +57,10 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _log = logging.getLogger("sightline")
 
 
-class Tasks:
+class TaskService:
     """Tasks as the routes see them. Used from one event loop; nothing here blocks it."""
 
-    def __init__(self, desk: Desk, backend: Backend, settings: Settings) -> None:
+    def __init__(self, desk: TaskServices, backend: Backend, settings: Settings) -> None:
         """For a desk that is open.
 
         Args:
@@ -70,20 +70,20 @@ class Tasks:
         """
         self.changes = desk.changes
         self.blobs = desk.blobs
-        self.states = States(self._look)
+        self.states = Representations(self._look)
         self._desk = desk
         self._backend = backend
         self._settings = settings
-        self._writers = Writers(_BLOB_THREADS, _UNWRITTEN)
-        self._changing = PatientThreads(_SQL_THREADS, "sightline-tasks", _PATIENCE)
+        self._writers = WriterPool(_BLOB_THREADS, _UNWRITTEN)
+        self._changing = BoundedPool(_SQL_THREADS, "sightline-tasks", _PATIENCE)
         # Apart: who changes something waits for the database's one writer, who looks does not.
         self._looking = ThreadPoolExecutor(_SQL_THREADS, "sightline-look")
         self._nudging: set[asyncio.Task[None]] = set()
-        self._glance: Fresh[Glance] = Fresh(lambda: self._look(desk.store.glance), _MOMENT)
-        self._status: Fresh[Status] = Fresh(backend.status, _MOMENT)
+        self._glance: TTLCache[Glance] = TTLCache(lambda: self._look(desk.store.glance), _MOMENT)
+        self._status: TTLCache[BackendStatus] = TTLCache(backend.status, _MOMENT)
         self._models: list[ModelOut] = []
-        self._arrivals = Arrivals(desk.backlog)
-        self._places = Places(lambda: self._look(desk.store.positions))
+        self._arrivals = Reservations(desk.backlog)
+        self._places = Positions(lambda: self._look(desk.store.positions))
 
     # Submitting
 
@@ -95,7 +95,7 @@ class Tasks:
         """
         return None if new.idempotency_key is None else await self._look(self._desk.store.find, new)
 
-    async def room_for(self, request: Request) -> AbstractContextManager[Arrival]:
+    async def room_for(self, request: Request) -> AbstractContextManager[Reservation]:
         """Room for a submission while it is read, as far as that can be told from its head.
 
         Raises:
@@ -125,14 +125,16 @@ class Tasks:
         """Raises UrlRefused if one of them may not be fetched, as far as that is known."""
         await self._look(self._require_addresses, urls)
 
-    def new_intake(self, new: NewTask, *, strict: bool) -> Intake:
+    def new_intake(self, new: NewTask, *, strict: bool) -> TaskFiles:
         """Takes the files of a new task."""
         limits = self._settings.max_upload_bytes, self._settings.max_pixels
         compared = new.idempotency_key is not None
-        return Intake(new.id, self.blobs, self._writers, limits, strict=strict, compared=compared)
+        return TaskFiles(
+            new.id, self.blobs, self._writers, limits, strict=strict, compared=compared
+        )
 
     async def submit(
-        self, request: Request, new: NewTask, intake: Intake | None = None
+        self, request: Request, new: NewTask, intake: TaskFiles | None = None
     ) -> tuple[Task, bool]:
         """Keep a task, whose blobs are safe already.
 
@@ -197,7 +199,7 @@ class Tasks:
             "images_waiting": seen.images_waiting,
             "bytes_waiting": seen.bytes_waiting,
         }
-        caller = record_of(request.scope).caller
+        caller = info_of(request.scope).caller
         return shown | {"ids": seen.ids} if caller and caller.admin else shown
 
     # Changing
@@ -270,7 +272,7 @@ class Tasks:
 
 
 def _require_owner(request: Request, task: Task) -> Task:
-    caller = record_of(request.scope).caller
+    caller = info_of(request.scope).caller
     name = caller.name if caller else ""
     if task.owner != name and not (caller and caller.admin):
         raise UnknownTask(task.id)

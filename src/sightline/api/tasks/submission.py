@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart.multipart import parse_options_header
 
-from sightline.api.request_info import record_of
+from sightline.api.request_info import info_of
 from sightline.api.uploads.by_url import is_json
-from sightline.api.uploads.fingerprint import Comparison
+from sightline.api.uploads.fingerprint import FingerprintReader
 from sightline.api.uploads.multipart import MultipartReader
 from sightline.api.uploads.single import read_bytes
 from sightline.errors import BadOption, MalformedBody, WrongFileCount
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from sightline.api.schemas.tasks import PredictQuery
-    from sightline.api.tasks.service import Tasks
-    from sightline.api.uploads.reservations import Arrival
-    from sightline.api.uploads.task_files import Intake
+    from sightline.api.tasks.service import TaskService
+    from sightline.api.uploads.reservations import Reservation
+    from sightline.api.uploads.task_files import TaskFiles
     from sightline.tasks.task import Task
 
 KEY_HEADER = "Idempotency-Key"
@@ -53,7 +53,7 @@ class UrlsBody(BaseModel):
     )
 
 
-async def submit(request: Request, query: PredictQuery, tasks: Tasks) -> tuple[Task, bool]:
+async def submit(request: Request, query: PredictQuery, tasks: TaskService) -> tuple[Task, bool]:
     """The task that `request` asks for, kept safely, and whether it was there already.
 
     Raises:
@@ -83,7 +83,7 @@ def _blank(request: Request, query: PredictQuery) -> NewTask:
     )
     if (classes := query.class_names()) is not None:
         options["classes"] = classes
-    caller = record_of(request.scope).caller
+    caller = info_of(request.scope).caller
     return NewTask(
         id=uuid.uuid4().hex,
         owner=caller.name if caller else "",
@@ -110,12 +110,14 @@ async def _read_again(request: Request, new: NewTask) -> str:
     """
     if is_json(request.headers.get("content-type", "")):
         return _fingerprint(new, _read_urls(await read_bytes(request, _MAX_JSON)))
-    files = Comparison()
+    files = FingerprintReader()
     await _read_form(request, files, lambda _received: None)
     return _fingerprint(new, await files.fingerprints())
 
 
-async def _submit_addresses(request: Request, new: NewTask, tasks: Tasks) -> tuple[Task, bool]:
+async def _submit_addresses(
+    request: Request, new: NewTask, tasks: TaskService
+) -> tuple[Task, bool]:
     urls = _read_urls(await read_bytes(request, _MAX_JSON))
     await tasks.require_addresses(urls)
     images = tuple(NewImage(_name_in(url), url=url) for url in urls)
@@ -124,7 +126,7 @@ async def _submit_addresses(request: Request, new: NewTask, tasks: Tasks) -> tup
 
 
 async def _submit_files(
-    request: Request, new: NewTask, tasks: Tasks, intake: Intake, arrival: Arrival
+    request: Request, new: NewTask, tasks: TaskService, intake: TaskFiles, arrival: Reservation
 ) -> tuple[Task, bool]:
     try:
         await _read_form(request, intake, arrival.grow)
@@ -139,11 +141,11 @@ async def _submit_files(
 
 
 async def _read_form(
-    request: Request, files: Intake | Comparison, grow: Callable[[int], None]
+    request: Request, files: TaskFiles | FingerprintReader, grow: Callable[[int], None]
 ) -> None:
     """Feed the body to `files`; `grow` is told of the bytes that have come, and may refuse them."""
     content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
-    record = record_of(request.scope)
+    record = info_of(request.scope)
     reader = MultipartReader(content_type, parameters, files)
     async for chunk in request.stream():
         grow(record.bytes_in)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Fresh(Generic[T]):
+class TTLCache(Generic[T]):
     """Asks once, and hands the answer to all who ask within some seconds. For one event loop."""
 
     def __init__(self, ask: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> None:

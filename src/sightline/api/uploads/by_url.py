@@ -40,7 +40,7 @@ class UrlBody(BaseModel):
     )
 
 
-class Fetches:
+class FetchPool:
     """Pictures under way from other hosts.
 
     Threads of their own wait for them, so that slow hosts never use up those that serve others.

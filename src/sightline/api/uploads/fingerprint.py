@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _BLOCK = 128 * 1024  # bytes that are held until a thread has looked at them
 
 
-class Comparison:
+class FingerprintReader:
     """Takes the files of a form, as its `Parts`, and keeps of each what tells it from others.
 
     It takes no room, on disk or in the backlog: a task that is there can be asked for again however

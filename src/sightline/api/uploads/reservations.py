@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _RETRY_AFTER = 10  # seconds, as the store tells where the backlog is full
 
 
-class Arrivals:
+class Reservations:
     """Lets submissions in as far as the backlog has room, before they are read.
 
     An estimate: the store counts exactly when they are there. Used from one event loop.
@@ -30,7 +30,7 @@ class Arrivals:
         self._arriving = 0
 
     @contextmanager
-    def admit(self, waiting: Glance, announced: int) -> Iterator[Arrival]:
+    def admit(self, waiting: Glance, announced: int) -> Iterator[Reservation]:
         """A submission of so many bytes, as far as they are announced.
 
         They take no room before they are there: whoever only announces keeps nobody out.
@@ -43,7 +43,7 @@ class Arrivals:
         if waiting.images_waiting >= self._limits.images:
             raise Overloaded(f"{waiting.images_waiting} pictures wait already.", _RETRY_AFTER)
         self._waiting = waiting.bytes_waiting
-        arrival = Arrival(self)
+        arrival = Reservation(self)
         try:
             self.require_room(announced)
             yield arrival
@@ -67,15 +67,15 @@ class Arrivals:
         self._arriving += size
 
 
-class Arrival:
+class Reservation:
     """One submission that is being read."""
 
-    def __init__(self, arrivals: Arrivals) -> None:
+    def __init__(self, arrivals: Reservations) -> None:
         self._arrivals = arrivals
         self.size = 0
 
     def grow(self, received: int) -> None:
-        """So many bytes there are by now. Raises as `Arrivals.admit`."""
+        """So many bytes there are by now. Raises as `Reservations.admit`."""
         if received > self.size:
             self._arrivals.require_possible(received)
             self._arrivals.take(received - self.size)

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from sightline.api.uploads.spool import Room
+    from sightline.api.uploads.spool import UploadBudget
 
 
 @asynccontextmanager
-async def read_picture(request: Request, max_bytes: int, room: Room) -> AsyncIterator[Upload]:
+async def read_picture(
+    request: Request, max_bytes: int, room: UploadBudget
+) -> AsyncIterator[Upload]:
     """The one picture in the body: multipart field `file`, or the whole body.
 
     The body is refused at the first byte that makes it unacceptable: the picture's type once its
@@ -41,11 +43,8 @@ async def read_picture(request: Request, max_bytes: int, room: Room) -> AsyncIte
     """
     content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
     upload = Upload(room)
-    reader: _RawReader | _FormReader
-    if content_type.startswith(b"multipart/"):
-        reader = _FormReader(content_type, parameters, upload)
-    else:
-        reader = _RawReader(upload)
+    form = content_type.startswith(b"multipart/")
+    reader = _FormReader(content_type, parameters, upload) if form else _RawReader(upload)
     received = 0
     try:
         async for chunk in request.stream():

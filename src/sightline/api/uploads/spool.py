@@ -20,7 +20,7 @@ DISK_BYTES = 4 * 2**30
 """Most bytes of bodies that lie on disk at once."""
 
 
-class Room:
+class UploadBudget:
     """How many bytes of bodies that are being read, or wait to be queued, may be held.
 
     Used from the event loop alone.
@@ -45,7 +45,7 @@ class Upload:
     The file vanishes with the last who holds it, even if the process is killed.
     """
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: UploadBudget) -> None:
         self._room = room
         self._bytes = bytearray()
         self._held = 0  # of the room in memory

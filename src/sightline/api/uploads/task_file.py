@@ -23,7 +23,7 @@ _MAX_NAME = 255
 _reading_back = threading.Lock()
 
 
-class Picture:
+class TaskFile:
     """One file. Its bytes go through `take` on the event loop and `write`, `finish` on threads."""
 
     def __init__(

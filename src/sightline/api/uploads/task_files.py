@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from sightline.api.middleware.body_limits import ENVELOPE_BYTES
-from sightline.api.uploads.task_file import Picture
+from sightline.api.uploads.task_file import TaskFile
 from sightline.errors import MalformedBody, WrongFileCount
 from sightline.tasks.task import MAX_IMAGES, NewImage
 
@@ -42,7 +42,7 @@ def require_pictures(received: int, of_files: int, files: int) -> None:
         raise MalformedBody("There is more around the pictures than any form needs.")
 
 
-class Writers:
+class WriterPool:
     """Threads that write pictures, and how many of all submissions may wait for them."""
 
     def __init__(self, threads: int, waiting: int) -> None:
@@ -50,7 +50,7 @@ class Writers:
         self.places = asyncio.Semaphore(waiting)
 
 
-class Intake:
+class TaskFiles:
     """Takes the files of a form, as its `Parts`.
 
     Used from the event loop, where nothing blocks: what has come lies in memory until `settle`
@@ -61,7 +61,7 @@ class Intake:
         self,
         task_id: str,
         blobs: Blobs,
-        writers: Writers,
+        writers: WriterPool,
         limits: tuple[int, int],
         *,
         strict: bool,
@@ -84,8 +84,8 @@ class Intake:
         self._max_bytes, self._max_pixels = limits
         self._strict = strict
         self._compared = compared
-        self._pictures: list[Picture] = []
-        self._unsettled: list[Picture] = []
+        self._pictures: list[TaskFile] = []
+        self._unsettled: list[TaskFile] = []
         self._finishing: set[asyncio.Task[None]] = set()
         self._jobs: set[Future[None]] = set()
         self._kept = False
@@ -95,7 +95,7 @@ class Intake:
         """Raises WrongFileCount if the field is another, or there are too many."""
         index = len(self._pictures)
         require_file(name, index)
-        picture = Picture(
+        picture = TaskFile(
             f"{self._task_id}/{index}",
             filename,
             self._blobs,
@@ -177,7 +177,7 @@ class Intake:
             picture.discard()
         self._blobs.delete(self._task_id)
 
-    async def _finish(self, picture: Picture) -> None:
+    async def _finish(self, picture: TaskFile) -> None:
         await self._run(lambda: picture.finish(self._max_pixels))
         self._require_good(picture)
 
@@ -201,7 +201,7 @@ class Intake:
         job.add_done_callback(self._jobs.discard)
         await asyncio.wrap_future(job)
 
-    def _require_good(self, picture: Picture) -> None:
+    def _require_good(self, picture: TaskFile) -> None:
         if self._strict and picture.error is not None:
             number = self._pictures.index(picture) + 1
             picture.error.args = (f"File {number}, '{picture.filename}': {picture.error}",)

@@ -39,7 +39,7 @@ _JITTER = 0.1
 _log = logging.getLogger("sightline")
 
 
-class Deliveries:
+class DeliveryWorker:
     """Runs in one process of each service, in threads of its own; `nudge` from anywhere."""
 
     def __init__(
