@@ -10,10 +10,10 @@ from functools import cache, partial
 
 from sightline.api.app import create_app
 from sightline.settings import load_settings
-from sightline.wiring import local_backend, open_desk, open_fetcher, open_repository
+from sightline.wiring import local_backend, open_fetcher, open_repository, open_tasks
 
 _settings = load_settings()
-_desk = cache(partial(open_desk, _settings))  # the application and its backend share one
+_desk = cache(partial(open_tasks, _settings))  # the application and its backend share one
 app = create_app(
     _settings,
     local_backend(_settings, partial(open_repository, _settings), _desk),

@@ -123,14 +123,14 @@ def open_canary(settings: Settings, repository: Repository) -> Canary:
 def local_backend(
     settings: Settings,
     open_repository: Callable[[], Repository],
-    open_desk: Callable[[], TaskServices] | None = None,
+    open_tasks: Callable[[], TaskServices] | None = None,
 ) -> LocalBackend:
     """What the API stands on where all is in one process.
 
     Args:
         settings: limits.
         open_repository: called when it is entered.
-        open_desk: has the tasks that are worked on here; None if none are.
+        open_tasks: has the tasks that are worked on here; None if none are.
 
     Raises:
         ConfigError: the limits cannot be understood.
@@ -145,7 +145,9 @@ def local_backend(
         ClientLimits(settings),
         settings.max_wait,
         meter(),
-        None if open_desk is None else lambda models: open_workshop(settings, models, open_desk()),
+        None
+        if open_tasks is None
+        else lambda models: open_processing(settings, models, open_tasks()),
     )
 
 
@@ -158,7 +160,7 @@ def require_shared_tasks(settings: Settings) -> None:
         )
 
 
-def open_desk(settings: Settings) -> TaskServices:
+def open_tasks(settings: Settings) -> TaskServices:
     """Where tasks are handed in and asked after.
 
     Raises:
@@ -197,7 +199,9 @@ def _kept(settings: Settings, megabytes: float) -> int:
     return min(int(megabytes * 2**20), most)
 
 
-def open_workshop(settings: Settings, repository: Repository, desk: TaskServices) -> TaskProcessing:
+def open_processing(
+    settings: Settings, repository: Repository, desk: TaskServices
+) -> TaskProcessing:
     """What works on the tasks of `desk`, with the models of `repository`.
 
     Raises:
@@ -219,7 +223,7 @@ def open_workshop(settings: Settings, repository: Repository, desk: TaskServices
     cleaner = Cleaner(desk.database, desk.blobs, _kept(settings, settings.max_results_mb))
     cleaner.on_change.append(desk.changes.committed)
     deliveries = open_deliveries(settings, desk)
-    queue.on_change.append(deliveries.nudge)
+    queue.on_change.append(deliveries.wake)
     cleaner.start()
     deliveries.start()
     return TaskProcessing(
@@ -241,10 +245,10 @@ def open_deliveries(settings: Settings, desk: TaskServices) -> DeliveryWorker:
     key = open_secret(
         None if configured is None else configured.get_secret_value(), settings.secret_file
     )
-    caller = Caller(key, desk.addresses.guard, desk.addresses.names)
+    caller = Caller(key, desk.addresses.guard, desk.addresses.resolver)
     outbox = Outbox(desk.database, root_path=settings.root_path)
     deliveries = DeliveryWorker(outbox, caller.post)
-    desk.store.on_change.append(deliveries.nudge)
+    desk.store.on_change.append(deliveries.wake)
     return deliveries
 
 

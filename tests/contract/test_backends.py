@@ -71,7 +71,7 @@ def test_who_would_wait_too_long_is_told_before_the_picture(check: Callable[...,
         await bench.backend.require_room(None)
         with pytest.raises(BadOption, match="no model 'none'"):
             await bench.backend.require_room("none")
-        bench.detector._pipeline._pace.note(0, 4.0)
+        bench.detector._pipeline._estimator.note(0, 4.0)
         go_on = threading.Event()
         bench.engine.before_infer = lambda _: go_on.wait(120)
         asked = [asyncio.create_task(bench.detect()) for _ in range(4)]
@@ -171,7 +171,7 @@ def test_models_come_and_go(check: Callable[..., None], tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         status = await bench.backend.status()
         assert [model.name for model in status.models] == ["fake"]
-        assert (status.troubles, status.notice) == ([], "")
+        assert (status.unhealthy_reasons, status.notice) == ([], "")
         source = str(tmp_path / "shelf" / "other.onnx")
         assert (await bench.backend.load("other", source)).loaded
         assert json.loads((await bench.detect(model="other")).body)["model"] == "other"

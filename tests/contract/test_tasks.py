@@ -129,7 +129,7 @@ def test_what_is_given_back_is_next_again(tasks_kept: Keep) -> None:
     claims = tasks_kept.claim(1)
     tasks_kept.queue.give_back("w", claims)
     again = tasks_kept.claim(1)
-    assert (again[0].index, again[0].attempts, again[0].suspect) == (0, 0, False)
+    assert (again[0].index, again[0].attempts, again[0].quarantined) == (0, 0, False)
 
 
 def test_a_worker_that_beats_keeps_what_it_holds(tasks_kept: Keep) -> None:
@@ -137,7 +137,7 @@ def test_a_worker_that_beats_keeps_what_it_holds(tasks_kept: Keep) -> None:
     tasks_kept.claim(worker="a")
     for _ in range(3):
         tasks_kept.clock.now += 20
-        tasks_kept.queue.beat("a")
+        tasks_kept.queue.heartbeat("a")
         assert tasks_kept.queue.recover(None) == 0
 
 
@@ -159,12 +159,12 @@ def test_who_dies_of_an_image_alone_condemns_it_the_second_time(tasks_kept: Keep
     tasks_kept.claim(4)
     assert tasks_kept.queue.recover("w") == 4
     tasks_kept.submit(priority="high")  # comes in between, and waits for nothing
-    assert [claim.suspect for claim in tasks_kept.work(5)] == [False]
+    assert [claim.quarantined for claim in tasks_kept.work(5)] == [False]
     for _ in range(2):
-        assert tasks_kept.claim(5, idle=False) == [], "others beside a suspect"
+        assert tasks_kept.claim(5, idle=False) == [], "others beside a quarantined image"
         alone = tasks_kept.claim(5)
-        assert [(claim.index, claim.suspect) for claim in alone] == [(0, True)]
-        assert tasks_kept.claim(5) == [], "others beside a suspect"
+        assert [(claim.index, claim.quarantined) for claim in alone] == [(0, True)]
+        assert tasks_kept.claim(5) == [], "others beside a quarantined image"
         assert tasks_kept.queue.recover("w") == 1
     condemned = tasks_kept.store.get(task.id).images[0]
     assert condemned.status == "error"

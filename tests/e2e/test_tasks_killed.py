@@ -114,7 +114,7 @@ def test_any_process_of_several_killed_many_times(tmp_path: Path) -> None:
     survive_with_workers(tmp_path, victims, seed=4)
 
 
-def test_a_clean_end_in_the_middle_leaves_no_suspects(tmp_path: Path) -> None:
+def test_a_clean_end_in_the_middle_quarantines_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as desk, Watch(desk) as watch:
         with service(tmp_path) as running:
             task_id = post(running.url, [picture(number) for number in range(IMAGES)], "a")
@@ -125,6 +125,6 @@ def test_a_clean_end_in_the_middle_leaves_no_suspects(tmp_path: Path) -> None:
         left = [image.status for image in desk.store.get(task_id).images]
         assert "processing" not in left
         with desk.database.read() as connection:
-            assert not connection.execute(select(images).where(images.c.suspect)).all()
+            assert not connection.execute(select(images).where(images.c.quarantined)).all()
         with service(tmp_path):
             require_right(ended(desk, task_id, 60))

@@ -35,8 +35,8 @@ def main() -> int:
         else:
             report = storm(server, options.seed, options.count, print)
             _print_kinds(report)
-        print(report, server.usage, *report.failures, *server.trouble, sep="\n")
-    return bool(report.failures or server.trouble)
+        print(report, server.usage, *report.failures, *server.fault, sep="\n")
+    return bool(report.failures or server.fault)
 
 
 async def _single(server: Watched, seed: int, index: int) -> Report:

@@ -61,7 +61,7 @@ def assert_unharmed(server: Watched, report: Report, before: Usage, found: objec
     assert not report.failures, "\n" + "\n".join(report.failures)
     assert server.alive
     assert detections(server) == found
-    assert not server.trouble, "\n" + "\n".join(server.trouble)
+    assert not server.fault, "\n" + "\n".join(server.fault)
     assert {200, 400, 401, 404, 405, 413, 415, 422} <= set(report.answers), "it was no storm"
     most = before.files + _DATABASE_FILES
     eventually(lambda: server.usage.files <= most, f"more than {before}")

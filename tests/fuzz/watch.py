@@ -37,7 +37,7 @@ class Watched:
 
     def __init__(self, running: Process) -> None:
         self.running = running
-        self.trouble: list[str] = []
+        self.fault: list[str] = []
         self.host, port = running.url.removeprefix("http://").split(":")
         self.port = int(port)
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -76,8 +76,8 @@ class Watched:
         while chunk := os.read(self.running.process.stdout.fileno(), 1 << 16):
             said = said[-_KEPT:] + chunk
             found = _TROUBLE.search(said, max(0, len(said) - len(chunk) - 20))
-            if found and len(self.trouble) < 5:
-                self.trouble.append(said[found.start() :][:_KEPT].decode("utf-8", "replace"))
+            if found and len(self.fault) < 5:
+                self.fault.append(said[found.start() :][:_KEPT].decode("utf-8", "replace"))
 
 
 @contextmanager

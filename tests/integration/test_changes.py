@@ -22,7 +22,7 @@ from sightline.tasks.queue import TaskQueue
 from sightline.tasks.services import TaskServices
 from sightline.tasks.store import RESULT_TTL, TaskStore
 from sightline.tasks.task import Failure, Outcome, Task
-from sightline.wiring import open_desk
+from sightline.wiring import open_tasks
 from support.tasks import picture, submit
 
 LONG = 60.0  # seconds; nothing here takes nearly as long
@@ -30,7 +30,7 @@ LONG = 60.0  # seconds; nothing here takes nearly as long
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[TaskServices]:
-    opened = open_desk(load_settings(engine="fake", data_dir=tmp_path))
+    opened = open_tasks(load_settings(engine="fake", data_dir=tmp_path))
     yield opened
     opened.close()
 
@@ -64,7 +64,7 @@ def test_a_change_of_this_process_is_told_at_once(desk: TaskServices) -> None:
 
 
 def test_a_change_of_another_process_is_told_too(desk: TaskServices, tmp_path: Path) -> None:
-    other = open_desk(load_settings(engine="fake", data_dir=tmp_path))
+    other = open_tasks(load_settings(engine="fake", data_dir=tmp_path))
 
     async def run() -> None:
         task = await desk.changes.get(submit(desk, [picture(0)]))

@@ -71,7 +71,7 @@ class Place:
         deliveries = DeliveryWorker(Outbox(self.database, clock, LEASE), caller.post, schedule)
         deliveries.start()
         for told in (self.store.on_change, self.queue.on_change):
-            told.append(deliveries.nudge)
+            told.append(deliveries.wake)
         try:
             yield deliveries
         finally:
@@ -290,7 +290,7 @@ def test_a_database_that_is_away_for_a_moment_loses_no_call(
         ahead[0] = LEASE
 
         def told() -> bool:
-            deliveries.nudge()
+            deliveries.wake()
             return place.state(task_id) == "delivered"
 
         eventually(told, "it is told")

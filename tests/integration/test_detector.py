@@ -212,7 +212,7 @@ def test_a_picture_that_waits_longer_than_was_foreseen_is_refused(
     gate = Gate(fake)
     first = fake.submit(shade(200))
     assert gate.reached.wait(60)
-    monkeypatch.setattr(fake._pipeline._pace, "seconds", lambda _: 0.0)
+    monkeypatch.setattr(fake._pipeline._estimator, "seconds", lambda _: 0.0)
     late = fake.submit(shade(200), max_wait=0.05)  # it is let in
     patient = fake.submit(shade(200), max_wait=60)
     assert not gate.open.wait(0.1)  # the call under way takes its time
@@ -257,7 +257,7 @@ def test_predicted_wait_counts_a_batch_once(
     """Four images in one call: each is a quarter of it, not the whole."""
     noted: list[float] = []
     monkeypatch.setattr(
-        fake._pipeline._pace, "note", lambda _vision, inference: noted.append(inference)
+        fake._pipeline._estimator, "note", lambda _vision, inference: noted.append(inference)
     )
     gate = Gate(fake)
     first = fake.submit(shade(200))
@@ -290,7 +290,7 @@ def test_a_full_queue_refuses_with_a_time_and_loses_nothing() -> None:
 
 def test_a_wait_that_would_be_too_long_is_refused_at_once(fake: Detector) -> None:
     gate = Gate(fake)
-    fake._pipeline._pace.note(0, 2.0)
+    fake._pipeline._estimator.note(0, 2.0)
     futures = [fake.submit(shade(200)) for _ in range(50)]
     with pytest.raises(Overloaded, match="would wait") as caught:
         fake.submit(shade(200), max_wait=5)

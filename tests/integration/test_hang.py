@@ -68,7 +68,7 @@ def test_a_canary_that_loses_patience_keeps_no_place_in_the_queue(
         detector._engine.before_infer = lambda _images: go_on.wait(60)  # type: ignore[attr-defined]
         for _ in range(20):
             watch.check()
-        assert "canary got no answer" in models.troubles()[0]
+        assert "canary got no answer" in models.unhealthy_reasons()[0]
         assert len(detector._pipeline._lanes) == 0
     go_on.set()
     watch.close()

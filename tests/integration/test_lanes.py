@@ -128,7 +128,7 @@ def test_an_interactive_picture_is_decoded_next_and_finished_at_once(
     """Every decoder is held by a large picture; then one of them is done."""
     course.decoder["batch"].clear()
     waiting = [course.put(large, "batch") for _ in range(100)]
-    decoders = course.detector._pipeline._pace._workers
+    decoders = course.detector._pipeline._estimator._workers
     eventually(lambda: course.events.count(("decode", "batch")) == decoders, "all are busy")
     mark = len(course.events)
     urgent = course.put(SMALL, "interactive")
@@ -177,9 +177,9 @@ def test_under_constant_interactive_load_others_advance(
 
 def test_what_waits_in_the_batch_lane_refuses_no_interactive_picture(course: Course) -> None:
     course.engine.clear()
-    course._pipeline._pace.note(0, 0)
+    course._pipeline._estimator.note(0, 0)
     for _ in range(200):
-        course._pipeline._pace.note(0, 1.0)
+        course._pipeline._estimator.note(0, 1.0)
     waiting = [course.put(SMALL, "batch") for _ in range(100)]
     eventually(lambda: course._pipeline._background == 0, "as many as may be are ahead")
     assert course.detector._pipeline.predicted_wait("batch") > 95

@@ -513,9 +513,9 @@ def test_what_is_written_when_a_connection_ends_gives_its_room_back(
         usual(upload)
 
     class Full(Upload):
-        async def settle(self) -> None:
-            self._room.memory = 0  # others came before it
-            await super().settle()
+        async def flush(self) -> None:
+            self._budget.memory = 0  # others came before it
+            await super().flush()
 
     async def told(websocket: Any, error: Exception) -> None:
         closing.append(error)

@@ -169,7 +169,7 @@ def test_what_cannot_be_opened_is_tried_again_and_says_why(
     opener.failures = 9
     kill(opener.opened[0])
     eventually(lambda: len(opener.opened) == 2, "it is opened in the end")
-    eventually(lambda: repository.troubles() == [], "ready again")
+    eventually(lambda: repository.unhealthy_reasons() == [], "ready again")
     assert pauses == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
     said = [record.message for record in caplog.records if "cannot be opened" in record.message]
     assert len(said) == 9
@@ -187,7 +187,7 @@ def test_it_is_not_ready_while_it_cannot_be_opened() -> None:
     repository = Repository(opener, "m", None)
     opener.failures = 1000
     kill(opener.opened[0])
-    eventually(lambda: "the disk is gone" in repository.troubles()[0], "it says why")
+    eventually(lambda: "the disk is gone" in repository.unhealthy_reasons()[0], "it says why")
     repository.close()
     eventually(lambda: not revivals(), "nobody goes on trying")
 
@@ -205,13 +205,13 @@ def test_what_was_replaced_meanwhile_is_not_opened_again(
     repository.load("other", "source")
     dead = opener.opened[-1]
     may_go_on = threading.Event()
-    replace: Any = repository._revival._replace
+    replace: Any = repository._restarter._replace
 
     def replace_later(*arguments: object) -> bool:
         assert may_go_on.wait(60)
         return bool(replace(*arguments))
 
-    monkeypatch.setattr(repository._revival, "_replace", replace_later)
+    monkeypatch.setattr(repository._restarter, "_replace", replace_later)
     kill(dead)
     eventually(revivals, "it is about to be opened")
     match what:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sightline.settings import load_settings
 from sightline.tasks.task import ENDED
-from sightline.wiring import open_desk
+from sightline.wiring import open_tasks
 from support import pictures
 from support.processes import environment
 from support.tasks import is_of, picture, submit
@@ -38,7 +38,7 @@ with place(sys.argv[1]) as here:
 
 
 def test_a_picture_that_kills_the_process_twice_alone_is_given_up(tmp_path: Path) -> None:
-    desk = open_desk(load_settings(engine="fake", data_dir=tmp_path))
+    desk = open_tasks(load_settings(engine="fake", data_dir=tmp_path))
     files = [picture(number) for number in range(30)]
     files[4] = GREEN
     task_id = submit(desk, files)

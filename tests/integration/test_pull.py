@@ -50,7 +50,7 @@ def data(tmp_path: Path) -> bytes:
 
 
 def fetch(address: str, cache: Path, patience: DownloadTimeouts = PATIENT) -> Path:
-    return pull(address, cache, patience=patience, sleep=lambda _: None)
+    return pull(address, cache, timeouts=patience, sleep=lambda _: None)
 
 
 def fails(address: str, cache: Path, patience: DownloadTimeouts = PATIENT) -> str:

@@ -217,12 +217,12 @@ def test_the_choice_survives_a_restart(folder: Path, tmp_path: Path) -> None:
     first.close()
     again = Repository(opened, "zero", zero, state_file=state)
     assert label(again) == "one"
-    assert [entry.served is None for entry in again.entries()] == [False, True]
+    assert [entry.loaded is None for entry in again.slots()] == [False, True]
     assert label(again, "other") == "zero"
     again.remove("other")
     again.close()
     other_default = Repository(opened, "zero", one, state_file=state)
-    assert [entry.source for entry in other_default.entries()] == [one]
+    assert [entry.source for entry in other_default.slots()] == [one]
     other_default.close()
 
 
@@ -256,11 +256,11 @@ def test_the_least_recently_used_gives_way_and_comes_back(folder: Path) -> None:
     repository = Repository(opened, "zero", str(folder / "zero.onnx"), max_bytes=2 * size + 100)
     for name in ("a", "b", "c"):
         repository.load(name, str(folder / "one.onnx"))
-    loaded = {entry.name for entry in repository.entries() if entry.served is not None}
+    loaded = {entry.name for entry in repository.slots() if entry.loaded is not None}
     assert loaded == {"b", "c"}
     assert label(repository) == "zero"
     assert label(repository, "a") == "one"
-    loaded = {entry.name for entry in repository.entries() if entry.served is not None}
+    loaded = {entry.name for entry in repository.slots() if entry.loaded is not None}
     assert loaded == {"zero", "a"}
     repository.close()
 
@@ -294,7 +294,7 @@ class TestCanary:
 
     @staticmethod
     def infer_instead(repository: Repository, change: Any) -> None:
-        served = repository.entries()[0].served
+        served = repository.slots()[0].loaded
         assert served is not None
         engine: Any = served.detector._engine
         infer = engine.infer
@@ -304,7 +304,7 @@ class TestCanary:
         canary = Canary(repository, SCENE, {}, 1000)
         canary.check()
         canary.close()
-        assert repository.troubles() == []
+        assert repository.unhealthy_reasons() == []
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -324,14 +324,14 @@ class TestCanary:
         canary = Canary(repository, SCENE, {}, 1000)
         self.infer_instead(repository, change)
         canary.check()
-        assert words in repository.troubles()[0]
+        assert words in repository.unhealthy_reasons()[0]
         canary.close()
 
     def test_one_that_fails_is_not_and_is_again_when_it_recovers(
         self, repository: Repository
     ) -> None:
         canary = Canary(repository, SCENE, {}, 1000)
-        served = repository.entries()[0].served
+        served = repository.slots()[0].loaded
         assert served is not None
         engine: Any = served.detector._engine
 
@@ -340,10 +340,10 @@ class TestCanary:
 
         before, engine.before_infer = engine.before_infer, fail
         canary.check()
-        assert "no driver" in repository.troubles()[0]
+        assert "no driver" in repository.unhealthy_reasons()[0]
         engine.before_infer = before
         canary.check()
-        assert repository.troubles() == []
+        assert repository.unhealthy_reasons() == []
         canary.close()
 
     def test_it_turns_ready_red_over_http_by_itself(self) -> None:

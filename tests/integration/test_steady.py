@@ -30,7 +30,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Watched]
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     with watched() as running:
         yield running
-        assert not running.trouble, "\n" + "\n".join(running.trouble)
+        assert not running.fault, "\n" + "\n".join(running.fault)
 
 
 def ask(server: Watched, count: int) -> None:

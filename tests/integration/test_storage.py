@@ -57,7 +57,10 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keep]:
         yield kept
 
 
-def version_two(connection: Connection) -> None:
+NEXT = schema.SCHEMA_VERSION + 1
+
+
+def add_colour(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE tasks ADD COLUMN colour VARCHAR"))
 
 
@@ -65,8 +68,8 @@ def test_a_newer_program_brings_older_tables_up_to_date(
     fresh: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = fresh.submit(2)
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: version_two})
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", NEXT)
+    monkeypatch.setattr(schema, "MIGRATIONS", {NEXT - 1: add_colour})
     for _ in range(2):  # once, and then it is there
         with fresh.database.write() as connection:
             schema.prepare(connection)
@@ -75,21 +78,34 @@ def test_a_newer_program_brings_older_tables_up_to_date(
     assert fresh.store.get(task.id) == task
 
 
+def test_tables_of_version_1_become_todays(fresh: Keep) -> None:
+    task = fresh.submit(2)
+    with fresh.database.write() as connection:
+        connection.execute(text("ALTER TABLE images RENAME COLUMN quarantined TO suspect"))
+        connection.execute(text("UPDATE images SET error = 'Culprit', status = 'error'"))
+        connection.execute(text("UPDATE sightline_schema SET version = 1"))
+    with fresh.database.write() as connection:
+        schema.prepare(connection)
+    failures = [image.failure for image in fresh.store.get(task.id).images]
+    assert [failure and failure.error for failure in failures] == ["PoisonImage"] * 2
+    assert fresh.claim(2) == [], "they have ended"
+
+
 def test_a_migration_that_fails_changes_nothing(
     fresh: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(connection: Connection) -> None:
-        version_two(connection)
+        add_colour(connection)
         raise RuntimeError("half-way")
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "SCHEMA_VERSION", 2)
-        patch.setattr(schema, "MIGRATIONS", {1: fails})
+        patch.setattr(schema, "SCHEMA_VERSION", NEXT)
+        patch.setattr(schema, "MIGRATIONS", {NEXT - 1: fails})
         with pytest.raises(RuntimeError), fresh.database.write() as connection:
             schema.prepare(connection)
     with fresh.database.write() as connection:
         schema.prepare(connection)
-        version_two(connection)  # the column is not there yet
+        add_colour(connection)  # the column is not there yet
 
 
 def test_an_older_program_refuses_newer_tables(place: Path) -> None:
@@ -324,12 +340,12 @@ def iter_event(kept: Keep) -> Callable[[], None]:
 
 
 def test_the_cleaner_outlives_trouble(kept: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    troubles: list[Exception] = [RuntimeError("a mistake"), StorageUnavailable("Full.", 5)]
+    unhealthy_reasons: list[Exception] = [RuntimeError("a mistake"), StorageUnavailable("Full.", 5)]
     whole = kept.cleaner._evict
 
     def evict() -> int:
-        if troubles:
-            raise troubles.pop()
+        if unhealthy_reasons:
+            raise unhealthy_reasons.pop()
         return whole()
 
     monkeypatch.setattr(kept.cleaner, "_evict", evict)
@@ -340,7 +356,7 @@ def test_the_cleaner_outlives_trouble(kept: Keep, monkeypatch: pytest.MonkeyPatc
     kept.cleaner.start()
     try:
         kept.ended()
-        while troubles:
+        while unhealthy_reasons:
             time.sleep(0.01)
         kept.clock.now += 301
         done()
@@ -386,7 +402,7 @@ def test_no_query_grows_with_what_is_kept(kept: Keep) -> None:
         "changes": lambda: kept.store.changes(1),
         "positions": kept.store.positions,
         "claim": lambda: kept.claim(3),
-        "beat": lambda: kept.queue.beat("w"),
+        "beat": lambda: kept.queue.heartbeat("w"),
         "finish": lambda: finish("w", [failed(one, retry_in=1) for one in kept.claim(3, "w")]),
         "next_due": kept.queue.next_due,
         "give_back": lambda: kept.queue.give_back("w", kept.claim(3, "w")),

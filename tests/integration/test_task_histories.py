@@ -49,7 +49,7 @@ class History:
             case "pass":
                 self.kept.clock.now += number
                 for worker in self.held:
-                    self.kept.queue.beat(worker)
+                    self.kept.queue.heartbeat(worker)
             case "clean":
                 self.kept.cleaner.clean()
             case "cancel" | "retry":

@@ -13,7 +13,7 @@ from sightline.errors import ConfigError
 from sightline.settings import load_settings
 from sightline.tasks.image_loader import FETCHING
 from sightline.tasks.task import Image
-from sightline.wiring import open_desk, open_workshop
+from sightline.wiring import open_processing, open_tasks
 from support.hosts import Answer, Host, host, ok
 from support.tasks import Place, is_of, picture, place, require_right
 
@@ -128,9 +128,9 @@ def test_folders_that_are_open(here: Place, folder: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("prefix", ["ftp://host/folder", "file://host/folder", "/folder", "s4://x"])
 def test_a_prefix_that_is_not_understood_is_said_at_start(tmp_path: Path, prefix: str) -> None:
     settings = load_settings(engine="fake", data_dir=tmp_path, url_prefixes=prefix)
-    desk = open_desk(settings)
+    desk = open_tasks(settings)
     with pytest.raises(ConfigError, match="url_prefixes"):
-        open_workshop(settings, None, desk)  # type: ignore[arg-type]  # it is not needed so far
+        open_processing(settings, None, desk)  # type: ignore[arg-type]  # it is not needed so far
     desk.close()
 
 

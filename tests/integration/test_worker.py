@@ -219,14 +219,14 @@ def test_a_worker_that_dies_says_so_and_comes_back(
 
     monkeypatch.setattr(TaskQueue, "claim", die)
     task_id = here.submit([picture(n) for n in range(20)])
-    eventually(here.workshop.troubles, "it says so")
+    eventually(here.workshop.unhealthy_reasons, "it says so")
     eventually(
         lambda: any("a bug, after the claim" in str(record.exc_info) for record in caplog.records),
         "and why",
     )
     seen.set()
     require_right(here.ended(task_id))
-    eventually(lambda: not here.workshop.troubles(), "and that it is well again")
+    eventually(lambda: not here.workshop.unhealthy_reasons(), "and that it is well again")
 
 
 def test_a_dead_worker_is_seen_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +292,7 @@ def test_what_is_not_done_at_the_end_is_given_back(tmp_path: Path) -> None:
         release.set()
         assert counts(here, task_id) == {"queued": 100}
         with here.desk.database.read() as connection:
-            assert not connection.execute(select(images).where(images.c.suspect)).all()
+            assert not connection.execute(select(images).where(images.c.quarantined)).all()
     with place(tmp_path) as here:
         task = here.ended(task_id)
         require_right(task)

@@ -24,7 +24,7 @@ from sightline.tasks.object_reader import ObjectReader
 from sightline.tasks.retry_policy import ATTEMPTS, decide
 from sightline.tasks.task import Claim
 from sightline.tasks.url_policy import UrlPolicy
-from sightline.wiring import open_desk
+from sightline.wiring import open_tasks
 from support.eventually import eventually
 from support.hosts import host, ok
 from support.predict import stuck
@@ -69,7 +69,7 @@ def test_a_database_that_another_program_holds(
         eventually(lambda: said(caplog, "tasks wait"), "it says that it waits")
         with pytest.raises(StorageUnavailable, match="locked"):
             here.submit([picture(0)])
-        assert not here.workshop.troubles()  # pictures are served all the while
+        assert not here.workshop.unhealthy_reasons()  # pictures are served all the while
         here.detector.detect(picture(0))
         other.execute("ROLLBACK")
         other.close()
@@ -82,7 +82,7 @@ def test_a_database_that_another_program_holds(
 
 def submitted(folder: Path, files: list[bytes]) -> str:
     """Id of a task that nobody works on yet."""
-    desk = open_desk(load_settings(engine="fake", data_dir=folder))
+    desk = open_tasks(load_settings(engine="fake", data_dir=folder))
     try:
         return submit(desk, files)
     finally:

@@ -51,7 +51,7 @@ class Bench:
 
     @property
     def detector(self) -> Detector:
-        served = self.repository.entries()[0].served
+        served = self.repository.slots()[0].loaded
         assert served is not None
         return served.detector
 

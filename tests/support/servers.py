@@ -27,9 +27,9 @@ from sightline.settings import Settings, load_settings
 from sightline.wiring import (
     find_model,
     local_backend,
-    open_desk,
     open_fetcher,
     open_repository,
+    open_tasks,
 )
 from support.eventually import eventually
 
@@ -61,7 +61,7 @@ class Live:
     @property
     def detector(self) -> Detector:
         """The default model's."""
-        served = self.repository.entries()[0].served
+        served = self.repository.slots()[0].loaded
         assert served is not None
         return served.detector
 
@@ -82,7 +82,7 @@ def live_resolving(resolve: Resolve, **options: object) -> Iterator[Live]:
 
 def _live(settings: Settings, resolve: Resolve) -> Iterator[Live]:
     repository = open_repository(*find_model(settings))
-    desk = cache(partial(open_desk, settings))
+    desk = cache(partial(open_tasks, settings))
     backend = local_backend(settings, lambda: repository, desk)
     app = create_app(settings, backend, open_fetcher(settings, resolve).fetch, desk)
     config = make_config(app, settings)

@@ -17,7 +17,7 @@ from sightline.settings import Settings, load_settings
 from sightline.tasks.processing import TaskProcessing
 from sightline.tasks.services import TaskServices
 from sightline.tasks.task import ENDED, NewImage, NewTask, Priority, Task
-from sightline.wiring import open_desk, open_repository, open_workshop
+from sightline.wiring import open_processing, open_repository, open_tasks
 from support import pictures
 from support.eventually import eventually
 
@@ -97,7 +97,7 @@ class Place:
 
     @property
     def detector(self) -> Detector:
-        served = self.repository.entries()[0].served
+        served = self.repository.slots()[0].loaded
         assert served is not None
         return served.detector
 
@@ -122,9 +122,9 @@ class Place:
 @contextmanager
 def place(folder: Path | str, **options: Any) -> Iterator[Place]:
     settings = load_settings(engine="fake", data_dir=folder, **options)
-    desk = open_desk(settings)
+    desk = open_tasks(settings)
     repository = open_repository(settings)
-    workshop = open_workshop(settings, repository, desk)
+    workshop = open_processing(settings, repository, desk)
     try:
         yield Place(settings, desk, repository, workshop)
     finally:

@@ -12,7 +12,7 @@ import httpx
 from sightline.settings import load_settings
 from sightline.tasks.services import TaskServices
 from sightline.tasks.task import ENDED, Image, Status, Task
-from sightline.wiring import open_desk
+from sightline.wiring import open_tasks
 from support.eventually import eventually
 
 KEPT = 86_400  # seconds; longer than any test takes
@@ -76,7 +76,7 @@ def changed_its_end(before: Image, now: Image) -> bool:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[TaskServices]:
-    desk = open_desk(load_settings(engine="fake", data_dir=folder, result_ttl=KEPT))
+    desk = open_tasks(load_settings(engine="fake", data_dir=folder, result_ttl=KEPT))
     try:
         yield desk
     finally:

@@ -58,7 +58,7 @@ def take(
             for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
                 reader.feed(body[start:end])
                 intake.require_pictures(end)
-                await intake.settle()
+                await intake.flush()
             reader.finish()
             return await intake.finish(), intake.fingerprints()
         except BaseException:

@@ -50,7 +50,7 @@ def test_nothing_is_said_where_memory_can_bear_what_is_asked(
 def test_tasks_in_memory_take_no_more_than_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with_memory(monkeypatch, 800 * 2**20)
     settings = Settings(engine="fake", data_dir=Path(":memory:"), max_backlog_mb=300)
-    desk = wiring.open_desk(settings)
+    desk = wiring.open_tasks(settings)
     images = (NewImage("", url="https://example.org/", size=60 * 2**20),)
     desk.store.submit(NewTask("0" * 32, "", images, {}))
     with pytest.raises(Overloaded, match="100 MB"):
@@ -64,4 +64,4 @@ def test_a_database_outlives_no_pictures_in_memory() -> None:
     address = SecretStr("postgresql+pg8000://localhost/tasks")
     settings = Settings(engine="fake", data_dir=Path(":memory:"), database_url=address)
     with pytest.raises(ConfigError, match="loses their pictures"):
-        wiring.open_desk(settings)
+        wiring.open_tasks(settings)

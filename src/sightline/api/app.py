@@ -57,7 +57,7 @@ def create_app(
     settings: Settings,
     backend: Backend,
     fetch: Fetch,
-    open_desk: Callable[[], TaskServices],
+    open_tasks: Callable[[], TaskServices],
     share: int = 1,
 ) -> Service:
     """The service's application.
@@ -66,7 +66,7 @@ def create_app(
         settings: limits and defaults.
         backend: does the work; entered when the server starts, left when it stops.
         fetch: gets a picture that a client names by its address.
-        open_desk: called when the server starts, before the backend is entered; what it opens is
+        open_tasks: called when the server starts, before the backend is entered; what it opens is
             closed when the server has stopped.
         share: how many processes divide the memory and the disk for uploads among them.
 
@@ -84,7 +84,7 @@ def create_app(
         **DESCRIBED,
     )
     app.state.fetches = FetchPool(fetch, settings.url_timeout)
-    app.state.open_desk = open_desk
+    app.state.open_tasks = open_tasks
     for topic in (detect, live, predict, results, models, health, metrics):
         app.include_router(topic.router)
     docs.install(app)
@@ -108,7 +108,7 @@ class Service(FastAPI):
         self.state.backend = backend
         self.state.keys = Keys(settings)
         memory, disk = budget().uploads // share, DISK_BYTES // share
-        self.state.room = UploadBudget(memory, disk, ceil(settings.body_timeout))
+        self.state.upload_budget = UploadBudget(memory, disk, ceil(settings.body_timeout))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         root = self.state.settings.root_path
@@ -140,15 +140,15 @@ class Service(FastAPI):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    desk: TaskServices = await anyio.to_thread.run_sync(app.state.open_desk)
+    services: TaskServices = await anyio.to_thread.run_sync(app.state.open_tasks)
     settings: Settings = app.state.settings
-    app.state.tasks = TaskService(desk, app.state.backend, settings)
-    app.state.drawing = AnnotatedImages(desk.blobs, settings.max_pixels)
+    app.state.tasks = TaskService(services, app.state.backend, settings)
+    app.state.drawing = AnnotatedImages(services.blobs, settings.max_pixels)
     try:
         async with app.state.backend:
             yield
     finally:
-        await anyio.to_thread.run_sync(desk.close)
+        await anyio.to_thread.run_sync(services.close)
 
 
 class DeviceHeader:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SILENCE = 60.0
 """Seconds without a frame after which a client is taken for gone."""
 
-_BREATH = 0.002  # seconds between two frames: whoever sends more is read no faster
+_MIN_INTERVAL = 0.002  # seconds between two frames: whoever sends more is read no faster
 _PAUSE = 1.0  # seconds, at most, for which no frame is taken after one that was refused
 # What is wrong with one frame, or with this moment: the next may be answered.
 _PASSING = (ImageError, MalformedBody, TryLater, DeadlineExceeded, InferenceError, WorkerDied)
@@ -56,11 +56,11 @@ class LiveSession:
         state = websocket.app.state
         self._backend: Backend = state.backend
         self._settings: Settings = state.settings
-        self._room = state.room
+        self._upload_budget = state.upload_budget
         self._websocket = websocket
         self._query = query
-        self._record = info_of(websocket.scope)
-        self._counts = self._record.counts
+        self._info = info_of(websocket.scope)
+        self._counts = self._info.counts
         self._counts |= dict.fromkeys(("frames", "answered", "refused", "dropped"), 0)
         self._newest: _Frame | None = None
         self._come = asyncio.Event()
@@ -101,20 +101,20 @@ class LiveSession:
             self._newest = _Frame(number, picture)
             del picture
             self._come.set()
-            await asyncio.sleep(_BREATH)
+            await asyncio.sleep(_MIN_INTERVAL)
 
     async def _picture(self, message: Message) -> Upload | SightlineError:
         data = message.get("bytes")
         if data is None:
             return MalformedBody("A frame is one binary message, and this was text.")
-        self._record.bytes_in += len(data)
+        self._info.bytes_in += len(data)
         if len(data) > self._settings.max_upload_bytes:
             return BodyTooLarge(self._settings.max_upload_bytes)
-        upload = Upload(self._room)
+        upload = Upload(self._upload_budget)
         try:
             upload.append(data)
             upload.finish()
-            await upload.settle()
+            await upload.flush()
         except SightlineError as error:
             upload.close()
             return error
@@ -147,7 +147,7 @@ class LiveSession:
                     frame.picture.close()
             dropped = self._counts["dropped"]
             text = f'{{"frame":{frame.number},"dropped":{dropped},{text[1:]}'
-            self._record.bytes_out += len(text)
+            self._info.bytes_out += len(text)
             await self._websocket.send_text(text)
             await asyncio.sleep(pause)
         await self._websocket.close(CloseCode.SERVICE_RESTART, "The service is going down.")
@@ -169,6 +169,6 @@ class LiveSession:
         if isinstance(picture, SightlineError):
             raise picture
         async with deadline(self._settings.request_timeout):
-            await self._backend.admit(name_of(self._record), place=False)
+            await self._backend.admit(name_of(self._info), place=False)
             answer = await self._backend.detect(picture, self._query, lane="stream")
         return answer.body.decode()

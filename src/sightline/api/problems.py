@@ -31,7 +31,7 @@ MEDIA_TYPE = "application/problem+json"
 RESTART_SECONDS = 30
 """Told to clients of a service that is going down, or has to be restarted: what that takes."""
 
-_REVIVAL_SECONDS = 3
+_RELOAD_SECONDS = 3
 """Told to clients of a model that is being opened again: about what that takes."""
 
 HIDDEN = "The service failed on this request. Its log has the details."
@@ -194,7 +194,7 @@ def _extras(error: Exception, scope: Scope) -> tuple[dict[str, str], dict[str, o
         case errors.TryLater():
             return {"Retry-After": str(error.retry_after)}, {"retry_after": error.retry_after}
         case errors.WorkerDied():
-            return {"Retry-After": str(_REVIVAL_SECONDS)}, {"retry_after": _REVIVAL_SECONDS}
+            return {"Retry-After": str(_RELOAD_SECONDS)}, {"retry_after": _RELOAD_SECONDS}
         case errors.DetectorClosed():
             return {"Retry-After": str(RESTART_SECONDS)}, {"retry_after": RESTART_SECONDS}
         case errors.KeyWrong():

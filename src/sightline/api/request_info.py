@@ -42,11 +42,11 @@ class RequestInfo:
 
 def open_info(scope: Scope, request_id: str, client: str) -> RequestInfo:
     """A new record, kept in `scope`."""
-    record: RequestInfo = scope.setdefault(_KEY, RequestInfo(request_id, client))
-    return record
+    info: RequestInfo = scope.setdefault(_KEY, RequestInfo(request_id, client))
+    return info
 
 
 def info_of(scope: Scope) -> RequestInfo:
     """The record of the request."""
-    record: RequestInfo = scope[_KEY]
-    return record
+    info: RequestInfo = scope[_KEY]
+    return info

@@ -69,7 +69,7 @@ class LocalBackend:
         limits: ClientLimits,
         max_wait: float,
         meter: Meter,
-        open_workshop: Callable[[Repository], TaskProcessing] | None = None,
+        open_processing: Callable[[Repository], TaskProcessing] | None = None,
     ) -> None:
         """Nothing is opened yet.
 
@@ -80,7 +80,7 @@ class LocalBackend:
             limits: on one client.
             max_wait: seconds; nobody is to wait longer for the engine, or for a refusal.
             meter: counts what the models answer.
-            open_workshop: called last, and closed first; None if tasks are not worked on here.
+            open_processing: called last, and closed first; None if tasks are not worked on here.
         """
         self._open_repository = open_repository
         self._open_canary = open_canary
@@ -88,9 +88,9 @@ class LocalBackend:
         self._limits = limits
         self._max_wait = _WAITING * max_wait
         self._meter = meter
-        self._open_workshop = open_workshop
-        self._workshop: TaskProcessing | None = None
-        self._brake = RefusalThrottle(self._max_wait)
+        self._open_processing = open_processing
+        self._processing: TaskProcessing | None = None
+        self._throttle = RefusalThrottle(self._max_wait)
         self._repository: Repository
         self._canary: Canary
 
@@ -99,21 +99,23 @@ class LocalBackend:
         self._gpu_available = await anyio.to_thread.run_sync(gpu_available)
         self._repository = await anyio.to_thread.run_sync(self._open_repository)
         self._canary = await anyio.to_thread.run_sync(self._open_canary, self._repository)
-        if self._open_workshop is not None:
-            self._workshop = await anyio.to_thread.run_sync(self._open_workshop, self._repository)
+        if self._open_processing is not None:
+            self._processing = await anyio.to_thread.run_sync(
+                self._open_processing, self._repository
+            )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._workshop is not None:
-            await anyio.to_thread.run_sync(self._workshop.close)
+        if self._processing is not None:
+            await anyio.to_thread.run_sync(self._processing.close)
         await anyio.to_thread.run_sync(self._canary.close)
         await anyio.to_thread.run_sync(self._repository.close)
         self._threads.shutdown(wait=False)
 
     @property
     def device(self) -> str | None:
-        served = self._repository.entries()[0].served
-        return None if served is None else device_header(served.detector)
+        loaded = self._repository.slots()[0].loaded
+        return None if loaded is None else device_header(loaded.detector)
 
     @property
     def hung(self) -> list[str]:
@@ -123,7 +125,7 @@ class LocalBackend:
         try:
             self._repository.require_room(model, self._max_wait)
         except Overloaded as refusal:
-            held = self._brake.delay()
+            held = self._throttle.delay()
             await asyncio.sleep(held)
             left = max(1, ceil(refusal.retry_after - held))
             raise Overloaded(refusal.reason, left) from None
@@ -151,23 +153,24 @@ class LocalBackend:
     async def status(self, *, wake: bool = False) -> BackendStatus:
         if wake:
             await anyio.to_thread.run_sync(self._wake)
-        workshop = self._workshop
+        processing = self._processing
         return BackendStatus(
-            models=[describe(entry, self._repository) for entry in self._repository.entries()],
-            troubles=self._repository.troubles() + (workshop.troubles() if workshop else []),
+            models=[describe(slot, self._repository) for slot in self._repository.slots()],
+            unhealthy_reasons=self._repository.unhealthy_reasons()
+            + (processing.unhealthy_reasons() if processing else []),
             notice=self._repository.notice,
             gpu_available=self._gpu_available,
             load=await self._load(),
         )
 
     async def _load(self) -> Load:
-        read, served = self._meter.read(), [one.served for one in self._repository.entries()]
+        read, loaded = self._meter.read(), [one.loaded for one in self._repository.slots()]
         gpu = await anyio.to_thread.run_sync(gpu_usage) if self._gpu_available else None
         latency = read.latency_ms
         return Load(
             avg_latency_ms=None if latency is None else round(latency, 2),
             current_fps=round(read.rate, 1),
-            queue_depth=sum(one.detector.waiting for one in served if one is not None),
+            queue_depth=sum(one.detector.waiting for one in loaded if one is not None),
             images_total=read.images,
             failed_total=read.failed,
             gpu_usage_percent=gpu.percent if gpu else None,
@@ -176,8 +179,8 @@ class LocalBackend:
 
     async def load(self, name: str, source: str) -> ModelOut:
         self._check_source(source)
-        entry = await anyio.to_thread.run_sync(self._repository.load, name, source)
-        return describe(entry, self._repository)
+        slot = await anyio.to_thread.run_sync(self._repository.load, name, source)
+        return describe(slot, self._repository)
 
     async def remove(self, name: str) -> None:
         await anyio.to_thread.run_sync(self._repository.remove, name)
@@ -186,9 +189,9 @@ class LocalBackend:
         self._limits.count(client)
         return self._limits.take(client) if place else nothing
 
-    async def nudge(self) -> None:
-        if self._workshop is not None:
-            self._workshop.wake()
+    async def wake(self) -> None:
+        if self._processing is not None:
+            self._processing.wake()
 
     async def _begin(self, queue: Callable[[], _Turn]) -> _Turn:
         """What `queue` gives, on a thread; ended if nobody waits for it any more."""
@@ -228,12 +231,12 @@ def _end(queued: Future[_Turn]) -> None:
         queued.result().end()
 
 
-def describe(entry: ModelSlot, repository: Repository) -> ModelOut:
+def describe(slot: ModelSlot, repository: Repository) -> ModelOut:
     """A model, and what it runs on while it is loaded."""
-    described = ModelOut(name=entry.name, default=entry.name == repository.default, loaded=False)
-    served = entry.served
-    if served is not None:
-        detector = served.detector
+    described = ModelOut(name=slot.name, default=slot.name == repository.default, loaded=False)
+    loaded = slot.loaded
+    if loaded is not None:
+        detector = loaded.detector
         described.loaded = True
         described.digest = detector.digest
         described.family = detector.spec.family

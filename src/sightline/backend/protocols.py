@@ -41,14 +41,14 @@ class BackendStatus(BaseModel):
 
     Attributes:
         models: all of them, the default first.
-        troubles: why it is not ready; empty if all is well.
+        unhealthy_reasons: why it is not ready; empty if all is well.
         notice: what people should know of a default model that nobody asked for, or "".
         gpu_available: whether this machine has a GPU that could be used.
         load: how much goes through them.
     """
 
     models: list[ModelOut]
-    troubles: list[str]
+    unhealthy_reasons: list[str]
     notice: str
     gpu_available: bool
     load: Load
@@ -128,7 +128,7 @@ class Backend(Protocol):
             TooManyAtOnce: it has as many under way as it may.
         """
 
-    async def nudge(self) -> None:
+    async def wake(self) -> None:
         """Tasks were submitted or cancelled: whoever works on them looks at once."""
 
     async def __aenter__(self) -> Self: ...

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _BYTES_A_PIXEL = 3  # of an annotated picture, at the very most: it is compressed
 _STATUS_BYTES = 2**26
-_PATIENCE = 5.0  # seconds for an answer that costs nothing
+_TIMEOUT = 5.0  # seconds for an answer that costs nothing
 _GRACE = 2.0  # seconds in which an engine process that is there says so
 _PAUSE = 1.0  # seconds after a connection that could not be made
 _AWAY = "The process that holds the models is not there; a new one is being started."
@@ -64,7 +64,7 @@ class RemoteBackend:
         self._places = settings.max_concurrent is not None
         self._limited = self._places or settings.rate_limit is not None
         self._device: str | None = None
-        self._link: RpcConnection | None = None
+        self._connection: RpcConnection | None = None
         self._linked = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -93,7 +93,7 @@ class RemoteBackend:
 
     async def require_room(self, model: str | None) -> None:
         # A refusal may be held back for as long as a picture may wait.
-        await _soon(self._call("require_room", model=model), self._max_wait + _PATIENCE)
+        await _soon(self._call("require_room", model=model), self._max_wait + _TIMEOUT)
 
     async def detect(
         self,
@@ -122,25 +122,25 @@ class RemoteBackend:
     async def admit(self, client: str, *, place: bool) -> Callable[[], None]:
         if not self._limited:
             return nothing
-        link, place = self._living_link(), place and self._places
-        number = link.new_number()
-        await _soon(link.call(number, "admit", None, client=client, place=place))
+        connection, place = self._live_connection(), place and self._places
+        number = connection.new_number()
+        await _soon(connection.call(number, "admit", None, client=client, place=place))
         # The place is held until the call is given up.
-        return partial(link.cancel, number) if place else nothing
+        return partial(connection.cancel, number) if place else nothing
 
-    async def nudge(self) -> None:
+    async def wake(self) -> None:
         await _soon(self._call("nudge"))
 
     async def _call(self, call: str, picture: EncodedImage | None = None, **header: Any) -> Frame:
-        link = self._living_link()
-        frame = await link.call(link.new_number(), call, picture, **header)
+        connection = self._live_connection()
+        frame = await connection.call(connection.new_number(), call, picture, **header)
         self._device = frame.header["device"]
         return frame
 
-    def _living_link(self) -> RpcConnection:
-        if self._link is None:
+    def _live_connection(self) -> RpcConnection:
+        if self._connection is None:
             raise DetectorClosed(_AWAY)
-        return self._link
+        return self._connection
 
     async def _stay_connected(self) -> None:
         while True:
@@ -153,10 +153,10 @@ class RemoteBackend:
             try:
                 # The socket is there whether or not an engine process is: this waits for one.
                 self._device = (await read_frame(reader, 0)).header["device"]
-                self._link = RpcConnection(writer)
+                self._connection = RpcConnection(writer)
                 self._linked.set()
                 while True:
-                    self._link.take(await read_frame(reader, self._max_payload))
+                    self._connection.take(await read_frame(reader, self._max_payload))
             except BrokenFrame as error:
                 _log.error("the engine process is not understood: %s", error)
             except (EOFError, ConnectionError):
@@ -165,9 +165,9 @@ class RemoteBackend:
                 _log.exception("the connection to the engine process broke")
             finally:
                 self._linked.clear()
-                if self._link is not None:
-                    self._link.end()
-                    self._link = None
+                if self._connection is not None:
+                    self._connection.end()
+                    self._connection = None
                 writer.close()
 
 
@@ -244,16 +244,16 @@ class RpcConnection:
                 await self._writer.drain()
 
 
-async def _soon(calling: Awaitable[Frame], patience: float = _PATIENCE) -> Frame:
+async def _soon(calling: Awaitable[Frame], timeout: float = _TIMEOUT) -> Frame:
     """The answer to a call that costs nothing.
 
     Raises:
         DetectorClosed: it takes too long.
     """
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout):
             return await calling
     except TimeoutError as error:
         raise DetectorClosed(
-            f"The process that holds the models did not answer within {patience:g} s."
+            f"The process that holds the models did not answer within {timeout:g} s."
         ) from error

@@ -34,7 +34,7 @@ class RpcServer:
         """
         self._backend = backend
         self._max_upload = max_upload
-        self._intake = _ReceiveBudget(max_held)
+        self._budget = _ReceiveBudget(max_held)
         self._sessions: set[asyncio.Task[None]] = set()
 
     async def accept(self, listener: socket.socket) -> None:
@@ -81,7 +81,7 @@ class RpcServer:
         asked, payload = await read_frame(reader, self._max_upload)
         number = asked["id"]
         if asked["call"] != "cancel":
-            picture = _Received(payload, self._intake)
+            picture = _Received(payload, self._budget)
             calls[number] = asyncio.create_task(self._answer(asked, picture, writer))
             calls[number].add_done_callback(lambda _: calls.pop(number))
         elif number in calls:
@@ -141,7 +141,7 @@ class RpcServer:
                 await self._backend.remove(asked["name"])
                 return {}, b""
             case "nudge":
-                await self._backend.nudge()
+                await self._backend.wake()
                 return {}, b""
             case other:
                 raise ValueError(f"there is no call {other!r}")
@@ -158,9 +158,9 @@ class _ReceiveBudget:
 class _Received:
     """A picture that a front end sent."""
 
-    def __init__(self, data: bytes, intake: _ReceiveBudget) -> None:
+    def __init__(self, data: bytes, budget: _ReceiveBudget) -> None:
         self._data = data
-        self._intake = intake
+        self._budget = budget
         self._counted = 0
 
     def count(self) -> None:
@@ -170,15 +170,15 @@ class _Received:
             Overloaded: there are too many already.
         """
         size = len(self._data)
-        if self._intake.held and self._intake.held + size > self._intake.limit:
+        if self._budget.held and self._budget.held + size > self._budget.limit:
             raise Overloaded("Too many pictures wait for their place in the queue.", 1)
-        self._intake.held += size
+        self._budget.held += size
         self._counted = size
 
     def load(self) -> bytes:
         return self._data
 
     def close(self) -> None:
-        self._intake.held -= self._counted
+        self._budget.held -= self._counted
         self._counted = 0
         self._data = b""

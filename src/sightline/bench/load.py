@@ -189,7 +189,7 @@ class Load:
         """Give up if nothing has been answered for too long; else a pause (in a closed loop)."""
         kind = kind_of(error)
         slow = 2 * self.plan.timeout if kind == "timed out" else 0.0
-        if phase.silence() >= max(self.plan.patience, slow):
+        if phase.silence() >= max(self.plan.silence_timeout, slow):
             phase.give_up(f"no answer for {phase.silence():.0f} s, the last try: {kind}")
         if not self.plan.rate:
             await phase.pause(_BACK_OFF)

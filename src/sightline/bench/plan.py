@@ -60,7 +60,8 @@ class Plan:
             closed loop, in which a client sends its next request when it was answered.
         warm_up: seconds of the same load before, of which nothing is counted.
         timeout: seconds for one request, its connection included.
-        patience: seconds without any answer after which a test of failing requests is given up.
+        silence_timeout: seconds without any answer after which a test whose requests fail is given
+            up.
         key: sent as `Authorization: Bearer`.
         wait: heed Retry-After (in a closed loop).
         save: folder for annotated answers, the first of each picture; asks for `image/jpeg`.
@@ -76,7 +77,7 @@ class Plan:
     rate: float | None = None
     warm_up: float = 1.0
     timeout: float = 30.0
-    patience: float = 10.0
+    silence_timeout: float = 10.0
     key: str | None = None
     wait: bool = True
     save: Path | None = None

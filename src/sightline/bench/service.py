@@ -19,7 +19,9 @@ from sightline.bench.plan import parse_target
 from sightline.errors import ConfigError
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
-_PATIENCE = 30  # seconds in which it has to listen once it has started, and to end when told to
+_START_TIMEOUT = (
+    30  # seconds in which it has to listen once it has started, and to end when told to
+)
 
 
 @contextmanager
@@ -78,10 +80,10 @@ def _address(output: IO[str], command: list[str]) -> str:
 def _until_it_listens(url: str) -> None:
     """Uvicorn says that it started just before it listens, and nothing after."""
     target = parse_target(url)
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _START_TIMEOUT
     while True:
         try:
-            socket.create_connection((target.host, target.port), _PATIENCE).close()
+            socket.create_connection((target.host, target.port), _START_TIMEOUT).close()
         except ConnectionRefusedError:
             if time.monotonic() > end:
                 raise
@@ -93,7 +95,7 @@ def _until_it_listens(url: str) -> None:
 def _stop(process: subprocess.Popen[str]) -> None:
     process.terminate()
     try:
-        process.wait(_PATIENCE)
+        process.wait(_START_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
     if sys.platform != "win32":

@@ -92,7 +92,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     gc.disable()  # nothing of what is imported and loaded here is garbage, until it serves
-    from sightline.wiring import local_backend, open_desk, open_fetcher, open_repository
+    from sightline.wiring import local_backend, open_fetcher, open_repository, open_tasks
 
     # Half of a start is imports: the model is loaded meanwhile.
     loading = ThreadPoolExecutor(1).submit(open_repository, settings, notice)
@@ -100,12 +100,12 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     from sightline.api.server.config import DrainingServer, make_config
     from sightline.backend.local import describe
 
-    desk = open_desk(settings)
+    desk = open_tasks(settings)
     backend = local_backend(settings, loading.result, lambda: desk)
     app = create_app(settings, backend, open_fetcher(settings).fetch, lambda: desk)
     signal.signal(signal.SIGTERM, _abandon)
     repository = loading.result()
-    default = describe(repository.entries()[0], repository)
+    default = describe(repository.slots()[0], repository)
     _announce(default, settings, listener, app.state.keys)
     server = DrainingServer(make_config(app, settings))
 

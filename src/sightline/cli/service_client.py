@@ -33,7 +33,7 @@ class Unavailable(SightlineError):
         super().__init__(message)
 
 
-def retry_until(ask: Callable[[], Answer], seconds: float, *, known: bool) -> Answer:
+def retry_until(request: Callable[[], Answer], seconds: float, *, known: bool) -> Answer:
     """What is answered, though the service may be away for up to so many seconds.
 
     Where nothing answers it may be the wrong address, unless it is `known` to be right.
@@ -41,7 +41,7 @@ def retry_until(ask: Callable[[], Answer], seconds: float, *, known: bool) -> An
     pause, end = _FIRST_PAUSE, None
     while True:
         try:
-            return ask()
+            return request()
         except Unavailable as away:
             now = time.monotonic()
             if end is None:
@@ -118,7 +118,7 @@ class ServiceClient:
 
 
 @contextmanager
-def service(url: str, key: str | None) -> Iterator[ServiceClient]:
-    ask = ServiceClient(url, key)
-    with ask.client:
-        yield ask
+def open_service(url: str, key: str | None) -> Iterator[ServiceClient]:
+    service = ServiceClient(url, key)
+    with service.client:
+        yield service

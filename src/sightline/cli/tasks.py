@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sightline.cli.service_client import ServiceClient, retry_until, service
+from sightline.cli.service_client import ServiceClient, open_service, retry_until
 from sightline.errors import SightlineError
 
 tasks = typer.Typer(
@@ -41,8 +41,8 @@ _HERE = "http://127.0.0.1:8000"
 @tasks.command("list")
 def list_tasks(url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
     """The queue at a glance: tasks by status and priority, and with the admin key their ids."""
-    with service(url, key) as ask:
-        glance = ask("GET", "/tasks")[0]
+    with open_service(url, key) as service:
+        glance = service("GET", "/tasks")[0]
     if as_json:
         typer.echo(json.dumps(glance))
         return
@@ -59,8 +59,8 @@ def list_tasks(url: Url = _HERE, key: Key = None, as_json: Json = False) -> None
 @tasks.command()
 def show(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
     """One task: how far it is, and what was found in each picture."""
-    with service(url, key) as ask:
-        _show(ask("GET", f"/result/{task_id}")[0], as_json)
+    with open_service(url, key) as service:
+        _show(service("GET", f"/result/{task_id}")[0], as_json)
 
 
 @tasks.command()
@@ -69,14 +69,18 @@ def watch(
     url: Url = _HERE,
     key: Key = None,
     as_json: Json = False,
-    patience: Annotated[
+    retry_timeout: Annotated[
         float,
-        typer.Option(min=0, help="Seconds to go on for while the service is away or overloaded."),
+        typer.Option(
+            "--patience",
+            min=0,
+            help="Seconds to go on for while the service is away or overloaded.",
+        ),
     ] = 60.0,
 ) -> None:
     """Follow a task until it ends; the exit code is 0 if every picture was done, else 1."""
-    with service(url, key) as ask:
-        task = _follow(ask, task_id, as_json, patience)
+    with open_service(url, key) as service:
+        task = _follow(service, task_id, as_json, retry_timeout)
     if not as_json:
         _show(task, as_json=False)
     if task["status"] != "completed" or task["progress"]["failed"]:
@@ -94,8 +98,8 @@ def cancel(
     ] = False,
 ) -> None:
     """Cancel a task: what has not begun is never run. One that has ended is left alone."""
-    with service(url, key) as ask:
-        answer, _ = ask("DELETE", f"/result/{task_id}", forget=str(forget).lower())
+    with open_service(url, key) as service:
+        answer, _ = service("DELETE", f"/result/{task_id}", forget=str(forget).lower())
     status = answer.get("status", "forgotten")
     if status not in {"cancelled", "forgotten"}:
         raise SightlineError(
@@ -107,8 +111,8 @@ def cancel(
 @tasks.command()
 def retry(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = False) -> None:
     """Run the pictures of a task that failed once more."""
-    with service(url, key) as ask:
-        answer, _ = ask("POST", f"/result/{task_id}/retry")
+    with open_service(url, key) as service:
+        answer, _ = service("POST", f"/result/{task_id}/retry")
     _told(answer, f"{task_id} is {answer.get('status', 'queued')}", as_json)
 
 
@@ -116,14 +120,16 @@ def _told(answer: dict[str, Any], words: str, as_json: bool) -> None:
     typer.echo(json.dumps(answer) if as_json else words)
 
 
-def _follow(ask: ServiceClient, task_id: str, as_json: bool, patience: float) -> dict[str, Any]:
+def _follow(
+    service: ServiceClient, task_id: str, as_json: bool, retry_timeout: float
+) -> dict[str, Any]:
     """Tell of each change until the task has ended; the task as it is then."""
     seen: dict[str, Any] = {}
     headers: dict[str, str] = {}
     while True:
         began = time.monotonic()
-        look = partial(ask, "GET", f"/result/{task_id}", headers, wait=str(_WAIT))
-        task, answered = retry_until(look, patience, known=bool(seen))
+        look = partial(service, "GET", f"/result/{task_id}", headers, wait=str(_WAIT))
+        task, answered = retry_until(look, retry_timeout, known=bool(seen))
         if "etag" in answered:
             headers["If-None-Match"] = answered["etag"]
         if task and task != seen:

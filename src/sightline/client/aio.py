@@ -31,8 +31,8 @@ class AsyncClient(ClientCore):
     ) -> None:
         """See `Client`."""
         address, here = address_of(base_url)
-        wire = AsyncTransport(transport, trust_env=not here)
-        super().__init__(Service(wire, address, api_key, timeout, patience))
+        io = AsyncTransport(transport, trust_env=not here)
+        super().__init__(Service(io, address, api_key, timeout, patience))
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._service.shown!r})"

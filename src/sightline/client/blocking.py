@@ -49,27 +49,27 @@ class Client:
             ValueError: `base_url` is no address of a service, or `api_key` cannot be sent.
         """
         address, here = address_of(base_url)
-        wire = BlockingTransport(transport, trust_env=not here)
-        service = Service(wire, address, api_key, timeout, patience)
+        io = BlockingTransport(transport, trust_env=not here)
+        service = Service(io, address, api_key, timeout, patience)
         self._address = service.shown
-        self._flows = ClientCore(service)
+        self._core = ClientCore(service)
 
     def __repr__(self) -> str:
         return f"Client({self._address!r})"
 
     def detect(self, image: Source, **options: Unpack[DetectArguments]) -> Answer:
-        return run(self._flows.detect(image, **options))
+        return run(self._core.detect(image, **options))
 
     def submit(
         self, images: Source | Iterable[Source], **options: Unpack[SubmitArguments]
     ) -> TaskHandle:
-        return TaskHandle(run(self._flows.submit(images, **options)))
+        return TaskHandle(run(self._core.submit(images, **options)))
 
     def task(self, *ids: str) -> TaskHandle:
-        return TaskHandle(run(self._flows.task(*ids)))
+        return TaskHandle(run(self._core.task(*ids)))
 
     def close(self) -> None:
-        run(self._flows.close())
+        run(self._core.close())
 
     def __enter__(self) -> Self:
         return self
@@ -123,11 +123,11 @@ class TaskHandle:
         return run(self._handle.annotated(index))
 
 
-def _document(shell: type, flows: type) -> None:
-    """Methods without words of their own do what those of `flows` say."""
+def _document(shell: type, core: type) -> None:
+    """Methods without words of their own do what those of `core` say."""
     for name, method in vars(shell).items():
-        if callable(method) and not method.__doc__ and hasattr(flows, name):
-            method.__doc__ = getattr(flows, name).__doc__
+        if callable(method) and not method.__doc__ and hasattr(core, name):
+            method.__doc__ = getattr(core, name).__doc__
 
 
 _document(Client, ClientCore)

@@ -46,7 +46,7 @@ class ClientCore:
             OSError, TypeError, ValueError: the picture cannot be read, or is none.
         """
         params = params_of(options, DetectArguments)
-        picture = await self._service.wire.call(partial(picture_of, image))
+        picture = await self._service.io.call(partial(picture_of, image))
         ask = _ask("/detect", params, {}, [picture], alone=True)
         return read(await self._service.ask(ask), answer_of)
 
@@ -114,7 +114,7 @@ class ClientCore:
         """The next task's; what gives them may take its time, as a camera does."""
         batch: list[Picture | Address] = []
         while len(batch) < MOST_PICTURES:
-            one = await self._service.wire.call(partial(next, pictures, None))
+            one = await self._service.io.call(partial(next, pictures, None))
             if one is None:
                 break
             batch.append(one)
@@ -123,7 +123,7 @@ class ClientCore:
 
     async def close(self) -> None:
         """Close its connections."""
-        await self._service.wire.close()
+        await self._service.io.close()
 
 
 def _ask(

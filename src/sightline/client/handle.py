@@ -239,7 +239,7 @@ class AsyncTaskHandle:
             now = time.monotonic()
             if now >= until:
                 raise self._timed_out()
-            await self._service.wire.sleep(max(0, min(began + _ROUND, until) - now))
+            await self._service.io.sleep(max(0, min(began + _ROUND, until) - now))
 
     def _timed_out(self) -> TimedOut:
         now = self._progress()

@@ -81,10 +81,10 @@ class Service:
     """
 
     def __init__(
-        self, wire: Transport, address: str, api_key: str | None, timeout: float, patience: float
+        self, io: Transport, address: str, api_key: str | None, timeout: float, patience: float
     ) -> None:
         """Raises ValueError if the key cannot be sent."""
-        self.wire = wire
+        self.io = io
         self.patience = patience
         self._address = address
         self.shown = shown(httpx.URL(address))
@@ -109,33 +109,33 @@ class Service:
             UnexpectedAnswer: something else does.
             TimedOut: it is `until` before `patience` ends.
         """
-        patient_until = math.inf
+        retry_until = math.inf
         for attempt in count():
             pause = _PAUSES[min(attempt, len(_PAUSES) - 1)] * random.uniform(0.5, 1)  # noqa: S311
-            trouble: ClientError
+            failure: ClientError
             try:
-                answer = await self.wire.send(self._request(wanted, until))
+                answer = await self.io.send(self._request(wanted, until))
             except httpx.RequestError as error:
-                trouble = self._unreachable(error)
+                failure = self._unreachable(error)
                 if _is_final(error):
-                    raise trouble  # noqa: B904  it has its cause
+                    raise failure  # noqa: B904  it has its cause
             else:
                 if answer.is_success or answer.status_code == HTTPStatus.NOT_MODIFIED:
                     self._told = False
                     return answer
-                trouble = _refusal(answer, wanted.path)
-                if not _is_temporary(answer.status_code, trouble):
-                    raise trouble
+                failure = _refusal(answer, wanted.path)
+                if not _is_temporary(answer.status_code, failure):
+                    raise failure
                 if (after := _retry_after(answer)) is not None:
                     pause = max(after * random.uniform(1, 1 + _JITTER), _PAUSES[0])  # noqa: S311
             now = time.monotonic()
-            patient_until = min(patient_until, now + self.patience)
-            if now + pause > patient_until:
-                raise trouble
+            retry_until = min(retry_until, now + self.patience)
+            if now + pause > retry_until:
+                raise failure
             if now + pause > until:
-                raise TimedOut(str(trouble)) from trouble
-            self._tell(trouble, attempt, patient_until - now)
-            await self.wire.sleep(pause)
+                raise TimedOut(str(failure)) from failure
+            self._tell(failure, attempt, retry_until - now)
+            await self.io.sleep(pause)
         raise AssertionError("count() has no end")
 
     def _request(self, wanted: Request, until: float) -> httpx.Request:
@@ -157,11 +157,11 @@ class Service:
         request.headers.setdefault("Host", request.url.netloc.decode("ascii"))  # not with a stream
         return request
 
-    def _tell(self, trouble: ClientError, attempt: int, left: float) -> None:
+    def _tell(self, failure: ClientError, attempt: int, left: float) -> None:
         """Say once that nobody is there, to whoever wonders why nothing happens."""
-        if attempt >= _TOLD_FROM and not self._told and not isinstance(trouble, Problem):
+        if attempt >= _TOLD_FROM and not self._told and not isinstance(failure, Problem):
             self._told = True
-            _log.warning("%s It is asked again for %.0f s more.", trouble, left)
+            _log.warning("%s It is asked again for %.0f s more.", failure, left)
 
     def _unreachable(self, error: httpx.RequestError) -> Unreachable:
         why = str(error) or type(error).__name__
@@ -169,9 +169,9 @@ class Service:
             what = f"What answers at {self.shown} does not prove to be it ({why}). Is that"
         else:
             what = f"Nothing answers at {self.shown} ({why}). Is the service up, and is this"
-        trouble = Unreachable(f"{what} its address? base_url= or SIGHTLINE_URL names another.")
-        trouble.__cause__ = error
-        return trouble
+        failure = Unreachable(f"{what} its address? base_url= or SIGHTLINE_URL names another.")
+        failure.__cause__ = error
+        return failure
 
 
 def address_of(base_url: str | None) -> tuple[str, bool]:
@@ -242,9 +242,9 @@ def _refusal(answer: httpx.Response, path: str) -> ClientError:
     return problem_in(answer)
 
 
-def _is_temporary(status: int, trouble: ClientError) -> bool:
+def _is_temporary(status: int, failure: ClientError) -> bool:
     """Whether it may be over soon. What a gateway says is no Problem."""
-    return status in _LATER or (status in _GATEWAY and isinstance(trouble, UnexpectedAnswer))
+    return status in _LATER or (status in _GATEWAY and isinstance(failure, UnexpectedAnswer))
 
 
 def _retry_after(answer: httpx.Response) -> float | None:

@@ -57,7 +57,7 @@ class Engine(Protocol):
             InferenceError: the run failed; the engine can still be used.
         """
 
-    def settle(self, max_batch: int) -> None:
+    def limit_batch(self, max_batch: int) -> None:
         """No call has more than `max_batch` images from here on: give back what others needed."""
 
     def close(self) -> None:

@@ -52,7 +52,7 @@ class FakeEngine:
         self.before_infer(images)
         return [np.stack([self._see(image) for image in images])]
 
-    def settle(self, max_batch: int) -> None:
+    def limit_batch(self, max_batch: int) -> None:
         self.max_batch = max_batch
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ class OnnxRuntimeEngine:
             raise InferenceError(f"ONNX Runtime failed: {_first_line(error)}") from error
         return [np.asarray(output, np.float32) for output in outputs]
 
-    def settle(self, max_batch: int) -> None:
+    def limit_batch(self, max_batch: int) -> None:
         self.max_batch = max_batch
 
     def close(self) -> None:

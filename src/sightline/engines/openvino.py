@@ -71,7 +71,7 @@ class OpenVINOEngine:
         except RuntimeError as error:
             raise InferenceError(f"OpenVINO failed: {_last_line(error)}") from error
 
-    def settle(self, max_batch: int) -> None:
+    def limit_batch(self, max_batch: int) -> None:
         self.max_batch = max_batch
         self._alone.rest()
         self._shared.rest()

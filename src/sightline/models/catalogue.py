@@ -162,4 +162,4 @@ _ENTRIES = (
     _ultralytics("yolo26s", "end2end", 47.8, 9.5, "mAP without NMS, as it is served"),
 )
 
-CATALOGUE = {entry.name: entry for entry in _ENTRIES}
+CATALOGUE = {found.name: found for found in _ENTRIES}

@@ -23,8 +23,8 @@ def _files(path: Path) -> list[Path]:
             return [path, path.with_suffix(".bin")]
         case ".onnx":
             model = onnx.load(path, load_external_data=False)
-            kept = [entry for weight in model.graph.initializer for entry in weight.external_data]
-            beside = {path.parent / entry.value for entry in kept if entry.key == "location"}
+            kept = [found for weight in model.graph.initializer for found in weight.external_data]
+            beside = {path.parent / found.value for found in kept if found.key == "location"}
             return [path, *sorted(file for file in beside if file.is_file())]
         case _:
             return [path]

@@ -76,7 +76,7 @@ def _read_onnx(path: Path) -> Graph:
         raise ModelError(f"{path} is not a readable ONNX file: it has no outputs")
     weights = {initializer.name for initializer in model.graph.initializer}
     inputs = tuple(_tensor(value) for value in model.graph.input if value.name not in weights)
-    metadata = {entry.key: _literal(entry.value) for entry in model.metadata_props}
+    metadata = {found.key: _literal(found.value) for found in model.metadata_props}
     outputs = tuple(_tensor(value) for value in model.graph.output)
     if any(None in output.shape[1:] or not output.shape for output in outputs):
         outputs = _infer_outputs(model, inputs, metadata) or outputs

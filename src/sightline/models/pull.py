@@ -74,7 +74,7 @@ def pull(
     cache_dir: Path,
     progress: Progress = silent,
     *,
-    patience: DownloadTimeouts = AT_LEISURE,
+    timeouts: DownloadTimeouts = AT_LEISURE,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Fetch a model, or make sure that the copy in the cache is still what is offered.
@@ -85,7 +85,7 @@ def pull(
     Args:
         name: a name in the catalogue, `https://…`, `http://…` or `hf://owner/repo/file.onnx`.
         cache_dir: where models are kept; made if need be.
-        progress, patience, sleep: see `net.download.download`.
+        progress, timeouts, sleep: see `net.download.download`.
 
     Raises:
         ModelError: it cannot be had, or is not what it was at the first pull; the copy in the
@@ -101,7 +101,7 @@ def pull(
             return source.path  # another process has just fetched it
         part = Partial(source.partial)
         etag = record.etag if have and record is not None else None
-        fetch = partial(download, source.address, part, patience=patience, progress=progress)
+        fetch = partial(download, source.address, part, timeouts=timeouts, progress=progress)
         try:
             if fetch(etag=etag, sleep=sleep):
                 _take(source, part, expected)

@@ -75,7 +75,7 @@ def _is_path(model: str) -> bool:
 
 
 def _start_with(model: str, cache_dir: Path, progress: Progress) -> Path:
-    return pull(model, cache_dir, progress, patience=_NAMED)
+    return pull(model, cache_dir, progress, timeouts=_NAMED)
 
 
 def _unnamed(cache_dir: Path, progress: Progress) -> Resolved:
@@ -83,7 +83,7 @@ def _unnamed(cache_dir: Path, progress: Progress) -> Resolved:
     if kept is not None:
         return Resolved(kept)
     try:
-        return Resolved(pull(DEFAULT, cache_dir, progress, patience=_UNNAMED))
+        return Resolved(pull(DEFAULT, cache_dir, progress, timeouts=_UNNAMED))
     except ModelError as error:
         reason = str(error)
     if not BUNDLED.is_file():

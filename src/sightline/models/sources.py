@@ -67,22 +67,22 @@ def locate(model: str, cache_dir: Path) -> Source:
         return _from_address(model, cache_dir)
     if model.endswith(".pt"):
         raise _no_pickle(model, model)
-    entry = CATALOGUE.get(model)
-    if entry is None:
+    found = CATALOGUE.get(model)
+    if found is None:
         raise ModelError(f"there is no model '{model}'{_hint(model)}")
-    return from_entry(entry, cache_dir)
+    return from_entry(found, cache_dir)
 
 
-def from_entry(entry: CatalogueEntry, cache_dir: Path) -> Source:
+def from_entry(found: CatalogueEntry, cache_dir: Path) -> Source:
     """Where a model of the catalogue comes from.
 
     Raises:
         ModelError: it is not to be fetched.
     """
-    address = _web(entry.require_address())
-    file = f"{entry.name}.onnx"
+    address = _web(found.require_address())
+    file = f"{found.name}.onnx"
     partial = cache_dir / "partial" / f"{file}.part"
-    return Source(entry.name, address, cache_dir / file, partial, entry.toml)
+    return Source(found.name, address, cache_dir / file, partial, found.toml)
 
 
 def _no_pickle(shown: str, file: str) -> ModelError:

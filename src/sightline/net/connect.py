@@ -109,13 +109,13 @@ class GuardedBackend(httpcore.NetworkBackend):
         self,
         url: Url,
         guard: Guard | None,
-        names: Resolver,
+        resolver: Resolver,
         deadline: Deadline,
         tls: ssl.SSLContext,
     ) -> None:
         self._url = url
         self._guard = guard
-        self._names = names
+        self._resolver = resolver
         self._deadline = deadline
         self._tls = tls
         self.stream: GuardedStream | None = None
@@ -151,7 +151,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         """All or none: a name with addresses outside and inside is an attack."""
         url, guard = self._url, self._guard
         try:
-            addresses = self._names.look_up(url, self._deadline)
+            addresses = self._resolver.look_up(url, self._deadline)
         except TimeoutError:
             raise
         except (OSError, UnicodeError) as error:

@@ -60,7 +60,7 @@ def download(
     url: str,
     part: Partial,
     *,
-    patience: DownloadTimeouts,
+    timeouts: DownloadTimeouts,
     progress: Progress,
     etag: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
@@ -70,7 +70,7 @@ def download(
     Args:
         url: http(s).
         part: where it goes; complete and flushed to disk on return.
-        patience: when to give a server up.
+        timeouts: when to give a server up.
         progress: told after every chunk.
         etag: of the copy the caller has; if the server still has the same, nothing is fetched.
         sleep: waits between attempts.
@@ -82,12 +82,12 @@ def download(
         ModelUnreachable: nobody answered, or the rest did not come.
         ModelError: it cannot be had; one line that says why and what to do.
     """
-    timeout = httpx.Timeout(patience.idle, connect=_CONNECT_TIMEOUT)
+    timeout = httpx.Timeout(timeouts.idle, connect=_CONNECT_TIMEOUT)
     with httpx.Client(timeout=timeout, follow_redirects=True) as client, _tidy(part):
         for pause in (*_PAUSES, None):
             before = part.size()
             try:
-                return _attempt(client, url, part, patience, progress, etag)
+                return _attempt(client, url, part, timeouts, progress, etag)
             except _Cut as cut:
                 # Without a new byte, a further attempt would only keep people waiting.
                 if pause is None or not cut.again or part.size() <= before:
@@ -139,7 +139,7 @@ def _attempt(
     client: httpx.Client,
     url: str,
     part: Partial,
-    patience: DownloadTimeouts,
+    timeouts: DownloadTimeouts,
     progress: Progress,
     etag: str | None,
 ) -> bool:
@@ -150,13 +150,13 @@ def _attempt(
         headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
     elif etag is not None:
         headers["If-None-Match"] = etag
-    with _named_errors(shown, patience), _opened(client, url, headers, patience) as opened:
+    with _named_errors(shown, timeouts), _opened(client, url, headers, timeouts) as opened:
         response, chunks = opened
         if response.status_code == httpx.codes.NOT_MODIFIED and "If-None-Match" in headers:
             return False
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.discard()
-            return _attempt(client, url, part, patience, progress, etag)
+            return _attempt(client, url, part, timeouts, progress, etag)
         _require_file(response, shown)
         now = _strong_etag(response)
         if response.status_code == httpx.codes.PARTIAL_CONTENT:
@@ -176,14 +176,14 @@ def _attempt(
 
 
 @contextmanager
-def _named_errors(shown: str, patience: DownloadTimeouts) -> Iterator[None]:
+def _named_errors(shown: str, timeouts: DownloadTimeouts) -> Iterator[None]:
     """Turns what httpx raises into errors that say what to do."""
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
         raise _unreachable(shown, str(error) or "no answer") from error
     except httpx.TimeoutException as error:
-        raise _Cut(f"sent nothing for {patience.idle:g} s", again=False) from error
+        raise _Cut(f"sent nothing for {timeouts.idle:g} s", again=False) from error
     except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
         raise _Cut(f"was cut off ({str(error) or 'connection lost'})", again=True) from error
     except httpx.HTTPError as error:
@@ -199,7 +199,7 @@ def _unreachable(shown: str, reason: str) -> ModelUnreachable:
 
 @contextmanager
 def _opened(
-    client: httpx.Client, url: str, headers: dict[str, str], patience: DownloadTimeouts
+    client: httpx.Client, url: str, headers: dict[str, str], timeouts: DownloadTimeouts
 ) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
     """The answer once its first byte is there.
 
@@ -219,9 +219,9 @@ def _opened(
 
     threading.Thread(target=ask, name="download", daemon=True).start()
     try:
-        answer = answers.get(timeout=patience.first_byte)
+        answer = answers.get(timeout=timeouts.first_byte)
     except queue.Empty:
-        reason = f"nothing came within {patience.first_byte:g} s"
+        reason = f"nothing came within {timeouts.first_byte:g} s"
         raise _unreachable(display(url), reason) from None
     if isinstance(answer, Exception):
         raise answer

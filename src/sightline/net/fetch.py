@@ -62,16 +62,16 @@ class Fetcher:
 
     Attributes:
         max_bytes: the largest picture.
-        judge: of the first bytes.
+        header_check: of the first bytes.
         guard: says which hosts may be asked; None: all.
-        names: looks them up.
+        resolver: looks them up.
         tls: the certificates that are trusted.
     """
 
     max_bytes: int
-    judge: HeaderCheck
+    header_check: HeaderCheck
     guard: Guard | None = None
-    names: Resolver = field(default_factory=Resolver)
+    resolver: Resolver = field(default_factory=Resolver)
     tls: ssl.SSLContext = field(default_factory=tls_context)
 
     def fetch(self, url: str, seconds: float, gone: threading.Event | None = None) -> bytes:
@@ -87,7 +87,7 @@ class Fetcher:
             UrlFailed: its host did not give the file.
             BodyTooLarge: more than `max_bytes`.
             Overloaded: too many names are being looked up.
-            SightlineError: what the judge says.
+            SightlineError: what the check says.
         """
         deadline = Deadline(seconds, gone or threading.Event())
         at: Url | None = None
@@ -111,7 +111,7 @@ class Fetcher:
 
     def _ask(self, url: Url, deadline: Deadline) -> bytes | str:
         """The file at `url`, or the Location it redirects to."""
-        backend = GuardedBackend(url, self.guard, self.names, deadline, self.tls)
+        backend = GuardedBackend(url, self.guard, self.resolver, deadline, self.tls)
         with _named_errors(deadline), exchange("GET", url, {}, backend) as response:
             if response.status in _REDIRECTS:
                 return _location(response)
@@ -124,19 +124,19 @@ class Fetcher:
 
     def _read(self, response: httpcore.Response, deadline: Deadline) -> bytes:
         body = bytearray()
-        judged = False
+        checked = False
         for number, chunk in enumerate(response.iter_stream()):
             body += chunk
             if len(body) > self.max_bytes:
                 raise BodyTooLarge(self.max_bytes)
-            if not judged and len(body) >= self.judge.size:
-                self.judge.check(bytes(body[: self.judge.size]))
-                judged = True
+            if not checked and len(body) >= self.header_check.size:
+                self.header_check.check(bytes(body[: self.header_check.size]))
+                checked = True
             if number > _CRUMBS and len(body) < number * _CRUMB_BYTES:
                 raise UrlFailed("its host sends it in crumbs.")
             deadline.left()
-        if not judged:
-            self.judge.check(bytes(body))
+        if not checked:
+            self.header_check.check(bytes(body))
         return bytes(body)
 
 

@@ -75,7 +75,7 @@ class Caller:
     Attributes:
         key: what they are signed with, the bytes that `read_secret` gives.
         guard: says which hosts may be called.
-        names: looks them up.
+        resolver: looks them up.
         seconds: for all of a call.
         tls: the certificates that are trusted.
         clock: Unix time.
@@ -83,7 +83,7 @@ class Caller:
 
     key: bytes = field(repr=False)
     guard: Guard
-    names: Resolver = field(default_factory=Resolver)
+    resolver: Resolver = field(default_factory=Resolver)
     seconds: float = SECONDS
     tls: ssl.SSLContext = field(default_factory=tls_context)
     clock: Callable[[], float] = time.time
@@ -110,7 +110,7 @@ class Caller:
         }
         with _named_errors(deadline):
             at = parse(url)
-            backend = GuardedBackend(at, self.guard, self.names, deadline, self.tls)
+            backend = GuardedBackend(at, self.guard, self.resolver, deadline, self.tls)
             with exchange("POST", at, headers, backend, body) as response:
                 if backend.stream is None:
                     raise AssertionError  # something answered
@@ -127,7 +127,7 @@ def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-def check_callback(url: str, guard: Guard, names: Resolver, seconds: float = 3.0) -> None:
+def check_callback(url: str, guard: Guard, resolver: Resolver, seconds: float = 3.0) -> None:
     """Whether `url` may be called, as far as it can be told before it is.
 
     Raises:
@@ -137,7 +137,7 @@ def check_callback(url: str, guard: Guard, names: Resolver, seconds: float = 3.0
     """
     try:
         at = parse(url)
-        inside = _inside(at, guard, names, Deadline(seconds, threading.Event()))
+        inside = _inside(at, guard, resolver, Deadline(seconds, threading.Event()))
     except UrlRefused as error:
         raise CallbackRefused(error.message) from error
     if inside:
@@ -150,10 +150,10 @@ def check_callback(url: str, guard: Guard, names: Resolver, seconds: float = 3.0
         )
 
 
-def _inside(url: Url, guard: Guard, names: Resolver, deadline: Deadline) -> str:
+def _inside(url: Url, guard: Guard, resolver: Resolver, deadline: Deadline) -> str:
     """Why no connection may be made to the host of `url`, for the log; "" if one may."""
     try:
-        addresses = names.look_up(url, deadline)
+        addresses = resolver.look_up(url, deadline)
     except (OSError, UnicodeError) as error:  # a look-up that takes too long is an OSError too
         return f"it has no address: {error}"
     refused = [str(at) for at in addresses if not guard.permits(url.host, at, url.port)]

@@ -105,17 +105,17 @@ class Batcher:
         job.fail(refusal)
         self._release([job])
 
-    def close(self, patience: float) -> bool:
+    def close(self, timeout: float) -> bool:
         """Finish the running calls, fail what waits, end the threads.
 
         Args:
-            patience: seconds that the running calls may still take; what they work on fails then.
+            timeout: seconds that the running calls may still take; what they work on fails then.
 
         Returns:
             False if a thread is still inside the engine: nothing can end it there.
         """
         self._refuse(_closed)
-        end = perf_counter() + patience
+        end = perf_counter() + timeout
         for stream in self._streams:
             stream.thread.join(max(0.0, end - perf_counter()))
         stuck = [stream for stream in self._streams if stream.thread.is_alive()]

@@ -29,7 +29,7 @@ _log = logging.getLogger("sightline")
 
 _CONFIDENCE = 0.05  # low, so that a model shows something of a scene it was not trained for
 _MOST = 20
-_PATIENCE = 60.0  # seconds that its answer may take
+_ANSWER_TIMEOUT = 60.0  # seconds that its answer may take
 
 
 class Canary:
@@ -71,19 +71,19 @@ class Canary:
 
     def check(self) -> None:
         """One round over all loaded models."""
-        for entry in self._repository.entries():
-            served = entry.served
+        for slot in self._repository.slots():
+            loaded = slot.loaded
             if self._stop.is_set():
                 return
-            if served is not None and served.detector.alive:
-                self._ask(served)
+            if loaded is not None and loaded.detector.alive:
+                self._ask(loaded)
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
             self.check()
 
-    def _ask(self, served: LoadedModel) -> None:
-        detector = served.detector
+    def _ask(self, loaded: LoadedModel) -> None:
+        detector = loaded.detector
         try:
             future = detector.submit(
                 self._picture, confidence=_CONFIDENCE, max_detections=_MOST, lane="batch"
@@ -91,24 +91,24 @@ class Canary:
             self._asked = future
             if self._stop.is_set():
                 future.cancel()
-            answer = future.result(_PATIENCE).detections
+            answer = future.result(_ANSWER_TIMEOUT).detections
         except (Overloaded, CancelledError):
             return  # too busy for canaries is not blind; nor is one that is being closed
         except TimeoutError:
             future.cancel()  # its place in the queue is for others
-            served.trouble = f"its canary got no answer within {_PATIENCE:g} s"
+            loaded.fault = f"its canary got no answer within {_ANSWER_TIMEOUT:g} s"
             return
         except SightlineError as error:
             if detector.alive:
-                served.trouble = f"its canary failed: {error}"
+                loaded.fault = f"its canary failed: {error}"
             return
         first = self._first.setdefault(detector.digest, answer)
-        trouble = difference(first, answer)
+        fault = difference(first, answer)
         if detector.digest in self._truths:
-            trouble = trouble or missing(self._truths[detector.digest], answer)
-        if trouble and not served.trouble:
-            _log.error("%s changed its mind: %s", detector.spec.name, trouble)
-        served.trouble = trouble
+            fault = fault or missing(self._truths[detector.digest], answer)
+        if fault and not loaded.fault:
+            _log.error("%s changed its mind: %s", detector.spec.name, fault)
+        loaded.fault = fault
 
 
 def difference(first: Detections, now: Detections) -> str | None:

@@ -87,7 +87,7 @@ class Detector:
         self._max_pixels = max_pixels
         cache = None if cache_dir is None else EngineCache(cache_dir, self.digest)
         self._engine = open_engine(path, self.spec, engine=engine, device=device, cache=cache)
-        self._engine.settle(self._batch(max_batch, cache))
+        self._engine.limit_batch(self._batch(max_batch, cache))
         self._pipeline = Pipeline(self._engine, self.spec, max_pixels, max_queue)
         self._warm_up()
 

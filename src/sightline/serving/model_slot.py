@@ -18,13 +18,13 @@ class LoadedModel:
         detector: answers for it.
         leases: how many requests use it now.
         retired: a newer version has taken its place, or it was unloaded.
-        trouble: what was found wrong with it, or None.
+        fault: what was found wrong with it, or None.
     """
 
     detector: Detector
     leases: int = 0
     retired: bool = False
-    trouble: str | None = None
+    fault: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +37,6 @@ class ModelSlot:
 
     name: str
     source: str | None
-    served: LoadedModel | None = None
+    loaded: LoadedModel | None = None
     last_used: float = field(default_factory=monotonic)
     deaths: int = 0

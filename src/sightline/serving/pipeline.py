@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sightline")
 
-_CLOSING_PATIENCE = 30.0  # seconds that an engine call may go on after its pipeline was closed
+_CLOSE_TIMEOUT = 30.0  # seconds that an engine call may go on after its pipeline was closed
 _ERROR = 1.1  # times the predicted wait is what nearly all keep to: a mean is passed by every other
 _DRAWN = 2  # times its size is what a picture takes that will be drawn on: drawing copies it
 
@@ -61,8 +61,8 @@ class Pipeline:
         self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="sightline-vision")
         self._idle = workers  # decoders: a job leaves its lane when one is free, and no sooner
         self._lanes = Lanes(max_queue, waiting_bytes())
-        self._pace = WaitEstimator(workers, engine.streams, max_batch)
-        self._pixels = decoded_memory()
+        self._estimator = WaitEstimator(workers, engine.streams, max_batch)
+        self._decoded_memory = decoded_memory()
         self._lock = Lock()
         # Little is decoded ahead of the engine: pixels are 50 times the size of their JPEG, and a
         # queue of them would be one without lanes. Where there is always room for a batch of
@@ -78,7 +78,7 @@ class Pipeline:
         self._batcher = Batcher(
             engine, max_batch, spec.batch, self._coming, self._deliver, self._release, self._died
         )
-        self._pixels.listen(self._pump)
+        self._decoded_memory.listen(self._pump)
 
     @property
     def alive(self) -> bool:
@@ -110,7 +110,7 @@ class Pipeline:
             DetectorClosed: it is closed, or its worker died.
         """
         self.require_alive()
-        self._lanes.put(job, lane, lambda left: self.retry_after(self._pace.seconds(left)))
+        self._lanes.put(job, lane, lambda left: self.retry_after(self._estimator.seconds(left)))
         job.future.add_done_callback(self._tell)
         self._pump()
 
@@ -125,18 +125,18 @@ class Pipeline:
         """Run drawing or encoding on the pool that decodes."""
         self.require_alive()
         future = self._pool.submit(work)
-        self._pixels.enter()
-        future.add_done_callback(lambda _: self._pixels.leave(0))
+        self._decoded_memory.enter()
+        future.add_done_callback(lambda _: self._decoded_memory.leave(0))
         return future
 
     def predicted_wait(self, lane: LaneName) -> float:
         """Seconds until a picture that is queued in `lane` now would be through."""
         ahead = self._lanes.before(lane) + self._coming()
-        return _ERROR * self._pace.seconds(ahead + self._batcher.running)
+        return _ERROR * self._estimator.seconds(ahead + self._batcher.running)
 
     def retry_after(self, wait: float, bearable: float = 0) -> int:
         """Whole seconds until a wait of `wait` seconds has become one of `bearable` seconds."""
-        return self._pace.retry_after(wait, bearable)
+        return self._estimator.retry_after(wait, bearable)
 
     def close(self) -> None:
         """Finish what the engine works on, fail what waits, end the threads. Safe to repeat."""
@@ -145,9 +145,9 @@ class Pipeline:
                 return
             self._closed = True
         self._fail_waiting()
-        returned = self._batcher.close(_CLOSING_PATIENCE)
+        returned = self._batcher.close(_CLOSE_TIMEOUT)
         self._pool.shutdown(wait=True)
-        self._pixels.forget(self._pump)
+        self._decoded_memory.forget(self._pump)
         if returned:
             self._engine.close()
             return
@@ -173,12 +173,15 @@ class Pipeline:
                 if self._closed or not self._batcher.alive:
                     break
                 take = partial(self._lanes.take, self._background > 0)
-                if not (self._idle and self._room) or (job := self._pixels.admit(take)) is None:
+                if (
+                    not (self._idle and self._room)
+                    or (job := self._decoded_memory.admit(take)) is None
+                ):
                     return
                 self._idle -= 1
                 self._book(job, -1)
             if not self._run_or_fail(job, partial(self._prepare, job)):
-                self._pixels.leave(job.weight)
+                self._decoded_memory.leave(job.weight)
         self._fail_waiting()  # a job may have been queued while close() was emptying the lanes
 
     def _fail_waiting(self) -> None:
@@ -206,12 +209,12 @@ class Pipeline:
     def _give_back(self, job: Job) -> None:
         """The pixels of a prepared job are gone, but for a picture that its caller wants."""
         if job.image is None:
-            self._pixels.leave(job.weight)
+            self._decoded_memory.leave(job.weight)
             return
         kept = _DRAWN * job.image.nbytes
-        self._pixels.shrink(job.weight - kept)
-        self._pixels.free_with(job.image, kept)
-        job.future.add_done_callback(lambda _: self._pixels.leave(0))
+        self._decoded_memory.shrink(job.weight - kept)
+        self._decoded_memory.free_with(job.image, kept)
+        job.future.add_done_callback(lambda _: self._decoded_memory.leave(0))
 
     def _decode(self, job: Job) -> None:
         job.started = perf_counter()
@@ -238,8 +241,8 @@ class Pipeline:
         done = perf_counter()
         decoding, reading = job.decoded - job.started, done - started
         streams = 1 if call.alone else self._engine.streams
-        self._pace.note(decoding + reading, call.seconds / call.images / streams)
-        self._pace.leave(self._coming() > 0 and self._batcher.running >= self._engine.streams)
+        self._estimator.note(decoding + reading, call.seconds / call.images / streams)
+        self._estimator.leave(self._coming() > 0 and self._batcher.running >= self._engine.streams)
         total = done - job.submitted
         timing = Timing(
             queue_ms=1000 * max(0.0, total - decoding - call.seconds - reading),

@@ -65,15 +65,15 @@ class Repository:
         self._lock = RLock()
         self._loading = Lock()  # one at a time: two versions at once are memory enough
         self._closed = False
-        self._revival = ModelRestarter(self._replace)
+        self._restarter = ModelRestarter(self._replace)
         self.default = name
         self._base = {"name": name, "source": source}
         self._notice = notice
-        self._entries: dict[str, ModelSlot] = {}
+        self._slots: dict[str, ModelSlot] = {}
         remembered = self._remembered()
         self._load_default(remembered.pop(name, source))
         for other, other_source in remembered.items():  # loaded when they are first asked for
-            self._entries[other] = ModelSlot(other, other_source)
+            self._slots[other] = ModelSlot(other, other_source)
 
     def load(self, name: str, source: str) -> ModelSlot:
         """Load `source` and serve it as `name`, in place of what was there.
@@ -81,11 +81,11 @@ class Repository:
         Raises:
             ConfigError: it cannot be loaded; what was there serves on.
         """
-        entry = ModelSlot(name, source)
+        slot = ModelSlot(name, source)
         with self._loading:
-            self._serve(entry)
+            self._serve(slot)
         self._remember()
-        return entry
+        return slot
 
     def remove(self, name: str) -> None:
         """Unload a model and forget it; requests under way finish.
@@ -97,9 +97,9 @@ class Repository:
         if name == self.default:
             raise NotAllowed(f"'{name}' is the default model. Put another in its place instead.")
         with self._lock:
-            entry = self._entry(name)
-            del self._entries[name]
-            self._retire(entry)
+            slot = self._slot(name)
+            del self._slots[name]
+            self._retire(slot)
         self._remember()
 
     @contextmanager
@@ -110,11 +110,11 @@ class Repository:
             BadOption: there is no such model.
             ConfigError: it had been unloaded and cannot be loaded again.
         """
-        served = self._acquire(name or self.default)
+        loaded = self._acquire(name or self.default)
         try:
-            yield served.detector
+            yield loaded.detector
         finally:
-            self._release(served)
+            self._release(loaded)
 
     def require_room(self, name: str | None, max_wait: float) -> None:
         """Let a request go on if its picture would be served soon, as far as can be told.
@@ -124,31 +124,31 @@ class Repository:
             Overloaded: a picture for it that is queued now would wait longer, in seconds.
         """
         with self._lock:
-            served = self._entry(name or self.default).served
-        if served is not None:
-            served.detector.require_room(max_wait)
+            loaded = self._slot(name or self.default).loaded
+        if loaded is not None:
+            loaded.detector.require_room(max_wait)
 
-    def entries(self) -> list[ModelSlot]:
+    def slots(self) -> list[ModelSlot]:
         """All models, the default first."""
         with self._lock:
-            return sorted(self._entries.values(), key=lambda entry: entry.name != self.default)
+            return sorted(self._slots.values(), key=lambda slot: slot.name != self.default)
 
     @property
     def notice(self) -> str:
         """What people should know of the default model; empty once another took its place."""
-        return self._notice if self.entries()[0].source == self._base["source"] else ""
+        return self._notice if self.slots()[0].source == self._base["source"] else ""
 
-    def troubles(self) -> list[str]:
+    def unhealthy_reasons(self) -> list[str]:
         """Why it is not ready: dead workers, and what the canary found. Empty if all is well."""
         found = []
-        for entry in self.entries():
-            served = entry.served
-            if served is None:
+        for slot in self.slots():
+            loaded = slot.loaded
+            if loaded is None:
                 continue
-            if served.trouble:
-                found.append(f"{entry.name}: {served.trouble}")
-            elif not served.detector.alive:
-                found.append(f"{entry.name}: its inference worker died, and is started again")
+            if loaded.fault:
+                found.append(f"{slot.name}: {loaded.fault}")
+            elif not loaded.detector.alive:
+                found.append(f"{slot.name}: its inference worker died, and is started again")
         return found
 
     def hung(self) -> list[str]:
@@ -157,9 +157,9 @@ class Repository:
         Nothing in this process can end such a call.
         """
         calls = [
-            (entry.name, entry.served.detector.call_seconds)
-            for entry in self.entries()
-            if entry.served is not None
+            (slot.name, slot.loaded.detector.call_seconds)
+            for slot in self.slots()
+            if slot.loaded is not None
         ]
         return [
             f"{name}: its engine has not returned from a call for {seconds:.0f} s"
@@ -169,37 +169,37 @@ class Repository:
 
     def close(self) -> None:
         """Close every model."""
-        self._revival.close()
+        self._restarter.close()
         with self._lock:
             self._closed = True
-            entries = list(self._entries.values())
-        for entry in entries:
-            if entry.served is not None:
-                entry.served.detector.close()
+            slots = list(self._slots.values())
+        for slot in slots:
+            if slot.loaded is not None:
+                slot.loaded.detector.close()
 
     def _acquire(self, name: str) -> LoadedModel:
         while True:
             with self._lock:
                 if self._closed:
                     raise DetectorClosed("The service is stopping.")
-                entry = self._entry(name)
-                entry.last_used = monotonic()
-                if entry.served is not None:
-                    entry.served.leases += 1
-                    return entry.served
-            self._load_again(entry)
+                slot = self._slot(name)
+                slot.last_used = monotonic()
+                if slot.loaded is not None:
+                    slot.loaded.leases += 1
+                    return slot.loaded
+            self._load_again(slot)
 
-    def _release(self, served: LoadedModel) -> None:
+    def _release(self, loaded: LoadedModel) -> None:
         with self._lock:
-            served.leases -= 1
-            self._close_if_done(served)
+            loaded.leases -= 1
+            self._close_if_done(loaded)
 
-    def _entry(self, name: str) -> ModelSlot:
-        entry = self._entries.get(name)
-        if entry is None:
-            known = ", ".join(self._entries)
+    def _slot(self, name: str) -> ModelSlot:
+        slot = self._slots.get(name)
+        if slot is None:
+            known = ", ".join(self._slots)
             raise BadOption(f"There is no model '{name[:80]}' here; there is: {known}.")
-        return entry
+        return slot
 
     def _load_default(self, chosen: str | None) -> None:
         source = self._base["source"]
@@ -211,59 +211,59 @@ class Repository:
             _log.warning("%s, chosen while it ran, is gone: %s", chosen, error)
             self._serve(ModelSlot(self.default, source))
 
-    def _load_again(self, entry: ModelSlot) -> None:
+    def _load_again(self, slot: ModelSlot) -> None:
         """Load a model that was unloaded, unless another thread did, or it was replaced."""
         with self._loading:
             with self._lock:
-                wanted = self._entries.get(entry.name) is entry and entry.served is None
+                wanted = self._slots.get(slot.name) is slot and slot.loaded is None
             if wanted:
-                self._serve(entry)
+                self._serve(slot)
 
-    def _replace(self, entry: ModelSlot, dead: LoadedModel) -> bool:
+    def _replace(self, slot: ModelSlot, dead: LoadedModel) -> bool:
         """Open a model again whose worker died, unless it was replaced or unloaded."""
         with self._loading:
             with self._lock:
-                wanted = not self._closed and entry.served is dead
+                wanted = not self._closed and slot.loaded is dead
             if wanted:
-                self._serve(entry)
+                self._serve(slot)
             return wanted
 
-    def _serve(self, entry: ModelSlot) -> None:
-        """Load `entry` and put it in its name's place."""
-        served = LoadedModel(self._open(entry.name, entry.source))
+    def _serve(self, slot: ModelSlot) -> None:
+        """Load `slot` and put it in its name's place."""
+        loaded = LoadedModel(self._open(slot.name, slot.source))
         with self._lock:
-            if old := self._entries.get(entry.name):
+            if old := self._slots.get(slot.name):
                 self._retire(old)
-            entry.served = served
-            self._entries[entry.name] = entry
-            self._unload_beyond_budget(entry)
+            slot.loaded = loaded
+            self._slots[slot.name] = slot
+            self._unload_beyond_budget(slot)
             too_late = self._closed
         if too_late:
-            served.detector.close()
-        self._revival.watch(entry, served)
+            loaded.detector.close()
+        self._restarter.watch(slot, loaded)
 
     def _unload_beyond_budget(self, newest: ModelSlot) -> None:
         if self._max_bytes is None:
             return
-        loaded = [entry for entry in self._entries.values() if entry.served is not None]
-        total = sum(_weight(entry) for entry in loaded)
-        for entry in sorted(loaded, key=lambda entry: entry.last_used):
+        loaded = [slot for slot in self._slots.values() if slot.loaded is not None]
+        total = sum(_weight(slot) for slot in loaded)
+        for slot in sorted(loaded, key=lambda slot: slot.last_used):
             if total <= self._max_bytes:
                 return
-            if entry is not newest:
-                total -= _weight(entry)
-                self._retire(entry)
+            if slot is not newest:
+                total -= _weight(slot)
+                self._retire(slot)
 
-    def _retire(self, entry: ModelSlot) -> None:
-        served, entry.served = entry.served, None
-        if served is not None:
-            served.retired = True
-            self._close_if_done(served)
+    def _retire(self, slot: ModelSlot) -> None:
+        loaded, slot.loaded = slot.loaded, None
+        if loaded is not None:
+            loaded.retired = True
+            self._close_if_done(loaded)
 
-    def _close_if_done(self, served: LoadedModel) -> None:
-        if served.retired and served.leases == 0:
+    def _close_if_done(self, loaded: LoadedModel) -> None:
+        if loaded.retired and loaded.leases == 0:
             # Closing waits for threads; whoever let go last may be the event loop.
-            Thread(target=served.detector.close, name="sightline-retire").start()
+            Thread(target=loaded.detector.close, name="sightline-retire").start()
 
     def _remembered(self) -> dict[str, str | None]:
         """Sources by name from the state file; another default on the command line wins."""
@@ -282,7 +282,7 @@ class Repository:
         if self._state_file is None:
             return
         with self._lock:
-            models = {entry.name: entry.source for entry in self._entries.values()}
+            models = {slot.name: slot.source for slot in self._slots.values()}
             state: dict[str, Any] = {"default": self._base, "models": models}
             self._state_file.parent.mkdir(parents=True, exist_ok=True)
             draft = self._state_file.with_suffix(".tmp")
@@ -293,5 +293,5 @@ class Repository:
             draft.replace(self._state_file)
 
 
-def _weight(entry: ModelSlot) -> int:
-    return 0 if entry.served is None else entry.served.detector.weight_bytes
+def _weight(slot: ModelSlot) -> int:
+    return 0 if slot.loaded is None else slot.loaded.detector.weight_bytes

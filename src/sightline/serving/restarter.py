@@ -36,37 +36,37 @@ class ModelRestarter:
         self._replace = replace
         self._stop = Event()
 
-    def watch(self, entry: ModelSlot, served: LoadedModel) -> None:
-        """Open `entry` again when the worker of `served` dies."""
+    def watch(self, slot: ModelSlot, loaded: LoadedModel) -> None:
+        """Open `slot` again when the worker of `loaded` dies."""
         opened = monotonic()
 
         def died() -> None:
             if monotonic() - opened >= _SOUND_AFTER:
-                entry.deaths = 0
-            Thread(target=self._revive, args=(entry, served), name="sightline-revival").start()
+                slot.deaths = 0
+            Thread(target=self._restart, args=(slot, loaded), name="sightline-revival").start()
 
-        served.detector.when_dead(died)
+        loaded.detector.when_dead(died)
 
     def close(self) -> None:
         """Begin no more attempts."""
         self._stop.set()
 
-    def _revive(self, entry: ModelSlot, dead: LoadedModel) -> None:
+    def _restart(self, slot: ModelSlot, dead: LoadedModel) -> None:
         began = monotonic()
-        while not self._stop.wait(_pause(entry.deaths)):
-            entry.deaths += 1
+        while not self._stop.wait(_pause(slot.deaths)):
+            slot.deaths += 1
             try:
-                opened = self._replace(entry, dead)
+                opened = self._replace(slot, dead)
             except Exception as error:  # noqa: BLE001  whatever it is, it may be over next time
-                dead.trouble = f"its inference worker died, and it cannot be opened again: {error}"
+                dead.fault = f"its inference worker died, and it cannot be opened again: {error}"
                 _log.error(
                     "%s: it cannot be opened again: %s. The next attempt is in %g s.",
-                    entry.name, error, _pause(entry.deaths),
+                    slot.name, error, _pause(slot.deaths),
                 )  # fmt: skip
                 continue
             if opened:
                 seconds = monotonic() - began
-                _log.warning("%s: opened again, %.1f s after it died", entry.name, seconds)
+                _log.warning("%s: opened again, %.1f s after it died", slot.name, seconds)
             return
 
 

@@ -13,7 +13,7 @@ _WRITERS = 0x7369_6768_746C_696E
 """The advisory lock that writers of tasks take: "sightlin"."""
 
 _CONNECTIONS = 8
-_PATIENCE_SECONDS = 30  # for each answer: a server whose machine is gone says nothing
+_ANSWER_TIMEOUT = 30  # for each answer: a server whose machine is gone says nothing
 
 
 def engine(address: str) -> Engine:
@@ -35,7 +35,7 @@ def engine(address: str) -> Engine:
             max_overflow=0,
             pool_timeout=10,
             hide_parameters=True,
-            connect_args={"timeout": _PATIENCE_SECONDS},
+            connect_args={"timeout": _ANSWER_TIMEOUT},
         )
     except ModuleNotFoundError as error:
         raise ConfigError(

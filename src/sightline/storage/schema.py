@@ -19,12 +19,13 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
     update,
 )
 
 from sightline.errors import ConfigError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of the tables below. One more with every change, and a step in `MIGRATIONS`."""
 
 metadata = MetaData()
@@ -69,7 +70,7 @@ images = Table(
     Column("size", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("kills", Integer, nullable=False, default=0),
-    Column("suspect", Boolean, nullable=False, default=False),
+    Column("quarantined", Boolean, nullable=False, default=False),
     Column("class", Integer, key="rank", nullable=False),  # of its priority: 0 is high
     Column("order_key", BigInteger, nullable=False),
     Column("arrival", BigInteger, nullable=False),  # the first version of its task
@@ -133,7 +134,14 @@ leases = Table(  # of work that one process at a time may do
     Column("until", Double, nullable=False),
 )
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+
+def _to_version_2(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE images RENAME COLUMN suspect TO quarantined"))
+    renamed = update(images).where(images.c.error == "Culprit").values(error="PoisonImage")
+    connection.execute(renamed)
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _to_version_2}
 """From each older version, what makes the next of it."""
 
 

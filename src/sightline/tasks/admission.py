@@ -129,7 +129,7 @@ def add(connection: Connection, task: NewTask, now: float, ttl: float) -> None:
     reached = reached_key(connection, task.priority)
     new = [_row(task, number, reached, arrival) for number in range(len(task.images))]
     connection.execute(_ADD_IMAGES, new)
-    rows.settle(connection, [task.id], now, ttl)
+    rows.refresh_status(connection, [task.id], now, ttl)
 
 
 def reached_key(connection: Connection, priority: Priority) -> int:

@@ -25,7 +25,7 @@ _DUE = (
         images.c.blob,
         images.c.url,
         images.c.attempts,
-        images.c.suspect,
+        images.c.quarantined,
     )
     .where(
         images.c.status == "queued",
@@ -42,7 +42,9 @@ _DUE = (
 _DUE_HERE = _DUE.where(images.c.url.is_(None))
 
 _GUARDED = (
-    select(images.c.position).where(images.c.worker == bindparam("mine"), images.c.suspect).limit(1)
+    select(images.c.position)
+    .where(images.c.worker == bindparam("mine"), images.c.quarantined)
+    .limit(1)
 )
 _CLOCK = select(state.c.turn)
 _TURNS = select(turns)
@@ -89,8 +91,8 @@ class Chosen:
     reached: dict[Priority, int]
 
 
-def guards_suspect(connection: Connection, worker: str) -> bool:
-    """Whether the worker holds a suspect, beside which nothing may run."""
+def holds_quarantined(connection: Connection, worker: str) -> bool:
+    """Whether the worker holds a quarantined image, beside which nothing may run."""
     return connection.execute(_GUARDED, {"mine": worker}).first() is not None
 
 
@@ -112,12 +114,12 @@ def choose(
     while len(chosen) < most and (left := [name for name in PRIORITIES if waiting[name]]):
         name = taken.next(left)
         image = waiting[name][0]
-        if image.suspect and (chosen or not idle):
+        if image.quarantined and (chosen or not idle):
             break
         taken.serve(name)
         reached[name] = max(reached[name], image.order_key)
         chosen.append(waiting[name].pop(0))
-        if image.suspect:
+        if image.quarantined:
             break
     return Chosen(chosen, taken, reached) if chosen else None
 
@@ -165,5 +167,5 @@ def _claim(image: Row, task: Row, until: float) -> Claim:
         digest=task.digest,
         attempts=image.attempts,
         lease_until=until,
-        suspect=image.suspect,
+        quarantined=image.quarantined,
     )

@@ -81,8 +81,8 @@ class InFlight:
 
     @property
     def _depth(self) -> int:
-        served = self._repository.entries()[0].served
-        return _DEPTH if served is None else served.detector.depth
+        loaded = self._repository.slots()[0].loaded
+        return _DEPTH if loaded is None else loaded.detector.depth
 
     def begin(self, claim: Claim) -> None:
         held = _Held(claim, fetching=claim.blob is None)

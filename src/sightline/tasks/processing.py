@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from sightline.tasks.worker import Worker
 
 # Seconds that what is under way gets at the end; the engine process has four, in all.
-_PATIENCE = 2.0
-_CALLS_PATIENCE = 1.0
+_WORKER_TIMEOUT = 2.0
+_DELIVERY_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class TaskProcessing:
     def wake(self) -> None:
         """Tasks were submitted, cancelled or are to be tried again. It does not block."""
         self.worker.wake()
-        self.deliveries.nudge()
+        self.deliveries.wake()
 
-    def troubles(self) -> list[str]:
+    def unhealthy_reasons(self) -> list[str]:
         """Why tasks are not worked on; empty if they are."""
-        return self.worker.troubles()
+        return self.worker.unhealthy_reasons()
 
     def close(self) -> None:
-        self.worker.close(_PATIENCE)
-        self.deliveries.stop(_CALLS_PATIENCE)
+        self.worker.close(_WORKER_TIMEOUT)
+        self.deliveries.stop(_DELIVERY_TIMEOUT)
         self.cleaner.stop()

@@ -30,14 +30,14 @@ _WRITE = _IMAGE.values(
     status=bindparam("to_status"),
     worker=None,
     lease_until=None,
-    suspect=False,
+    quarantined=False,
     attempts=images.c.attempts + bindparam("begun"),
     not_before=bindparam("to_not_before"),
     result=bindparam("to_result"),
     error=bindparam("to_error"),
     detail=bindparam("to_detail"),
 )
-_BEAT = (
+_HEARTBEAT = (
     update(images)
     .where(images.c.worker == bindparam("mine"))
     .values(lease_until=bindparam("until"))
@@ -76,8 +76,8 @@ class TaskQueue:
     def recover(self, worker: str | None) -> int:
         """Queue again what the dead held: all whose lease has run out, and all of `worker`'s.
 
-        Images that a process held when it died are suspect, and are run alone from then on; one
-        that was alone when the process died, for the second time, ends as the culprit.
+        Images that a process held when it died are quarantined, and are run alone from then on; one
+        that was alone when the process died, for the second time, ends as a `PoisonImage`.
 
         Args:
             worker: a name whose former bearer is dead, because its new one has just started.
@@ -101,7 +101,7 @@ class TaskQueue:
             for row in lost:
                 _requeue_lost(connection, row, alone=company[row.worker] == 1)
             if lost:
-                rows.settle(connection, {row.task_id for row in lost}, now, self._ttl)
+                rows.refresh_status(connection, {row.task_id for row in lost}, now, self._ttl)
         if lost:
             _log.warning("%d images of a worker that died are queued again", len(lost))
             self._changed()
@@ -110,8 +110,8 @@ class TaskQueue:
     def claim(self, worker: str, most: int, *, idle: bool, addresses: bool = True) -> list[Claim]:
         """Take up to `most` images that are due, in the order of their turns.
 
-        A suspect comes alone, to a worker that is `idle`, and nothing else before it has ended; one
-        whose turn it is, is not passed over: the others wait until the worker is idle.
+        A quarantined image comes alone, to a worker that is `idle`, and nothing else before it has
+        ended; one whose turn it is, is not passed over: the others wait until the worker is idle.
 
         Args:
             worker: name of who will work on them.
@@ -121,7 +121,7 @@ class TaskQueue:
         """
         now = self._clock()
         with self._database.write() as connection:
-            if claims.guards_suspect(connection, worker):
+            if claims.holds_quarantined(connection, worker):
                 return []
             chosen = claims.choose(connection, now, most, idle=idle, addresses=addresses)
             if chosen is None:
@@ -130,11 +130,11 @@ class TaskQueue:
         self._changed()
         return taken
 
-    def beat(self, worker: str) -> None:
+    def heartbeat(self, worker: str) -> None:
         """Prolong all that the worker holds."""
         with self._database.write() as connection:
             until = self._clock() + self._lease
-            connection.execute(_BEAT, {"mine": worker, "until": until})
+            connection.execute(_HEARTBEAT, {"mine": worker, "until": until})
 
     def finish(self, worker: str, outcomes: Sequence[Outcome]) -> None:
         """Write what came of claims, all or nothing.
@@ -148,7 +148,7 @@ class TaskQueue:
             if ours:
                 connection.execute(_WRITE, [_written(outcome, now) for outcome in ours])
                 of_tasks = {outcome.claim.task_id for outcome in ours}
-                rows.settle(connection, of_tasks, now, self._ttl)
+                rows.refresh_status(connection, of_tasks, now, self._ttl)
         self.dropped += len(outcomes) - len(ours)
         if ours:
             self._changed()
@@ -185,9 +185,9 @@ def _key(claim: Claim) -> dict[str, Any]:
 
 
 def _requeue_lost(connection: Connection, row: Row, *, alone: bool) -> None:
-    """Queue an image again whose worker died, or end it as the culprit."""
+    """Queue an image again whose worker died, or end it as a poison image."""
     kills = row.kills + alone
-    values: dict[str, Any] = {"status": "queued", "suspect": True}
+    values: dict[str, Any] = {"status": "queued", "quarantined": True}
     if kills >= DEADLY:
         values = {
             "status": "error",

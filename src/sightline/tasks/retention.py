@@ -195,10 +195,10 @@ class Cleaner:
                 connection.execute(select(tasks.c.id).where(tasks.c.id.in_(names))).scalars()
             )
             dead = select(tombstones.c.id).where(tombstones.c.id.in_(names))
-            buried = set(connection.execute(dead).scalars())
+            tombstoned = set(connection.execute(dead).scalars())
         old = self._clock() - ORPHAN_SECONDS
         for folder in folders:
-            if folder.name in buried or (folder.name not in known and folder.written < old):
+            if folder.name in tombstoned or (folder.name not in known and folder.written < old):
                 yield folder
 
     def _forget_tombstones(self) -> None:

@@ -65,7 +65,9 @@ def touch(connection: Connection, task_ids: Collection[str], **values: Any) -> N
         connection.execute(changed, {"ids": sorted(task_ids), "to_version": version})
 
 
-def settle(connection: Connection, task_ids: Collection[str], now: float, ttl: float) -> None:
+def refresh_status(
+    connection: Connection, task_ids: Collection[str], now: float, ttl: float
+) -> None:
     """Give the tasks a new version, and end those whose images have all ended."""
     counts: dict[str, dict[Status, int]] = defaultdict(dict)
     asked = {"ids": sorted(task_ids)}

@@ -239,7 +239,7 @@ def _requeue(connection: Connection, task: Task, again: Sequence[Image]) -> None
                 order_key=order_key(reached, number),
                 attempts=0,
                 kills=0,
-                suspect=False,
+                quarantined=False,
                 error=None,
                 detail=None,
             )

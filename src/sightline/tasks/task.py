@@ -163,7 +163,7 @@ class Claim:
     """An image that a worker is to work on, and until when (Unix time) it is this worker's.
 
     Attributes:
-        suspect: a process died while it held this image: nothing else may run beside it.
+        quarantined: a process died while it held this image: nothing else may run beside it.
     """
 
     task_id: str
@@ -176,7 +176,7 @@ class Claim:
     digest: str | None
     attempts: int
     lease_until: float
-    suspect: bool = False
+    quarantined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

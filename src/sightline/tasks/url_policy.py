@@ -24,12 +24,12 @@ class UrlPolicy:
 
     Attributes:
         guard: says which hosts may be asked.
-        names: looks hosts up.
+        resolver: looks hosts up.
         prefixes: of addresses in object stores and folders that are open.
     """
 
     guard: Guard
-    names: Resolver
+    resolver: Resolver
     prefixes: tuple[str, ...] = ()
 
     def require(self, text: str) -> None:
@@ -54,7 +54,7 @@ class UrlPolicy:
         Raises:
             CallbackRefused, Overloaded: as `net.webhooks.check_callback`.
         """
-        check_callback(text, self.guard, self.names)
+        check_callback(text, self.guard, self.resolver)
 
     def _require_host(self, text: str) -> None:
         url = parse(text)

@@ -13,12 +13,12 @@ class WakeEvent:
     """Wakes one thread. Rung from any; what rings while nobody waits is not lost."""
 
     def __init__(self) -> None:
-        self._rung = Event()
+        self._woken = Event()
 
-    def ring(self) -> None:
-        self._rung.set()
+    def wake(self) -> None:
+        self._woken.set()
 
     def wait(self, seconds: float) -> None:
         """Returns once it was rung since the last return, after `seconds` at the latest."""
-        self._rung.wait(seconds)
-        self._rung.clear()
+        self._woken.wait(seconds)
+        self._woken.clear()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY = 3.0  # seconds; whoever submits wakes it besides
 _SHORTEST_LOOK = 0.1  # seconds
-_BEAT_EVERY = 8.0  # seconds; several times in a lease
+_HEARTBEAT_EVERY = 8.0  # seconds; several times in a lease
 _RECOVER_EVERY = 15.0  # seconds; others, on other machines, may have died
 _TOGETHER = 0.1  # seconds that what has ended waits for more, while the engine has enough to do
 _STORAGE_PAUSE = 1.0  # seconds between attempts while nothing can be written
@@ -65,30 +65,30 @@ class Worker:
         self.on_outcome: list[Callable[[Outcome], None]] = []
         self._queue = queue
         self._folder = folder
-        self._bell = WakeEvent()
-        self._detecting = InFlight(repository, pictures, self._bell.ring)
+        self._wake_event = WakeEvent()
+        self._in_flight = InFlight(repository, pictures, self._wake_event.wake)
         self._unwritten: list[Outcome] = []
-        self._identity: WorkerLease | None = None
+        self._lease_name: WorkerLease | None = None
         self._at_risk = True  # images may be held in this worker's name that it knows nothing of
         self._away = False
         self._death = ""
-        self._beat_at = self._recover_at = 0.0
+        self._heartbeat_at = self._recover_at = 0.0
         self._end_by: float | None = None
         self._thread = Thread(target=self._run, name="sightline-tasks", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Tasks were submitted: look at once."""
-        self._bell.ring()
+        self._wake_event.wake()
 
-    def troubles(self) -> list[str]:
+    def unhealthy_reasons(self) -> list[str]:
         """Why no task is worked on; empty if all is well."""
         return [self._death] if self._death else []
 
-    def close(self, patience: float) -> None:
+    def close(self, timeout: float) -> None:
         """Claim no more; what is not done within so many seconds is given back."""
-        self._end_by = monotonic() + patience
-        self._bell.ring()
+        self._end_by = monotonic() + timeout
+        self._wake_event.wake()
         self._thread.join()
 
     def _run(self) -> None:
@@ -105,7 +105,7 @@ class Worker:
                 _log.critical("%s", _DYING, exc_info=error)
                 if self._end_by is not None:
                     return
-                self._bell.wait(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(deaths - 1, 10)))
+                self._wake_event.wait(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(deaths - 1, 10)))
             else:
                 return
 
@@ -119,19 +119,19 @@ class Worker:
                 self._note_away(error)
                 pause = _STORAGE_PAUSE
             if not self._is_over():
-                self._bell.wait(pause)
+                self._wake_event.wait(pause)
                 self._wait_for_more()
 
     def _wait_for_more(self) -> None:
         """A transaction costs as much for one image as for several."""
         end = monotonic() + _TOGETHER
-        while self._end_by is None and self._detecting.busy and (left := end - monotonic()) > 0:
-            self._bell.wait(left)
+        while self._end_by is None and self._in_flight.busy and (left := end - monotonic()) > 0:
+            self._wake_event.wait(left)
 
     def _is_over(self) -> bool:
         if self._end_by is None:
             return False
-        left = self._detecting.claims or self._unwritten
+        left = self._in_flight.claims or self._unwritten
         return not left or monotonic() > self._end_by
 
     def _round(self) -> float:
@@ -143,28 +143,28 @@ class Worker:
         Raises:
             StorageUnavailable: what came is kept, and written in another round.
         """
-        identity = self._identify()
-        self._write(identity.name)
-        self._keep_leases(identity)
+        lease = self._take_name()
+        self._write(lease.name)
+        self._keep_leases(lease)
         if self._end_by is not None:
             return max(0.0, min(_LOOK_EVERY, self._end_by - monotonic()))
-        if self._at_risk or not self._claim(identity.name):
+        if self._at_risk or not self._claim(lease.name):
             return _LOOK_EVERY
         due = self._queue.next_due()
         pause = _LOOK_EVERY if due is None else due - time.time()
         return min(_LOOK_EVERY, max(_SHORTEST_LOOK, pause))
 
-    def _identify(self) -> WorkerLease:
-        if self._identity is None:
+    def _take_name(self) -> WorkerLease:
+        if self._lease_name is None:
             try:
-                self._identity = WorkerLease(self._folder)
+                self._lease_name = WorkerLease(self._folder)
             except OSError as error:
                 reason = f"{self._folder} cannot be written: {error.strerror or error}."
                 raise StorageUnavailable(reason, 5) from error
-        return self._identity
+        return self._lease_name
 
     def _write(self, name: str) -> None:
-        self._unwritten += self._detecting.collect()
+        self._unwritten += self._in_flight.collect()
         if self._unwritten:
             written = self._unwritten
             self._queue.finish(name, written)
@@ -173,17 +173,17 @@ class Worker:
                 for outcome in written:
                     tell(outcome)
 
-    def _keep_leases(self, identity: WorkerLease) -> None:
+    def _keep_leases(self, lease: WorkerLease) -> None:
         """Prolong this worker's, before those that ran out are looked for."""
         now = monotonic()
-        holding = bool(self._detecting.claims)
-        if holding and now >= min(self._beat_at, self._recover_at):
-            self._queue.beat(identity.name)
-            self._beat_at = now + _BEAT_EVERY
+        holding = bool(self._in_flight.claims)
+        if holding and now >= min(self._heartbeat_at, self._recover_at):
+            self._queue.heartbeat(lease.name)
+            self._heartbeat_at = now + _HEARTBEAT_EVERY
         if self._at_risk and not holding:
-            for name in identity.dead:
+            for name in lease.dead:
                 self._queue.recover(name)
-            del identity.dead[1:]  # another may have taken a name since
+            del lease.dead[1:]  # another may have taken a name since
             self._at_risk = False
         if now >= self._recover_at:
             self._queue.recover(None)
@@ -195,30 +195,30 @@ class Worker:
         Returns:
             Whether there was more room than work.
         """
-        held, room = self._detecting.claims, self._detecting.room
+        held, room = self._in_flight.claims, self._in_flight.room
         if room <= 0:
             return False
         if not held:
-            self._beat_at = monotonic() + _BEAT_EVERY
+            self._heartbeat_at = monotonic() + _HEARTBEAT_EVERY
         self._at_risk = True  # until all that may have been claimed is begun
-        can_fetch = self._detecting.fetching < FETCHING
+        can_fetch = self._in_flight.fetching < FETCHING
         claims = self._queue.claim(name, room, idle=not held, addresses=can_fetch)
         for claim in claims:
-            self._detecting.begin(claim)
+            self._in_flight.begin(claim)
         self._at_risk = False
         return len(claims) < room
 
     def _leave(self) -> None:
-        left = self._detecting.close()
-        if self._identity is None:
+        left = self._in_flight.close()
+        if self._lease_name is None:
             return
         try:
             if left:
-                self._queue.give_back(self._identity.name, left)
+                self._queue.give_back(self._lease_name.name, left)
         except StorageUnavailable as error:
             _log.error("images could not be given back; the next start does it: %s", error)
         finally:
-            self._identity.close()
+            self._lease_name.close()
 
     def _note_away(self, error: StorageUnavailable) -> None:
         if not self._away:

@@ -14,24 +14,24 @@ from sightline.workers.child import WorkerConfig, exit_cleanly, receive_config
 
 def _main() -> None:
     signal.signal(signal.SIGTERM, exit_cleanly)
-    orders = receive_config()
-    configure_logs(orders.settings.log_format)
+    config = receive_config()
+    configure_logs(config.settings.log_format)
     try:
-        _run(sys.argv[1], orders)
+        _run(sys.argv[1], config)
     except SightlineError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
 
 
-def _run(role: str, orders: WorkerConfig) -> None:
+def _run(role: str, config: WorkerConfig) -> None:
     if role == "engine":
         from sightline.workers import engine
 
-        engine.run(orders)
+        engine.run(config)
     else:
         from sightline.workers import front
 
-        front.run(orders)
+        front.run(config)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BACKLOG = 2048
-_COURTESY = 0.002  # seconds in which one that has fewer connections may take a new one
+_YIELD_DELAY = 0.002  # seconds in which one that has fewer connections may take a new one
 _PAUSE = 1.0  # seconds after a connection that could not be taken, for want of files
 _NOBODY = 2**32 - 1
 _ENTRY = 4
@@ -36,28 +36,28 @@ class ConnectionCounts:
             self._counts = memoryview(mmap.mmap(file.fileno(), 0)).cast("I")
 
     @classmethod
-    def make(cls, path: Path, seats: int) -> ConnectionCounts:
+    def make(cls, path: Path, fronts: int) -> ConnectionCounts:
         """One for so many front ends, none of which is there."""
-        path.write_bytes(_NOBODY.to_bytes(_ENTRY, "big") * seats)
+        path.write_bytes(_NOBODY.to_bytes(_ENTRY, "big") * fronts)
         return cls(path)
 
-    def write(self, seat: int, count: int | None) -> None:
-        """The front end at `seat` has so many connections; None if it is not there."""
-        self._counts[seat] = _NOBODY if count is None else count
+    def write(self, index: int, count: int | None) -> None:
+        """The front end at `index` has so many connections; None if it is not there."""
+        self._counts[index] = _NOBODY if count is None else count
 
-    def is_least(self, seat: int) -> bool:
-        """Whether nobody has fewer connections than the one at `seat`."""
-        return self._counts[seat] <= min(self._counts)
+    def is_least(self, index: int) -> bool:
+        """Whether nobody has fewer connections than the one at `index`."""
+        return self._counts[index] <= min(self._counts)
 
 
 class BalancedServer(uvicorn.Server):
     """uvicorn on a listening socket that others take connections from as well."""
 
-    def __init__(self, config: uvicorn.Config, tally: ConnectionCounts, seat: int) -> None:
-        """For the front end at `seat`."""
+    def __init__(self, config: uvicorn.Config, counts: ConnectionCounts, index: int) -> None:
+        """For the front end at `index`."""
         super().__init__(config)
-        self._tally = tally
-        self._seat = seat
+        self._counts = counts
+        self._index = index
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
@@ -69,7 +69,7 @@ class BalancedServer(uvicorn.Server):
             )
             return protocol
 
-        self._tally.write(self._seat, 0)
+        self._counts.write(self._index, 0)
         # What uvicorn asks of a server is that it can be closed.
         self.servers = [
             _Acceptor(listener, make_protocol, self._may_go_first)  # type: ignore[misc]
@@ -77,20 +77,20 @@ class BalancedServer(uvicorn.Server):
         ]
 
     def _may_go_first(self) -> bool:
-        return self._tally.is_least(self._seat)
+        return self._counts.is_least(self._index)
 
     def _counted(self, protocol: Any) -> Any:
         """`protocol`, but that its connections are counted."""
-        tally, seat, connections = self._tally, self._seat, self.server_state.connections
+        counts, index, connections = self._counts, self._index, self.server_state.connections
 
         class Counted(protocol):  # type: ignore[misc]
             def connection_made(self, transport: asyncio.Transport) -> None:
                 super().connection_made(transport)
-                tally.write(seat, len(connections))
+                counts.write(index, len(connections))
 
             def connection_lost(self, exc: Exception | None) -> None:
                 super().connection_lost(exc)
-                tally.write(seat, len(connections))
+                counts.write(index, len(connections))
 
         return Counted
 
@@ -122,7 +122,7 @@ class _Acceptor:
         while True:
             await self._some()
             if not self._may_go_first():
-                await asyncio.sleep(_COURTESY)
+                await asyncio.sleep(_YIELD_DELAY)
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):

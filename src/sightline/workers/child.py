@@ -32,14 +32,14 @@ class WorkerConfig:
         settings: of the service, with a model that is a file here.
         notice: what people should know of that model.
         listener: number of the inherited socket that it accepts connections on.
-        seat: which front end it is, from 0.
+        index: which front end it is, from 0.
         folder: of the service's own, for what its processes share.
     """
 
     settings: Settings
     notice: str
     listener: int
-    seat: int
+    index: int
     folder: Path
 
     @property
@@ -48,27 +48,27 @@ class WorkerConfig:
         return self.folder / "engine"
 
     @property
-    def tally(self) -> Path:
+    def counts(self) -> Path:
         """Where front ends tell each other how many connections they have."""
         return self.folder / "tally"
 
     def to_line(self) -> bytes:
-        told = [to_json(self.settings), self.notice, self.listener, self.seat, str(self.folder)]
+        told = [to_json(self.settings), self.notice, self.listener, self.index, str(self.folder)]
         return json.dumps(told).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> WorkerConfig:
-        settings, notice, listener, seat, folder = json.loads(line)
-        return cls(from_json(settings), notice, listener, seat, Path(folder))
+        settings, notice, listener, index, folder = json.loads(line)
+        return cls(from_json(settings), notice, listener, index, Path(folder))
 
 
 def receive_config() -> WorkerConfig:
     """What the supervisor says. When it is gone, this process gets a SIGTERM from itself."""
-    orders = WorkerConfig.from_line(sys.stdin.buffer.readline())
+    config = WorkerConfig.from_line(sys.stdin.buffer.readline())
     threading.Thread(
-        target=_outlive_nobody, args=(orders.folder,), name="sightline-orphan", daemon=True
+        target=_outlive_nobody, args=(config.folder,), name="sightline-orphan", daemon=True
     ).start()
-    return orders
+    return config
 
 
 def exit_cleanly(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -14,7 +14,7 @@ import uvloop
 
 from sightline.backend.rpc_server import RpcServer
 from sightline.machine import budget
-from sightline.wiring import local_backend, open_desk, open_repository
+from sightline.wiring import local_backend, open_repository, open_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,35 +29,35 @@ _DRAIN_SECONDS = 24  # longer than front ends take to answer what is under way
 _log = logging.getLogger("sightline")
 
 
-def run(orders: WorkerConfig) -> None:
+def run(config: WorkerConfig) -> None:
     """Load the models and serve front ends until a SIGTERM, and then until the last is gone.
 
     Raises:
         ConfigError: a model cannot be loaded, or a setting not understood.
     """
-    settings = orders.settings
-    with closing(open_desk(settings)) as desk:
-        repository = open_repository(settings, orders.notice)
-        uvloop.run(_serve(orders, local_backend(settings, lambda: repository, lambda: desk)))
+    settings = config.settings
+    with closing(open_tasks(settings)) as desk:
+        repository = open_repository(settings, config.notice)
+        uvloop.run(_serve(config, local_backend(settings, lambda: repository, lambda: desk)))
 
 
-async def _serve(orders: WorkerConfig, backend: Backend) -> None:
-    settings = orders.settings
+async def _serve(config: WorkerConfig, backend: Backend) -> None:
+    settings = config.settings
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    with socket.socket(fileno=orders.listener) as listener:
+    with socket.socket(fileno=config.listener) as listener:
         async with backend, asyncio.TaskGroup() as tasks:
-            hub = RpcServer(
+            server = RpcServer(
                 backend, settings.max_upload_bytes, budget().uploads // (settings.workers + 1)
             )
             running = [
-                tasks.create_task(hub.accept(listener)),
+                tasks.create_task(server.accept(listener)),
                 tasks.create_task(end_if_hung(backend, _HANG_CHECK, os._exit)),
             ]
             await stop.wait()
             for task in running:
                 task.cancel()
-            await hub.drain(_DRAIN_SECONDS)
+            await server.drain(_DRAIN_SECONDS)
 
 
 async def end_if_hung(backend: Backend, every: float, end: Callable[[int], object]) -> None:

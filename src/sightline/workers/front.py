@@ -11,32 +11,34 @@ from sightline.api.app import create_app
 from sightline.api.server.config import make_config
 from sightline.backend.remote import RemoteBackend
 from sightline.machine import give_memory_back
-from sightline.wiring import open_desk, open_fetcher
+from sightline.wiring import open_fetcher, open_tasks
 from sightline.workers.balancing import BalancedServer, ConnectionCounts
 
 if TYPE_CHECKING:
     from sightline.workers.child import WorkerConfig
 
 
-def run(orders: WorkerConfig) -> None:
+def run(config: WorkerConfig) -> None:
     """Serve on the inherited socket until a SIGTERM, and then what is under way.
 
     Raises:
         ConfigError: a setting cannot be understood.
     """
     give_memory_back()
-    settings = orders.settings
-    backend = RemoteBackend(orders.socket, settings)
+    settings = config.settings
+    backend = RemoteBackend(config.socket, settings)
     # The engine process has its share of what uploads may take too.
     app = create_app(
         settings,
         backend,
         open_fetcher(settings).fetch,
-        partial(open_desk, settings),
+        partial(open_tasks, settings),
         share=settings.workers + 1,
     )
-    server = BalancedServer(make_config(app, settings), ConnectionCounts(orders.tally), orders.seat)
-    with socket.socket(fileno=orders.listener) as listener:
+    server = BalancedServer(
+        make_config(app, settings), ConnectionCounts(config.counts), config.index
+    )
+    with socket.socket(fileno=config.listener) as listener:
         server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)

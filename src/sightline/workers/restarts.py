@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Awaitable, Callable
 
-_SETTLED = 30.0  # seconds after which a process has shown that it can live
+_STABLE_AFTER = 30.0  # seconds after which a process has shown that it can live
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 _log = logging.getLogger("sightline")
@@ -47,15 +47,15 @@ class SupervisedProcess:
         """From now on, start it again whenever it ends; at once, but not again and again."""
         self._keeping = asyncio.create_task(self._keep(process))
 
-    async def end(self, patience: float) -> None:
+    async def end(self, timeout: float) -> None:
         """End it: asked to (SIGTERM), and after so many seconds without being asked."""
         if self._process is None:
             return
         ended = self._keeping or asyncio.create_task(_until_end(self._process))
         self.send(signal.SIGTERM)
-        await asyncio.wait({ended}, timeout=patience)
+        await asyncio.wait({ended}, timeout=timeout)
         if not ended.done():
-            _log.warning("%s did not end within %g s and is killed", self._name, patience)
+            _log.warning("%s did not end within %g s and is killed", self._name, timeout)
             self.send(signal.SIGKILL)
         await ended
 
@@ -72,7 +72,7 @@ class SupervisedProcess:
             code = await process.wait()
             if self._stopping.is_set():
                 return
-            failures = 0 if time.monotonic() - began > _SETTLED else failures + 1
+            failures = 0 if time.monotonic() - began > _STABLE_AFTER else failures + 1
             pause = pause_after(failures)
             _log.error(
                 "%s (process %d) %s; a new one is started %s",

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from sightline.workers.child import Role
 
 _BACKLOG = 1024
-_FRONT_PATIENCE = 21.0  # seconds: they drain for 20
-_ENGINE_PATIENCE = 4.0  # what is under way for tasks is finished, or given back
+_FRONT_TIMEOUT = 21.0  # seconds: they drain for 20
+_ENGINE_TIMEOUT = 4.0  # what is under way for tasks is finished, or given back
 
 _log = logging.getLogger("sightline")
 
@@ -59,9 +59,9 @@ def supervise(
     require_unix_sockets()
     # Open to this user alone.
     with tempfile.TemporaryDirectory(prefix="sightline-", ignore_cleanup_errors=True) as folder:
-        orders = WorkerConfig(settings, notice, -1, -1, Path(folder))
-        with _listen(orders.socket) as inner:
-            return asyncio.run(_Supervisor(orders, listener, inner).run(announce))
+        config = WorkerConfig(settings, notice, -1, -1, Path(folder))
+        with _listen(config.socket) as inner:
+            return asyncio.run(_Supervisor(config, listener, inner).run(announce))
 
 
 def require_unix_sockets() -> None:
@@ -88,23 +88,25 @@ def _listen(path: Path) -> socket.socket:
 class _Supervisor:
     """Everything that is alive while the service is."""
 
-    def __init__(self, orders: WorkerConfig, outer: socket.socket, inner: socket.socket) -> None:
-        self._orders = orders
+    def __init__(self, config: WorkerConfig, outer: socket.socket, inner: socket.socket) -> None:
+        self._config = config
         self._outer = outer
         self._stopping = asyncio.Event()
-        seats = orders.settings.workers
-        tally = ConnectionCounts.make(orders.tally, seats)
-        to_engine = replace(orders, listener=inner.fileno())
+        fronts = config.settings.workers
+        counts = ConnectionCounts.make(config.counts, fronts)
+        to_engine = replace(config, listener=inner.fileno())
         self._engine = SupervisedProcess(
             "the engine process", partial(_start, "engine", to_engine), self._stopping
         )
         self._fronts = [
             SupervisedProcess(
-                f"front end {seat + 1}",
-                partial(_start_front, replace(orders, listener=outer.fileno(), seat=seat), tally),
+                f"front end {index + 1}",
+                partial(
+                    _start_front, replace(config, listener=outer.fileno(), index=index), counts
+                ),
                 self._stopping,
             )
-            for seat in range(seats)
+            for index in range(fronts)
         ]
 
     async def run(self, announce: Callable[[ModelOut], None]) -> int:
@@ -123,8 +125,8 @@ class _Supervisor:
             await self._stopping.wait()
         # Once front ends have closed it too, nobody is let in any more.
         self._outer.close()
-        await asyncio.gather(*(front.end(_FRONT_PATIENCE) for front in self._fronts))
-        await self._engine.end(_ENGINE_PATIENCE)
+        await asyncio.gather(*(front.end(_FRONT_TIMEOUT) for front in self._fronts))
+        await self._engine.end(_ENGINE_TIMEOUT)
         return 0
 
     async def _first_model(self, engine: Process) -> ModelOut | None:
@@ -140,33 +142,33 @@ class _Supervisor:
             await asyncio.gather(ready, *others, return_exceptions=True)
 
     async def _ask(self) -> ModelOut:
-        async with RemoteBackend(self._orders.socket, self._orders.settings) as backend:
+        async with RemoteBackend(self._config.socket, self._config.settings) as backend:
             await backend.connected()
             return (await backend.status()).models[0]
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():  # somebody is in a hurry
-            for keeper in (*self._fronts, self._engine):
-                keeper.send(signal.SIGKILL)
+            for process in (*self._fronts, self._engine):
+                process.send(signal.SIGKILL)
         self._stopping.set()
 
 
-async def _start_front(orders: WorkerConfig, tally: ConnectionCounts) -> Process:
-    tally.write(orders.seat, None)  # nobody waits for one that is not there
-    return await _start("front", orders)
+async def _start_front(config: WorkerConfig, counts: ConnectionCounts) -> Process:
+    counts.write(config.index, None)  # nobody waits for one that is not there
+    return await _start("front", config)
 
 
-async def _start(role: Role, orders: WorkerConfig) -> Process:
+async def _start(role: Role, config: WorkerConfig) -> Process:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "sightline.workers", role,
         stdin=asyncio.subprocess.PIPE,
-        pass_fds=[orders.listener],
+        pass_fds=[config.listener],
         start_new_session=True,  # Ctrl-C is for the supervisor
     )  # fmt: skip
     pipe = process.stdin
     if pipe is None:
         raise RuntimeError("a process was started without a stdin")
-    pipe.write(orders.to_line())
+    pipe.write(config.to_line())
     with contextlib.suppress(ConnectionError):  # it has ended already, which its keeper sees
         await pipe.drain()
     return process

@@ -68,11 +68,11 @@ class AccessControl:
             self._require_origin(_header(headers, b"origin"), host)
         if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN:
             return nothing
-        record = info_of(scope)
-        record.caller = self._keys.caller(headers)
-        welcome = record.caller is not None or not self._keys.required
+        info = info_of(scope)
+        info.caller = self._keys.caller(headers)
+        welcome = info.caller is not None or not self._keys.required
         # Counted before a wrong key is refused: guessing is limited too.
-        leave = await self._backend.admit(name_of(record), place=welcome)
+        leave = await self._backend.admit(name_of(info), place=welcome)
         if not welcome:
             raise KeyWrong(
                 "The key is missing or wrong: send Authorization: Bearer KEY, or X-API-Key: KEY."

@@ -45,30 +45,28 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         client = scope.get("client")
-        record = open_info(scope, _request_id(scope), client[0] if client else "")
+        info = open_info(scope, _request_id(scope), client[0] if client else "")
         started = perf_counter()
-        with bound_contextvars(request_id=record.request_id):
+        with bound_contextvars(request_id=info.request_id):
             try:
-                await self._answer(scope, receive, send, record)
+                await self._answer(scope, receive, send, info)
             finally:
-                _write(scope, record, perf_counter() - started)
+                _write(scope, info, perf_counter() - started)
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, record: RequestInfo
-    ) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, info: RequestInfo) -> None:
         ended = False
 
         async def watched(message: Message) -> None:
             nonlocal ended
             if message["type"] in {"http.response.start", "websocket.http.response.start"}:
-                record.status = message["status"]
-                _complete_headers(MutableHeaders(scope=message), record)
+                info.status = message["status"]
+                _complete_headers(MutableHeaders(scope=message), info)
             elif message["type"] == "websocket.accept":
-                record.status = HTTPStatus.SWITCHING_PROTOCOLS
+                info.status = HTTPStatus.SWITCHING_PROTOCOLS
                 message.setdefault("headers", [])
-                MutableHeaders(scope=message)["X-Request-Id"] = record.request_id
+                MutableHeaders(scope=message)["X-Request-Id"] = info.request_id
             elif message["type"] == "http.response.body":
-                record.bytes_out += len(message.get("body", b""))
+                info.bytes_out += len(message.get("body", b""))
                 ended = not message.get("more_body", False)
             await send(message)
 
@@ -76,12 +74,12 @@ class AccessLog:
             await self._app(scope, receive, watched)
         except asyncio.CancelledError:
             # The server waits no longer: it is going down.
-            if record.status != CLIENT_GONE:
+            if info.status != CLIENT_GONE:
                 raise
             gone = DetectorClosed("The service is going down; send the request again.")
             await answer_to(gone, scope)(scope, receive, watched)
         except Exception as error:
-            if record.status == CLIENT_GONE:
+            if info.status == CLIENT_GONE:
                 await answer_to(error, scope)(scope, receive, watched)
             elif not ended:
                 raise  # half an answer is out: the server logs it and cuts the connection
@@ -92,28 +90,28 @@ def _request_id(scope: Scope) -> str:
     return given.decode() if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _complete_headers(headers: MutableHeaders, record: RequestInfo) -> None:
-    headers["X-Request-Id"] = record.request_id
+def _complete_headers(headers: MutableHeaders, info: RequestInfo) -> None:
+    headers["X-Request-Id"] = info.request_id
     framed = "frame-ancestors" in headers.get("Content-Security-Policy", "")
     for name, value in _SECURITY.items():
         if name != "X-Frame-Options" or not framed:  # it would say "nobody", whatever that says
             headers.setdefault(name, value)
 
 
-def _write(scope: Scope, record: RequestInfo, seconds: float) -> None:
+def _write(scope: Scope, info: RequestInfo, seconds: float) -> None:
     """The log line. The query is left out: what people put there is not for logs."""
     line = {
         "method": scope.get("method", "WEBSOCKET"),
         "path": scope.get("raw_path", b"").decode("latin-1")[:200],
-        "status": record.status,
+        "status": info.status,
         "ms": round(1000 * seconds, 1),
-        "bytes_in": record.bytes_in,
-        "bytes_out": record.bytes_out,
-        "client": record.client,
+        "bytes_in": info.bytes_in,
+        "bytes_out": info.bytes_out,
+        "client": info.client,
     }
-    line |= record.counts
-    if record.caller is not None:
-        line["key"] = record.caller.name
-    if record.problem is not None:
-        line["problem"] = record.problem
+    line |= info.counts
+    if info.caller is not None:
+        line["key"] = info.caller.name
+    if info.problem is not None:
+        line["problem"] = info.problem
     _log.info("request", extra=line)

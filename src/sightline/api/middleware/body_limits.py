@@ -60,7 +60,7 @@ class _LimitedBody:
         self,
         receive: Receive,
         settings: Settings,
-        record: RequestInfo,
+        info: RequestInfo,
         declared: int | None,
         pictures: int,
     ) -> None:
@@ -68,12 +68,12 @@ class _LimitedBody:
         self.complete = False
         self.expected = declared != 0
         self._receive = receive
-        self._record = record
+        self._info = info
         self._declared = declared or 0
         self._max_bytes = settings.max_upload_bytes
         self._pictures = pictures
         self._idle = settings.idle_timeout
-        self._patience = settings.body_timeout
+        self._timeout = settings.body_timeout
         self._started: float | None = None
 
     async def receive(self) -> Message:
@@ -88,9 +88,9 @@ class _LimitedBody:
         self._require_small(self._declared)
         message = await self._in_time()
         if message["type"] == "http.request":
-            self._record.bytes_in += len(message.get("body", b""))
+            self._info.bytes_in += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
-            self._require_small(self._record.bytes_in)
+            self._require_small(self._info.bytes_in)
         else:
             self.complete = True
         return message
@@ -98,8 +98,8 @@ class _LimitedBody:
     @property
     def _allowed(self) -> float:
         """Seconds for all of it: as many again for each further picture's bytes that came."""
-        more = min(self._record.bytes_in // self._max_bytes, self._pictures - 1)
-        return self._patience * (1 + more)
+        more = min(self._info.bytes_in // self._max_bytes, self._pictures - 1)
+        return self._timeout * (1 + more)
 
     async def _in_time(self) -> Message:
         now = asyncio.get_running_loop().time()
@@ -114,7 +114,7 @@ class _LimitedBody:
             else:
                 reason = f"Nothing of the body came for {self._idle:g} s"
             raise BodyStalled(
-                f"{reason}: after {self._record.bytes_in} bytes it was given up. Send it again."
+                f"{reason}: after {self._info.bytes_in} bytes it was given up. Send it again."
             ) from None
 
     def _require_small(self, size: int) -> None:

@@ -68,9 +68,9 @@ async def get_readiness(request: Request) -> Live:
 
 async def _ready(backend: Backend) -> BackendStatus:
     status = await backend.status()
-    if status.troubles:
+    if status.unhealthy_reasons:
         raise DetectorClosed(
-            f"{'; '.join(status.troubles)}. The log has more. Restart the service if it does not "
-            "recover."
+            f"{'; '.join(status.unhealthy_reasons)}. The log has more. Restart the service if it "
+            "does not recover."
         )
     return status

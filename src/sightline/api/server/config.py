@@ -29,7 +29,7 @@ def make_config(app: Service, settings: Settings) -> uvicorn.Config:
     """
     return uvicorn.Config(
         app,
-        http=protocol_for(settings, _most_connections(), app.state.room),
+        http=protocol_for(settings, _most_connections(), app.state.upload_budget),
         ws="none",  # the protocol speaks it
         log_config=None,
         access_log=False,

@@ -36,7 +36,7 @@ _HEADER_COST = 256  # what a header takes in memory beside its bytes, about: cou
 # Bytes parsed at a time: as many requests as they hold are all that a client can queue.
 _HEAD_SLICE, _BODY_SLICE = 1024, 16 * 1024
 _LINGER = 5.0  # seconds in which a client may notice that it was answered, and stop sending
-_FAREWELL = 0.5  # seconds in which a request that was on its way at shutdown may still arrive
+_SHUTDOWN_GRACE = 0.5  # seconds in which a request that was on its way at shutdown may still arrive
 _log = logging.getLogger("sightline.request")
 
 
@@ -56,9 +56,9 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._body_left = 0  # bytes, where the head says how many
         self._running: RequestResponseCycle | None = None
-        self._refusal: EarlyError | None = None
+        self._early_error: EarlyError | None = None
         self._lingering = False
-        self._leaving = asyncio.Event()
+        self._shutting_down = asyncio.Event()
         self._timer = Timer(self.loop)  # for a head, a client to stop sending, or a farewell
         self._reader = WriteTimeout(transport, self.loop, self.idle_timeout, self.body_timeout)
         if len(self.connections) > self.max_connections:
@@ -81,7 +81,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
     # From the client
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering or self._refusal is not None:
+        if self._lingering or self._early_error is not None:
             return
         if not self._timer.runs and self._is_between_requests():
             self._timer.start(self.head_timeout, self._on_no_head)
@@ -91,7 +91,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
     def _parse(self) -> None:
         """Parse what has come, but no further than the first request that has to wait."""
         rest, self._unparsed = memoryview(self._unparsed), b""
-        while rest and not (self.pipeline or self._lingering or self._refusal):
+        while rest and not (self.pipeline or self._lingering or self._early_error):
             self._unset_keepalive_if_required()
             size = max(_BODY_SLICE, self._body_left) if self._is_in_body() else _HEAD_SLICE
             self._feed(rest[:size])
@@ -100,7 +100,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if self.pipeline:
             self.flow.pause_reading()
         last: RequestResponseCycle | None = self.cycle
-        if self._leaving.is_set() and last is not None and not self._unparsed:
+        if self._shutting_down.is_set() and last is not None and not self._unparsed:
             last.keep_alive = False
 
     def _feed(self, data: memoryview) -> None:
@@ -180,7 +180,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        cycle.scope[SHUTDOWN] = self._leaving  # type: ignore[literal-required]
+        cycle.scope[SHUTDOWN] = self._shutting_down  # type: ignore[literal-required]
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -191,22 +191,22 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._parse()
-        if self._refusal is not None:
-            self._refuse(self._refusal)
+        if self._early_error is not None:
+            self._refuse(self._early_error)
         elif self._running is None or not self._running.response_complete:
             return  # the next of several requests that came together
-        elif self._leaving.is_set():
+        elif self._shutting_down.is_set():
             self.hang_up(in_the_middle=False)
         elif self._in_head:
             self._unset_keepalive_if_required()
             self._timer.start(self.head_timeout, self._on_no_head)
 
-    def _refuse(self, refusal: EarlyError) -> None:
+    def _refuse(self, error: EarlyError) -> None:
         """Answer and hang up: nothing after this can be made sense of."""
         running = self._running
         if running is not None and not running.response_complete:
             if not running.more_body:
-                self._refusal = refusal  # when its turn comes
+                self._early_error = error  # when its turn comes
                 return
             self._disconnect(running)
             if running.response_started:  # an answer in the middle of another helps nobody
@@ -215,12 +215,12 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             return
         line: dict[str, Any] = {
             "request_id": uuid.uuid4().hex,
-            "status": refusal.kind.status,
-            "problem": refusal.kind.slug,
+            "status": error.kind.status,
+            "problem": error.kind.slug,
             "client": self.client[0] if self.client else "",
         }
         _log.info("request", extra=line)
-        self.transport.write(refusal.to_bytes(line["request_id"]))
+        self.transport.write(error.to_bytes(line["request_id"]))
         self.hang_up(in_the_middle=True)
 
     def _disconnect(self, cycle: RequestResponseCycle) -> None:
@@ -268,10 +268,10 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Answer what is under way, and what arrives in this moment; then hang up."""
-        self._leaving.set()
+        self._shutting_down.set()
         self._parse()
         if self._is_between_requests() and not self._lingering:
-            self._timer.start(_FAREWELL, self._close)
+            self._timer.start(_SHUTDOWN_GRACE, self._close)
 
 
 class _Closer:

@@ -18,8 +18,8 @@ SHUTDOWN = "sightline.leaving"
 
 async def until_shutdown(scope: Scope, work: Coroutine[Any, Any, T]) -> T | None:
     """What comes of `work`; None if the server goes down first, and the work is given up."""
-    leaving: asyncio.Event = scope.get(SHUTDOWN) or asyncio.Event()
-    told = asyncio.create_task(leaving.wait())
+    shutting_down: asyncio.Event = scope.get(SHUTDOWN) or asyncio.Event()
+    told = asyncio.create_task(shutting_down.wait())
     working = asyncio.create_task(work)
     try:
         await asyncio.wait({told, working}, return_when=asyncio.FIRST_COMPLETED)

@@ -26,13 +26,13 @@ class MessageLimits(NamedTuple):
         size: bytes of a message.
         idle: seconds in which nothing comes in the middle of one.
         whole: seconds from its first byte to its last.
-        room: what messages that are not whole take beyond `SMALL` bytes; all connections share it.
+        upload_budget: of all connections, for what unfinished messages take beyond `SMALL` bytes.
     """
 
     size: int
     idle: float
     whole: float
-    room: UploadBudget
+    upload_budget: UploadBudget
 
 
 class UpgradingProtocol(TimeoutHttpProtocol):
@@ -61,7 +61,7 @@ class UpgradingProtocol(TimeoutHttpProtocol):
         if self._websocket is None:
             super().shutdown()
         else:
-            self._leaving.set()  # the application says goodbye
+            self._shutting_down.set()  # the application says goodbye
 
     def _feed(self, data: memoryview) -> None:
         if self._websocket is None:
@@ -81,7 +81,7 @@ class UpgradingProtocol(TimeoutHttpProtocol):
         except httptools.HttpParserError:
             self._refuse(EarlyError(MALFORMED, "Its target is no path on this service."))
             return
-        scope[SHUTDOWN] = self._leaving
+        scope[SHUTDOWN] = self._shutting_down
         self._websocket = WebSocketConnection(
             self.transport,
             self.flow,
@@ -96,12 +96,18 @@ class UpgradingProtocol(TimeoutHttpProtocol):
 
 
 def protocol_for(
-    settings: Settings, max_connections: int, room: UploadBudget
+    settings: Settings, max_connections: int, upload_budget: UploadBudget
 ) -> type[asyncio.Protocol]:
-    """The protocol with the limits that `settings` name; `room` is for messages of WebSockets."""
+    """The protocol with the limits that `settings` name.
+
+    Args:
+        settings: limits.
+        max_connections: beyond it a connection is refused.
+        upload_budget: for messages of WebSockets.
+    """
     limits = {
         "messages": MessageLimits(
-            settings.max_upload_bytes, settings.idle_timeout, settings.body_timeout, room
+            settings.max_upload_bytes, settings.idle_timeout, settings.body_timeout, upload_budget
         ),
         "head_timeout": settings.head_timeout,
         "idle_timeout": settings.idle_timeout,

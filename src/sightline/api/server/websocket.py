@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sightline.api.server.upgrade import MessageLimits
 
 _SLICE = 4096  # bytes parsed at a time: as many messages as they hold are all that can wait
-_GOODBYE = 5.0  # seconds in which a client may answer that it was told goodbye
+_CLOSE_TIMEOUT = 5.0  # seconds in which a client may answer that it was told goodbye
 _log = logging.getLogger("sightline.request")
 _frames_log = logging.getLogger("sightline.websocket")
 _frames_log.setLevel(logging.WARNING)
@@ -96,7 +96,7 @@ class WebSocketConnection:
         finally:
             if self._end is None and not self._closing:
                 if self._opened:
-                    self._say_goodbye(code)
+                    self._send_close(code)
                 else:
                     self._write([refused(500, [], b"")])
                     self._finish(code)
@@ -174,7 +174,11 @@ class WebSocketConnection:
         """Count what a message takes that is not whole, and do not wait for ever for the rest."""
         size = len(self._message) + len(self._frames.reader.buffer)
         if not self._hold(size):
-            self._fail(Overloaded("Too many uploads are under way.", self._limits.room.retry_after))
+            self._fail(
+                Overloaded(
+                    "Too many uploads are under way.", self._limits.upload_budget.retry_after
+                )
+            )
         elif size or self._frames.current_size is not None:
             self._begun = self._begun or self._loop.time()
             left = self._begun + self._limits.whole - self._loop.time()
@@ -196,9 +200,9 @@ class WebSocketConnection:
     def _hold(self, size: int) -> bool:
         """Take room for so many bytes, instead of what was taken; False if there is none."""
         more = max(0, size - SMALL) - self._held
-        if more > self._limits.room.memory:
+        if more > self._limits.upload_budget.memory:
             return False
-        self._limits.room.memory -= more
+        self._limits.upload_budget.memory -= more
         self._held += more
         return True
 
@@ -235,7 +239,7 @@ class WebSocketConnection:
                 (self._frames.send_binary if text is None else self._frames.send_text)(data)
                 self._write(self._frames.data_to_send())
             case "websocket.close" if self._opened:
-                self._say_goodbye(message.get("code", 1000), message.get("reason") or "")
+                self._send_close(message.get("code", 1000), message.get("reason") or "")
             case "websocket.close":
                 self._write([refused(403, [], b"")])
                 self._finish(CloseCode.ABNORMAL_CLOSURE)
@@ -254,13 +258,13 @@ class WebSocketConnection:
         if data := b"".join(parts):
             self._transport.write(data)
 
-    def _say_goodbye(self, code: int, reason: str = "") -> None:
+    def _send_close(self, code: int, reason: str = "") -> None:
         """Close, and wait a while for the client to say so too."""
         self._frames.send_close(code, reason)
         self._write(self._frames.data_to_send())
         self._closing = True
         self._messages.clear()
-        self._timer.start(_GOODBYE, self._finish, code)
+        self._timer.start(_CLOSE_TIMEOUT, self._finish, code)
         self.go_on()
 
     def _fail(self, error: Exception) -> None:

@@ -50,7 +50,7 @@ T = TypeVar("T")
 _BLOB_THREADS = 8
 _UNWRITTEN = 64  # pictures that are all there and wait for a thread, of all submissions together
 _SQL_THREADS = 4
-_PATIENCE = 10.0  # seconds that a change may wait for those before it
+_MAX_WAIT = 10.0  # seconds that a change may wait for those before it
 _MOMENT = 1.0  # seconds for which a glance at the queue, or at the models, is good
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -60,30 +60,32 @@ _log = logging.getLogger("sightline")
 class TaskService:
     """Tasks as the routes see them. Used from one event loop; nothing here blocks it."""
 
-    def __init__(self, desk: TaskServices, backend: Backend, settings: Settings) -> None:
+    def __init__(self, services: TaskServices, backend: Backend, settings: Settings) -> None:
         """For a desk that is open.
 
         Args:
-            desk: where tasks are.
+            services: where tasks are.
             backend: knows the models, and wakes who works.
             settings: limits.
         """
-        self.changes = desk.changes
-        self.blobs = desk.blobs
+        self.changes = services.changes
+        self.blobs = services.blobs
         self.states = Representations(self._look)
-        self._desk = desk
+        self._services = services
         self._backend = backend
         self._settings = settings
         self._writers = WriterPool(_BLOB_THREADS, _UNWRITTEN)
-        self._changing = BoundedPool(_SQL_THREADS, "sightline-tasks", _PATIENCE)
+        self._changing = BoundedPool(_SQL_THREADS, "sightline-tasks", _MAX_WAIT)
         # Apart: who changes something waits for the database's one writer, who looks does not.
         self._looking = ThreadPoolExecutor(_SQL_THREADS, "sightline-look")
-        self._nudging: set[asyncio.Task[None]] = set()
-        self._glance: TTLCache[Glance] = TTLCache(lambda: self._look(desk.store.glance), _MOMENT)
+        self._waking: set[asyncio.Task[None]] = set()
+        self._glance: TTLCache[Glance] = TTLCache(
+            lambda: self._look(services.store.glance), _MOMENT
+        )
         self._status: TTLCache[BackendStatus] = TTLCache(backend.status, _MOMENT)
         self._models: list[ModelOut] = []
-        self._arrivals = Reservations(desk.backlog)
-        self._places = Positions(lambda: self._look(desk.store.positions))
+        self._reservations = Reservations(services.backlog)
+        self._places = Positions(lambda: self._look(services.store.positions))
 
     # Submitting
 
@@ -93,7 +95,11 @@ class TaskService:
         Raises:
             StorageUnavailable: it cannot be known now.
         """
-        return None if new.idempotency_key is None else await self._look(self._desk.store.find, new)
+        return (
+            None
+            if new.idempotency_key is None
+            else await self._look(self._services.store.find, new)
+        )
 
     async def room_for(self, request: Request) -> AbstractContextManager[Reservation]:
         """Room for a submission while it is read, as far as that can be told from its head.
@@ -103,7 +109,7 @@ class TaskService:
             StorageUnavailable: tasks cannot be kept now.
         """
         announced = declared(request.scope["headers"]) or 0
-        return self._arrivals.admit(await self._glance.get(), announced)
+        return self._reservations.admit(await self._glance.get(), announced)
 
     async def require_options(self, query: PredictQuery) -> str | None:
         """The digest of the model that is asked for, if it is known.
@@ -113,7 +119,7 @@ class TaskService:
             CallbackRefused: the callback may not be called.
         """
         if query.callback_url is not None:
-            check = self._desk.addresses.require_callback
+            check = self._services.addresses.require_callback
             await anyio.to_thread.run_sync(check, query.callback_url)
         model = await self._model(query.model)
         classes = query.class_names()
@@ -125,7 +131,7 @@ class TaskService:
         """Raises UrlRefused if one of them may not be fetched, as far as that is known."""
         await self._look(self._require_addresses, urls)
 
-    def new_intake(self, new: NewTask, *, strict: bool) -> TaskFiles:
+    def new_files(self, new: NewTask, *, strict: bool) -> TaskFiles:
         """Takes the files of a new task."""
         limits = self._settings.max_upload_bytes, self._settings.max_pixels
         compared = new.idempotency_key is not None
@@ -134,7 +140,7 @@ class TaskService:
         )
 
     async def submit(
-        self, request: Request, new: NewTask, intake: TaskFiles | None = None
+        self, request: Request, new: NewTask, files: TaskFiles | None = None
     ) -> tuple[Task, bool]:
         """Keep a task, whose blobs are safe already.
 
@@ -148,13 +154,13 @@ class TaskService:
             Conflict, Overloaded, StorageUnavailable: as `TaskStore.submit`.
             ClientDisconnect: the client hung up.
         """
-        job = self._changing.submit(self._desk.store.submit, new)
+        job = self._changing.submit(self._services.store.submit, new)
         try:
             task = await unless_gone(request, self._changing.result(job))
         finally:
-            if not job.cancel() and intake is not None:
-                intake.keep()
-        self._nudge()
+            if not job.cancel() and files is not None:
+                files.keep()
+        self._wake_soon()
         return task, task.id != new.id
 
     # Reading
@@ -206,24 +212,24 @@ class TaskService:
 
     async def cancel(self, task: Task) -> Task:
         """Images that wait are not run; a task that has ended meanwhile is left alone."""
-        cancelled = await self._change(self._desk.store.cancel, task.id)
-        self._nudge()
+        cancelled = await self._change(self._services.store.cancel, task.id)
+        self._wake_soon()
         return cancelled
 
     async def forget(self, task: Task) -> None:
         """Remove what is left of a task that has ended."""
-        await self._change(self._desk.store.forget, task.id)
+        await self._change(self._services.store.forget, task.id)
 
     async def retry(self, task: Task) -> Task:
         """Run its failed images again."""
-        queued = await self._change(self._desk.store.retry, task.id)
-        self._nudge()
+        queued = await self._change(self._services.store.retry, task.id)
+        self._wake_soon()
         return queued
 
     def _require_addresses(self, urls: list[str]) -> None:
         for number, url in enumerate(urls, start=1):
             try:
-                self._desk.addresses.require(url)
+                self._services.addresses.require(url)
             except UrlError as error:
                 error.args = (f"Address {number}: {error}",)
                 raise
@@ -259,14 +265,14 @@ class TaskService:
                 raise
         return self._models  # a task may be handed in while whoever works on it is started anew
 
-    def _nudge(self) -> None:
-        nudging = asyncio.create_task(self._wake_workers())
-        self._nudging.add(nudging)
-        nudging.add_done_callback(self._nudging.discard)
+    def _wake_soon(self) -> None:
+        waking = asyncio.create_task(self._wake_workers())
+        self._waking.add(waking)
+        waking.add_done_callback(self._waking.discard)
 
     async def _wake_workers(self) -> None:
         try:
-            await self._backend.nudge()
+            await self._backend.wake()
         except DetectorClosed as error:
             _log.info("nobody works on tasks now: %s", error)  # whoever starts looks by himself
 

@@ -68,12 +68,12 @@ async def submit(request: Request, query: PredictQuery, tasks: TaskService) -> t
     if (found := await tasks.find(new)) is not None:
         require_same(replace(new, fingerprint=await _read_again(request, new)), found.fingerprint)
         return await tasks.get(request, found.id), True
-    with await tasks.room_for(request) as arrival:
+    with await tasks.room_for(request) as reservation:
         new = replace(new, digest=await tasks.require_options(query))
         if is_json(request.headers.get("content-type", "")):
             return await _submit_addresses(request, new, tasks)
-        intake = tasks.new_intake(new, strict=query.strict)
-        return await _submit_files(request, new, tasks, intake, arrival)
+        files = tasks.new_files(new, strict=query.strict)
+        return await _submit_files(request, new, tasks, files, reservation)
 
 
 def _blank(request: Request, query: PredictQuery) -> NewTask:
@@ -126,17 +126,17 @@ async def _submit_addresses(
 
 
 async def _submit_files(
-    request: Request, new: NewTask, tasks: TaskService, intake: TaskFiles, arrival: Reservation
+    request: Request, new: NewTask, tasks: TaskService, files: TaskFiles, reservation: Reservation
 ) -> tuple[Task, bool]:
     try:
-        await _read_form(request, intake, arrival.grow)
-        images = await intake.finish()
+        await _read_form(request, files, reservation.grow)
+        images = await files.finish()
         new = replace(new, images=images)
         if new.idempotency_key is not None:
-            new = replace(new, fingerprint=_fingerprint(new, intake.fingerprints()))
-        return await tasks.submit(request, new, intake)
+            new = replace(new, fingerprint=_fingerprint(new, files.fingerprints()))
+        return await tasks.submit(request, new, files)
     except BaseException:
-        intake.abandon()
+        files.abandon()
         raise
 
 
@@ -145,13 +145,13 @@ async def _read_form(
 ) -> None:
     """Feed the body to `files`; `grow` is told of the bytes that have come, and may refuse them."""
     content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
-    record = info_of(request.scope)
+    info = info_of(request.scope)
     reader = MultipartReader(content_type, parameters, files)
     async for chunk in request.stream():
-        grow(record.bytes_in)
+        grow(info.bytes_in)
         reader.feed(chunk)
-        files.require_pictures(record.bytes_in)
-        await files.settle()
+        files.require_pictures(info.bytes_in)
+        await files.flush()
     reader.finish()
 
 

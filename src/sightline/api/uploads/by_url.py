@@ -26,7 +26,9 @@ Fetch: TypeAlias = Callable[[str, float, threading.Event], bytes]
 
 _MAX_BODY = 64 * 1024
 _THREADS = 16
-_PATIENCE = 0.5  # the part of its time that a request may wait for a thread: the rest is the host's
+_MAX_SHARE = (
+    0.5  # the part of its time that a request may wait for a thread: the rest is the host's
+)
 
 
 class UrlBody(BaseModel):
@@ -70,7 +72,7 @@ class FetchPool:
 
     def _run(self, url: str, gone: threading.Event, asked: float) -> bytes:
         waited = time.monotonic() - asked
-        if waited > self._timeout * _PATIENCE:
+        if waited > self._timeout * _MAX_SHARE:
             # Whatever is under way or waits now has ended by then.
             raise Overloaded("Too many pictures are being fetched.", math.ceil(self._timeout))
         return self._fetch(url, self._timeout - waited, gone)
@@ -87,11 +89,13 @@ async def picture_of(request: Request) -> AsyncIterator[Upload]:
     """
     state = request.app.state
     if not is_json(request.headers.get("content-type", "")):
-        async with read_picture(request, state.settings.max_upload_bytes, state.room) as upload:
+        async with read_picture(
+            request, state.settings.max_upload_bytes, state.upload_budget
+        ) as upload:
             yield upload
         return
     fetched = await state.fetches.get(request, _read_url(await read_bytes(request, _MAX_BODY)))
-    upload = Upload(state.room)
+    upload = Upload(state.upload_budget)
     upload.append(fetched)
     yield upload
 

@@ -49,7 +49,7 @@ class FingerprintReader:
         """Raises MalformedBody if far more bytes were received than there are of files."""
         require_pictures(received, self._bytes, len(self._names))
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Have what has arrived looked at."""
         if self._unseen >= _BLOCK:
             await self._look()

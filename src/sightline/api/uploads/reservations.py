@@ -27,7 +27,7 @@ class Reservations:
     def __init__(self, limits: Backlog) -> None:
         self._limits = limits
         self._waiting = 0
-        self._arriving = 0
+        self._reserved = 0
 
     @contextmanager
     def admit(self, waiting: Glance, announced: int) -> Iterator[Reservation]:
@@ -43,12 +43,12 @@ class Reservations:
         if waiting.images_waiting >= self._limits.images:
             raise Overloaded(f"{waiting.images_waiting} pictures wait already.", _RETRY_AFTER)
         self._waiting = waiting.bytes_waiting
-        arrival = Reservation(self)
+        reservation = Reservation(self)
         try:
             self.require_room(announced)
-            yield arrival
+            yield reservation
         finally:
-            self._arriving -= arrival.size
+            self._reserved -= reservation.size
 
     def require_possible(self, size: int) -> None:
         """Raises BodyTooLarge if a submission of `size` bytes could never be kept."""
@@ -57,26 +57,26 @@ class Reservations:
 
     def require_room(self, size: int) -> None:
         """Raises Overloaded if `size` more bytes are too many, unless there are no others."""
-        others = self._waiting + self._arriving
+        others = self._waiting + self._reserved
         if others and others + size > self._limits.bytes:
             raise Overloaded(f"{others / 2**20:.0f} MB of pictures wait already.", _RETRY_AFTER)
 
     def take(self, size: int) -> None:
         """Count `size` more bytes. Raises Overloaded if they are too many."""
         self.require_room(size)
-        self._arriving += size
+        self._reserved += size
 
 
 class Reservation:
     """One submission that is being read."""
 
-    def __init__(self, arrivals: Reservations) -> None:
-        self._arrivals = arrivals
+    def __init__(self, reservations: Reservations) -> None:
+        self._reservations = reservations
         self.size = 0
 
     def grow(self, received: int) -> None:
         """So many bytes there are by now. Raises as `Reservations.admit`."""
         if received > self.size:
-            self._arrivals.require_possible(received)
-            self._arrivals.take(received - self.size)
+            self._reservations.require_possible(received)
+            self._reservations.take(received - self.size)
             self.size = received

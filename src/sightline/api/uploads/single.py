@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def read_picture(
-    request: Request, max_bytes: int, room: UploadBudget
+    request: Request, max_bytes: int, budget: UploadBudget
 ) -> AsyncIterator[Upload]:
     """The one picture in the body: multipart field `file`, or the whole body.
 
@@ -32,7 +32,7 @@ async def read_picture(
     Args:
         request: its body has not been touched.
         max_bytes: the largest picture.
-        room: where its bytes are held, until the context ends.
+        budget: where its bytes are held, until the context ends.
 
     Raises:
         MalformedBody: the multipart envelope is broken.
@@ -42,7 +42,7 @@ async def read_picture(
         Overloaded: there is no room for it.
     """
     content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
-    upload = Upload(room)
+    upload = Upload(budget)
     form = content_type.startswith(b"multipart/")
     reader = _FormReader(content_type, parameters, upload) if form else _RawReader(upload)
     received = 0
@@ -54,7 +54,7 @@ async def read_picture(
                 raise BodyTooLarge(max_bytes)
             if received - len(upload) > ENVELOPE_BYTES:
                 raise MalformedBody("There is more around the picture than any form needs.")
-            await upload.settle()
+            await upload.flush()
         reader.finish()
         yield upload
     finally:

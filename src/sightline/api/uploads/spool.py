@@ -45,8 +45,8 @@ class Upload:
     The file vanishes with the last who holds it, even if the process is killed.
     """
 
-    def __init__(self, room: UploadBudget) -> None:
-        self._room = room
+    def __init__(self, budget: UploadBudget) -> None:
+        self._budget = budget
         self._bytes = bytearray()
         self._held = 0  # of the room in memory
         self._file: FileIO | None = None
@@ -63,11 +63,11 @@ class Upload:
         Raises:
             ImageError: it is not a picture, by its first bytes.
         """
-        judged = len(self._start) >= SNIFF_BYTES
-        if not judged:
+        checked = len(self._start) >= SNIFF_BYTES
+        if not checked:
             self._start = (self._start + chunk)[:SNIFF_BYTES]
         self._bytes += chunk
-        if not judged and len(self._start) >= SNIFF_BYTES:
+        if not checked and len(self._start) >= SNIFF_BYTES:
             sniff(self._start)
 
     def finish(self) -> None:
@@ -78,7 +78,7 @@ class Upload:
         """
         sniff(self._start)
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Find a place for what has arrived.
 
         Raises:
@@ -87,19 +87,21 @@ class Upload:
         more = len(self._bytes) - self._held - SMALL
         if more <= 0:
             return
-        if self._file is None and more <= self._room.memory:
-            self._room.memory -= more
+        if self._file is None and more <= self._budget.memory:
+            self._budget.memory -= more
             self._held += more
             return
-        if len(self._bytes) > self._room.disk:
-            raise Overloaded("Too many uploads are under way.", self._room.retry_after)
-        self._room.disk -= len(self._bytes)
+        if len(self._bytes) > self._budget.disk:
+            raise Overloaded("Too many uploads are under way.", self._budget.retry_after)
+        self._budget.disk -= len(self._bytes)
         self._on_disk += len(self._bytes)
         try:
             await anyio.to_thread.run_sync(self._write)
         except OSError as error:
-            raise Overloaded("The disk has no room for uploads.", self._room.retry_after) from error
-        self._room.memory += self._held
+            raise Overloaded(
+                "The disk has no room for uploads.", self._budget.retry_after
+            ) from error
+        self._budget.memory += self._held
         self._held = 0
 
     def _write(self) -> None:
@@ -130,8 +132,8 @@ class Upload:
 
     def close(self) -> None:
         """Give its room back."""
-        self._room.memory += self._held
-        self._room.disk += self._on_disk
+        self._budget.memory += self._held
+        self._budget.disk += self._on_disk
         self._held = self._on_disk = 0
         self._bytes = bytearray()
         self._closed = True

@@ -47,19 +47,19 @@ class TaskFile:
         self.held += data
         if self.error is not None:
             return
-        judged = len(self._start) >= SNIFF_BYTES
-        if not judged:
+        checked = len(self._start) >= SNIFF_BYTES
+        if not checked:
             self._start = (self._start + data)[:SNIFF_BYTES]
         self._size += len(data)
         if self._size > self._max_bytes:
             self.error = BodyTooLarge(self._max_bytes)
-        elif not judged and len(self._start) >= SNIFF_BYTES:
-            self._judge()
+        elif not checked and len(self._start) >= SNIFF_BYTES:
+            self._check_type()
 
     def end(self) -> None:
         self.ended = True
         if self.error is None and self._size < SNIFF_BYTES:
-            self._judge()
+            self._check_type()
 
     def write(self) -> None:
         """Write what is held, unless the picture failed."""
@@ -111,7 +111,7 @@ class TaskFile:
             raise RuntimeError("its fingerprint was not to be asked for")
         return self.filename, self._hash.hexdigest()
 
-    def _judge(self) -> None:
+    def _check_type(self) -> None:
         try:
             sniff(self._start)
         except ImageError as error:

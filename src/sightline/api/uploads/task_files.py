@@ -53,7 +53,7 @@ class WriterPool:
 class TaskFiles:
     """Takes the files of a form, as its `Parts`.
 
-    Used from the event loop, where nothing blocks: what has come lies in memory until `settle`
+    Used from the event loop, where nothing blocks: what has come lies in memory until `flush`
     has had it written on threads.
     """
 
@@ -85,7 +85,7 @@ class TaskFiles:
         self._strict = strict
         self._compared = compared
         self._pictures: list[TaskFile] = []
-        self._unsettled: list[TaskFile] = []
+        self._unflushed: list[TaskFile] = []
         self._finishing: set[asyncio.Task[None]] = set()
         self._jobs: set[Future[None]] = set()
         self._kept = False
@@ -103,7 +103,7 @@ class TaskFiles:
             compared=self._compared,
         )
         self._pictures.append(picture)
-        self._unsettled.append(picture)
+        self._unflushed.append(picture)
 
     def append(self, data: bytes) -> None:
         """Raises what is wrong with the picture, if it is to."""
@@ -120,17 +120,17 @@ class TaskFiles:
         """Raises MalformedBody if far more bytes were received than there are of files."""
         require_pictures(received, self._bytes, len(self._pictures))
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Have what has arrived written.
 
         Raises:
             StorageUnavailable: it cannot be written now.
             ImageError: a header is wrong, if that is to be raised.
         """
-        begun, self._unsettled = self._unsettled, []
+        begun, self._unflushed = self._unflushed, []
         for picture in begun:
             if picture.ended:
-                await self._settle_until(_FINISHING - 1)
+                await self._flush_until(_FINISHING - 1)
                 await self._places.acquire()
                 finishing = asyncio.create_task(self._finish(picture))
                 finishing.add_done_callback(self._on_finished)
@@ -138,18 +138,18 @@ class TaskFiles:
             elif len(picture.held) >= _BLOCK:
                 await self._run(picture.write)
             if not picture.ended:
-                self._unsettled.append(picture)
+                self._unflushed.append(picture)
 
     async def finish(self) -> tuple[NewImage, ...]:
         """The pictures, all safe.
 
         Raises:
-            StorageUnavailable, ImageError: as `settle`.
+            StorageUnavailable, ImageError: as `flush`.
             WrongFileCount: there is none.
         """
         if not self._pictures:
             raise WrongFileCount("There is no file: send up to 100 as fields 'files'.")
-        await self._settle_until(0)
+        await self._flush_until(0)
         return tuple(picture.image() for picture in self._pictures)
 
     def fingerprints(self) -> list[Fingerprint]:
@@ -186,7 +186,7 @@ class TaskFiles:
         if not finished.cancelled():
             finished.exception()  # is noted: where several fail, the first is the answer
 
-    async def _settle_until(self, left: int) -> None:
+    async def _flush_until(self, left: int) -> None:
         """Wait until only so many are being made safe; raises what happened to one."""
         while len(self._finishing) > left:
             done, self._finishing = await asyncio.wait(

@@ -32,7 +32,7 @@ Post: TypeAlias = Callable[[str, str, bytes], Reply]
 _THREADS = 8
 _PER_HOST = 2
 _LOOK_EVERY = 5.0  # seconds: what other processes make due shows by nothing else
-_BREATH = 0.5  # seconds between looks, however often there is a nudge
+_MIN_INTERVAL = 0.5  # seconds between looks, however often there is a nudge
 _SWEEP_EVERY = 3600.0
 _JITTER = 0.1
 
@@ -40,7 +40,7 @@ _log = logging.getLogger("sightline")
 
 
 class DeliveryWorker:
-    """Runs in one process of each service, in threads of its own; `nudge` from anywhere."""
+    """Runs in one process of each service, in threads of its own; `wake` from anywhere."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class DeliveryWorker:
     def start(self) -> None:
         self._thread.start()
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Something may be due; costs nothing."""
         self._wake.set()
 
@@ -94,7 +94,7 @@ class DeliveryWorker:
                 _log.exception("looking for callbacks that are due failed")
             self._wake.wait(pause)
             if not began:
-                self._stopped.wait(_BREATH)
+                self._stopped.wait(_MIN_INTERVAL)
 
     def _begin_what_is_due(self) -> tuple[bool, float]:
         """Whether there was any, and seconds after which to look again, unless nudged."""

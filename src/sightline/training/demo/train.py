@@ -42,10 +42,10 @@ def train(examples: list[Example], epochs: int, seed: int = 0) -> DemoNet:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     rng = np.random.default_rng(seed)
     network = run_stage(DemoNet(len(CLASSES)), examples, epochs, _RATE, rng)
-    return settle(network, examples, rng)
+    return freeze_norms(network, examples, rng)
 
 
-def settle(network: DemoNet, examples: list[Example], rng: np.random.Generator) -> DemoNet:
+def freeze_norms(network: DemoNet, examples: list[Example], rng: np.random.Generator) -> DemoNet:
     """`network` after `SETTLING` epochs as it will be used: its norms' statistics held still."""
     for module in network.modules():
         module.train(not isinstance(module, torch.nn.BatchNorm2d))
