@@ -25,7 +25,7 @@ from sightline.models.resolve import resolve
 from sightline.models.sources import locate
 from sightline.net.download import DownloadTimeouts
 from sightline.settings import load_settings
-from sightline.wiring import open_detector
+from sightline.wiring.models import open_detector
 from support import graphs
 from support.hosts import nobody
 from support.shelf import Fault, Shelf, network, open_shelf

@@ -64,7 +64,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class InProcessLimits:
     """What was measured on one model, from the widest limit to the service.
 
     Attributes:
@@ -87,7 +87,7 @@ def measure(
     seconds: float,
     rounds: int,
     tell: Callable[[str], None],
-) -> Limits:
+) -> InProcessLimits:
     """Measure the model that `settings` name, a file on this machine.
 
     Args:
@@ -120,7 +120,7 @@ def measure(
     base = median(next(iter(found.values())))
     limits = (Limit(name, rates, median(rates) / base) for name, rates in found.items())
     runs = (detector.spec.name, detector.engine, detector.device, detector.precision)
-    return Limits(*runs, (tensor.shape[2], tensor.shape[1]), tuple(limits))
+    return InProcessLimits(*runs, (tensor.shape[2], tensor.shape[1]), tuple(limits))
 
 
 def network_rate(engine: Engine, tensor: NDArray[np.uint8], seconds: float) -> float:

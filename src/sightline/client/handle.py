@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from sightline.client.service import Service
+    from sightline.client.service import HttpService
 
 _LONG = 20.0
 """Seconds that the service may hold an answer back until there is something new."""
@@ -54,7 +54,7 @@ class AsyncTaskHandle:
         total: how many pictures there are.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: HttpService) -> None:
         """Without tasks; `AsyncClient.submit` and `AsyncClient.task` add them."""
         self._service = service
         self._tasks: list[Task] = []

@@ -73,7 +73,7 @@ class Request:
     json: object = None
 
 
-class Service:
+class HttpService:
     """A service at an address, and how patient one is with it.
 
     Attributes:

@@ -1,10 +1,9 @@
-"""How much goes through, and how fast: what the detectors of this process tell, counted."""
+"""Counts pictures, and measures how many a second are answered, and how fast."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import cache
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -77,9 +76,3 @@ class Meter:
             images = sum(second.images for second in recent)
             latency = sum(second.latency_ms for second in recent) / images if images else None
             return Reading(self._images, self._failed, rated / _RATED, latency)
-
-
-@cache
-def meter() -> Meter:
-    """This process's, of all models together."""
-    return Meter()
