@@ -2,16 +2,16 @@
 
 import { createApi } from './api.js';
 import { enableExports, wireExports } from './export-buttons.js';
-import { Film } from './film.js';
+import { listen } from './file-inputs.js';
 import { Filters } from './filters.js';
-import { listen } from './intake.js';
-import { wireModes } from './modes.js';
 import { Progress } from './progress.js';
 import { offerSamples } from './samples.js';
 import { Service } from './service.js';
-import { mountStrip } from './strip.js';
+import { mountStrip } from './status-bar.js';
+import { Work } from './task-list.js';
+import { Film } from './thumbnails.js';
+import { wireModes } from './view-switch.js';
 import { Viewer } from './viewer.js';
-import { Work } from './work.js';
 
 const byId = (id) => document.getElementById(id);
 const api = createApi();

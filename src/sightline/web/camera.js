@@ -1,8 +1,8 @@
 // The camera: frames go to the service, and each is shown with the boxes that were found in it.
 
 import { colourOf, drawBoxes } from './boxes.js';
-import { Frames } from './frames.js';
-import { listCameras, openCamera, whatToDo, whyNone } from './lens.js';
+import { listCameras, openCamera, whatToDo, whyNone } from './devices.js';
+import { Frames } from './live-socket.js';
 
 const LARGEST = 640; // pixels of a frame's longer side
 const QUALITY = 0.8; // of JPEG

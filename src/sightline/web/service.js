@@ -1,6 +1,6 @@
 // How the service is: the line at the top of the page, and the key where one is wanted.
 
-import { Stopped, patienceOf, patiently, pause, problemOf, within } from './patience.js';
+import { Stopped, patienceOf, patiently, pause, problemOf, within } from './retry.js';
 
 // Seconds in which there is an answer: long polls take 20, pictures two minutes and their turn
 const LIMIT = 30;

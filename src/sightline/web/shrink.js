@@ -1,7 +1,7 @@
 // Large photographs, made smaller before they are sent.
 
+import { isTurned } from './exif.js';
 import { toJpeg } from './jpeg.js';
-import { isTurned } from './turned.js';
 
 export const LONGEST = 1920; // pixels of the longer side
 const QUALITY = 0.9;

@@ -1,9 +1,9 @@
 // The chosen picture with its boxes, and the list of what is in it.
 
 import { captionOf, colourOf, drawBoxes } from './boxes.js';
-import { copyOf } from './copies.js';
+import { isTurned } from './exif.js';
+import { copyOf } from './previews.js';
 import { stateText } from './progress.js';
-import { isTurned } from './turned.js';
 
 /** Shows an item in `stage`, and its objects in `list`; a box and its row light up together. */
 export class Viewer {

@@ -1,8 +1,8 @@
 // All pictures of the page, and the tasks that they are in.
 
 import { Item } from './item.js';
-import { EXPIRED, Job, MOST, stateOf } from './job.js';
-import { kept, sweep } from './keep.js';
+import { kept, sweep } from './offline-store.js';
+import { EXPIRED, Job, MOST, stateOf } from './task.js';
 
 const FOLLOWED = 3; // at once: browsers open six connections to a host, and uploads want one
 

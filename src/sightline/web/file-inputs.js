@@ -1,6 +1,6 @@
 // Every way in which pictures come to the page.
 
-import { filesOfDrop, picturesOf } from './gather.js';
+import { filesOfDrop, picturesOf } from './files.js';
 
 const byId = (id) => document.getElementById(id);
 

@@ -1,10 +1,10 @@
 // One task of the service: up to a hundred pictures that are sent, followed, cancelled together.
 
-import { Gone, follow, look } from './follow.js';
-import { forget, keep } from './keep.js';
 import { keyForUpload } from './api.js';
-import { Stopped, patiently, problemOf } from './patience.js';
+import { forget, keep } from './offline-store.js';
+import { Stopped, patiently, problemOf } from './retry.js';
 import { shrink } from './shrink.js';
+import { Gone, follow, look } from './task-events.js';
 import { isReadable, uniqueKey, upload } from './upload.js';
 
 /** The most pictures that the service takes in a task. */

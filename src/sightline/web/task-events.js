@@ -1,6 +1,6 @@
 // A task until its end: server-sent events, and long polls where those do not come through.
 
-import { pause, problemOf } from './patience.js';
+import { pause, problemOf } from './retry.js';
 
 const SILENCE = 40_000; // ms; the service sends something every 15 s
 const FIRST_WORD = 8_000; // ms; the first event comes at once, unless somebody between holds it

@@ -1,6 +1,6 @@
 // The status strip: what serves, how much goes through it, how long that takes.
 
-import { within } from './patience.js';
+import { within } from './retry.js';
 
 const LIMIT = 10; // seconds in which there is an answer
 const EVERY = 3000; // milliseconds between two looks
