@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 100_000
 FOCUS = """() => {
   const one = document.activeElement;
-  const top = document.querySelector('#strip').getBoundingClientRect().top;
-  return [one.id, one.getBoundingClientRect().bottom > top && !one.closest('#strip')];
+  const top = document.querySelector('#status-bar').getBoundingClientRect().top;
+  return [one.id, one.getBoundingClientRect().bottom > top && !one.closest('#status-bar')];
 }"""
 LISTEN = """() => {
   performance.now = () => 0;
@@ -97,7 +97,7 @@ def test_the_first_paint_is_light(browser: Browser, service: Process, options: A
         session = screen.page.context.new_cdp_session(screen.page)
         session.send("Network.enable")
         asked: dict[str, str] = {}
-        sizes: dict[str, float] = {}  # by address: the strip asks for its figures all the time
+        sizes: dict[str, float] = {}  # by address: the status bar asks for its figures all the time
 
         def on_end(event: dict[str, Any]) -> None:
             address = asked[event["requestId"]]

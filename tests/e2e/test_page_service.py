@@ -81,7 +81,7 @@ def test_what_hangs_is_given_up_and_asked_again(desktop: Watched, fake: Live) ->
     page = desktop.page
     page.clock.install()
     service = page.locator("#service")
-    page.route(  # the strip alone would find out that the service is well again
+    page.route(  # the status bar alone would find out that the service is well again
         "**/metrics", lambda route: route.fulfill(status=429, headers={"Retry-After": "6000"})
     )
     page.route("**/health", lambda _: None)
@@ -122,12 +122,12 @@ def test_a_service_that_dies_while_nothing_is_asked_of_it_is_missed(
     page = desktop.page
     page.clock.install()
     page.goto(fake.url)
-    service, model = page.locator("#service"), page.locator("#strip dd").first
+    service, model = page.locator("#service"), page.locator("#status-bar dd").first
     expect(service).to_have_attribute("data-state", "ready")
     expect(model).to_have_text("fake")
 
     def die() -> None:
-        page.route(  # what a proxy says; the strip alone would not look again for ten minutes
+        page.route(  # what a proxy says; the status bar alone would not look again for ten minutes
             "**/metrics", lambda route: route.fulfill(status=502, headers={"Retry-After": "600"})
         )
         page.route("**/health", lambda route: route.abort("connectionrefused"))

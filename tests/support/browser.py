@@ -115,7 +115,7 @@ class Watched:
         return found
 
     def asked(self) -> list[str]:
-        """Every request to a service but those of the strip, which looks at it all the time."""
+        """Every request to a service but those of the status bar, which looks all the time."""
         sent = (url for url in self.requests if not url.startswith("blob:"))
         return [url for url in sent if not url.endswith("/metrics")]
 

@@ -7,7 +7,7 @@ import { Filters } from './filters.js';
 import { Progress } from './progress.js';
 import { offerSamples } from './samples.js';
 import { Service } from './service.js';
-import { mountStrip } from './status-bar.js';
+import { mountStatusBar } from './status-bar.js';
 import { Work } from './task-list.js';
 import { Film } from './thumbnails.js';
 import { wireModes } from './view-switch.js';
@@ -138,7 +138,7 @@ if (api.foreign) {
   byId('elsewhere').textContent = `Pictures are sent to ${api.base}`;
 }
 if (api.problem) byId('show-camera').disabled = true;
-else mountStrip(byId('strip'), service);
+else mountStatusBar(byId('status-bar'), service);
 
 work.restore(tasksInAddress());
 service.start();

@@ -1,4 +1,4 @@
-// The status strip: what serves, how much goes through it, how long that takes.
+// The status bar at the foot of the page: what serves, how much goes through it, how long that takes.
 
 import { within } from './retry.js';
 
@@ -15,7 +15,7 @@ const FIGURES = [
 ];
 
 /** Show in `element` how the service is, for as long as the page is looked at. */
-export function mountStrip(element, service) {
+export function mountStatusBar(element, service) {
   const values = build(element);
   let timer = 0;
   let pause = EVERY;
