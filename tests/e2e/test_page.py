@@ -207,7 +207,7 @@ def test_a_pdf_is_refused_in_words_and_loses_no_other(
     assert "notes.pdf" in said
     assert "PDF document, not a picture" in said
     assert page.locator("#retry").is_hidden()  # it would not help
-    page.locator("#film button").first.click()
+    page.locator("#thumbnails button").first.click()
     expect(page.locator("#notice")).to_contain_text("PDF document")
     assert screen.errors == []
     assert screen.shifts() == []
@@ -239,7 +239,7 @@ def test_pasted_pictures_folders_and_samples(
     (folder / "notes.txt").write_text("no picture", "utf-8")
     page.set_input_files("#tree", tmp_path / "folder")
     desktop.wait_for_done(3)
-    assert page.locator("#film button").count() == 3  # of a folder, pictures alone
+    assert page.locator("#thumbnails button").count() == 3  # of a folder, pictures alone
     page.click("#clear")
     page.wait_for_selector("#invitation:visible")
     assert page.evaluate("location.hash") == ""

@@ -51,7 +51,7 @@ def test_a_tiff_is_shown_with_its_boxes_and_saved(
     pick(page, 0, scan.name)
     assert drawn_size(page) == size
     require_same(page.evaluate(BOXES), ask(service.url, scan.read_bytes()), within=1.5)
-    page.wait_for_function("() => document.querySelector('#film img')?.naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('#thumbnails img')?.naturalWidth > 0")
     with page.expect_download() as saving:
         page.click("#save-jpeg")
     with Image.open(saving.value.path()) as saved:

@@ -250,7 +250,7 @@ def test_addresses_of_tasks_are_followed(desktop: Watched, fake: Live) -> None:
     expect(page).to_have_url(f"{fake.url}/")
     page.goto(f"{fake.url}/#task={task}")
     desktop.wait_for_done(1)
-    assert page.locator("#film button").count() == 1
+    assert page.locator("#thumbnails button").count() == 1
 
 
 def failures(page: Page) -> list[str]:
@@ -271,6 +271,6 @@ def test_folders_without_a_picture_and_closed_ones_are_told(
     (said,) = failures(page)
     assert said.startswith("letters No pictures in it. JPEG")
     page.evaluate(_DROP_FOLDER)
-    expect(page.locator("#film button")).to_have_count(3)
+    expect(page.locator("#thumbnails button")).to_have_count(3)
     assert failures(page)[1] == "secret It cannot be read. Permission denied"
     assert desktop.errors == []

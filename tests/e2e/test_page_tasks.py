@@ -21,7 +21,7 @@ from support.tasks import DARKEST, picture
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
-NAMES = "[...document.querySelectorAll('#film button')].map((tile) => tile.title)"
+NAMES = "[...document.querySelectorAll('#thumbnails button')].map((tile) => tile.title)"
 
 
 def several(count: int) -> list[tuple[str, str, bytes]]:
@@ -45,7 +45,7 @@ def test_a_hundred_are_found_again_and_cancelled_half_way(
         page.reload()
         screen.wait_for_done(20)
         assert tasks_of(page) == [task]
-        assert page.locator("#film button").count() == 100
+        assert page.locator("#thumbnails button").count() == 100
         screen.cancel()  # it goes on
         go_on.set()
         screen.wait_for_end()
@@ -154,14 +154,14 @@ def test_what_was_cancelled_can_be_sent_again(desktop: Watched, fake: Live) -> N
 
     page.route("**/predict?*", hold)
     desktop.drop(several(3))
-    page.wait_for_selector("#film [data-state=uploading]")
+    page.wait_for_selector("#thumbnails [data-state=uploading]")
     page.click("#cancel")
     page.wait_for_selector("#retry:visible")
-    assert page.locator("#film [data-state=cancelled]").count() == 3
+    assert page.locator("#thumbnails [data-state=cancelled]").count() == 3
     page.unroute("**/predict?*")
     page.click("#retry")
     desktop.wait_for_done(3)
-    assert page.locator("#film button").count() == 3
+    assert page.locator("#thumbnails button").count() == 3
 
 
 def test_a_busy_service_is_asked_again_when_it_says(desktop: Watched, fake: Live) -> None:

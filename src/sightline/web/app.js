@@ -9,7 +9,7 @@ import { offerSamples } from './samples.js';
 import { Service } from './service.js';
 import { mountStatusBar } from './status-bar.js';
 import { Work } from './task-list.js';
-import { Film } from './thumbnails.js';
+import { Thumbnails } from './thumbnails.js';
 import { wireModes } from './view-switch.js';
 import { Viewer } from './viewer.js';
 
@@ -17,14 +17,14 @@ const byId = (id) => document.getElementById(id);
 const api = createApi();
 const service = new Service(api, byId('service'), byId('key'));
 const work = new Work(service);
-const film = new Film(byId('film'));
+const thumbnails = new Thumbnails(byId('thumbnails'));
 const filters = new Filters(byId('confidence'), byId('classes'));
 const progress = new Progress(byId('progress'));
 const viewer = new Viewer(byId('stage'), byId('objects'), byId('count'), service, refresh);
 const small = byId('small');
 let chosen = null;
 
-// Showing: at most once a frame, and of the film only what has changed
+// Showing: at most once a frame, and of the thumbnails only what has changed
 
 let changed = new Set();
 let scheduled = false;
@@ -45,7 +45,7 @@ function show() {
   changed = new Set(); // what is refreshed meanwhile is for the next frame
   const { items } = work;
   if (!items.includes(chosen)) chosen = items[0] ?? null;
-  film.show(items, refreshed, chosen, (one) => filters.of(one).length);
+  thumbnails.show(items, refreshed, chosen, (one) => filters.of(one).length);
   const found = items.reduce((sum, one) => sum + filters.of(one).length, 0);
   progress.show(items, found);
   if (!refreshed || refreshed.has(chosen)) viewer.show(chosen, filters);
@@ -105,7 +105,7 @@ function remember(name, value) {
 work.addEventListener('change', ({ detail }) => refresh(detail));
 work.addEventListener('tasks', rememberTasks);
 filters.addEventListener('change', () => refresh());
-film.addEventListener('pick', ({ detail }) => {
+thumbnails.addEventListener('pick', ({ detail }) => {
   chosen = detail;
   refresh();
 });
