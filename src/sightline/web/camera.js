@@ -1,7 +1,7 @@
-// The camera: frames go to the service, and each is shown with the boxes that were found in it.
+// The camera view: sends frames of the webcam to the service, shows each with its boxes.
 
 import { colourOf, drawBoxes } from './boxes.js';
-import { listCameras, openCamera, whatToDo, whyNone } from './devices.js';
+import { adviceFor, listCameras, openCamera, whyUnavailable } from './devices.js';
 import { Frames } from './live-socket.js';
 
 const LARGEST = 640; // pixels of a frame's longer side
@@ -30,9 +30,9 @@ class Camera {
     this.times = []; // of the frames shown lately, in milliseconds
     this.latency = null;
     this.wire();
-    const none = whyNone();
-    this.button.disabled = Boolean(none);
-    this.say(none || 'Frames are sent to the service while the camera runs, and not kept.');
+    const unavailable = whyUnavailable();
+    this.button.disabled = Boolean(unavailable);
+    this.say(unavailable || 'Frames are sent to the service while the camera runs, and not kept.');
   }
 
   wire() {
@@ -56,7 +56,7 @@ class Camera {
   }
 
   async start() {
-    if (this.running || whyNone()) return;
+    if (this.running || whyUnavailable()) return;
     this.mark(true);
     this.say('Asking for the camera…');
     const turn = (this.turn = {}); // a later start or stop makes this one void
@@ -65,7 +65,7 @@ class Camera {
       if (this.turn !== turn) return release(stream);
       this.stream = stream;
     } catch (error) {
-      if (this.turn === turn) this.stop(whatToDo(error));
+      if (this.turn === turn) this.stop(adviceFor(error));
       if (error.name === 'OverconstrainedError') await this.offer(); // no more the one that is gone
       return;
     }
