@@ -35,8 +35,8 @@ _STORE = """new Promise((resolve) => {
     };
   };
 })"""
-KEPT = f"{_STORE % 'store.getAll()'}.then((all) => all.map((one) => one.name))"
-KEEP_OLD = _STORE % "store.put({ name: 'old.jpg', at: Date.now() - 7_200_000 }, ['old', 0])"
+STORED = f"{_STORE % 'store.getAll()'}.then((all) => all.map((one) => one.name))"
+STORE_OLD = _STORE % "store.put({ name: 'old.jpg', at: Date.now() - 7_200_000 }, ['old', 0])"
 
 
 def drawn(*names: str) -> list[File]:
@@ -142,11 +142,11 @@ def test_pictures_of_long_ago_are_not_kept(desktop: Watched, fake: Live) -> None
     page.goto(fake.url)
     desktop.drop(drawn("new.jpg"))
     desktop.wait_for_done(1)
-    page.evaluate(KEEP_OLD)
-    assert sorted(page.evaluate(KEPT)) == ["new.jpg", "old.jpg"]
+    page.evaluate(STORE_OLD)
+    assert sorted(page.evaluate(STORED)) == ["new.jpg", "old.jpg"]
     page.goto("about:blank")
     page.goto(fake.url)  # with no task in its address
-    eventually(lambda: page.evaluate(KEPT) == ["new.jpg"], "the old picture is still kept", 60)
+    eventually(lambda: page.evaluate(STORED) == ["new.jpg"], "the old picture is still stored", 60)
 
 
 def test_a_cancel_whose_answer_is_lost_forgets_no_results(desktop: Watched, fake: Live) -> None:

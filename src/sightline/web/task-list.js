@@ -1,7 +1,7 @@
 // All pictures of the page, and the tasks that they are in.
 
 import { Item } from './item.js';
-import { kept, sweep } from './offline-store.js';
+import { deleteExpired, loadPictures } from './offline-store.js';
 import { EXPIRED, Job, MOST, stateOf } from './task.js';
 
 const FOLLOWED = 3; // at once: browsers open six connections to a host, and uploads want one
@@ -84,11 +84,11 @@ export class Work extends EventTarget {
 
   /** Find tasks again that an earlier page has begun, and forget pictures of older ones. */
   async restore(names) {
-    sweep();
+    deleteExpired();
     const jobs = names.map((name) => this.jobOf(name));
     this.jobs.push(...jobs);
     await this.service.known(); // others know no task, and would have it forgotten
-    const looks = jobs.map(({ task }) => Promise.all([stateOf(this.service, task), kept(task)]));
+    const looks = jobs.map(({ task }) => Promise.all([stateOf(this.service, task), loadPictures(task)]));
     for (const [index, job] of jobs.entries()) this.resume(job, ...await looks[index]);
     this.tell('tasks');
   }

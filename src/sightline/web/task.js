@@ -1,7 +1,7 @@
 // One task of the service: up to a hundred pictures that are sent, followed, cancelled together.
 
 import { keyForUpload } from './api.js';
-import { forget, keep } from './offline-store.js';
+import { deletePictures, storePictures } from './offline-store.js';
 import { Stopped, patiently, problemOf } from './retry.js';
 import { shrink } from './shrink.js';
 import { Gone, follow, look } from './task-events.js';
@@ -56,7 +56,7 @@ export class Job {
       if (!answer.ok) return this.fail(await problemOf(answer), answer.status >= 500 || answer.status === 413);
       this.begin(await idIn(answer));
       this.each((item) => item.again('queued'));
-      await keep(this.task, this.items.map(recordOf));
+      await storePictures(this.task, this.items.map(recordOf));
       if (this.cancelled) await this.tellCancelled();
     } catch (error) {
       if (!(error instanceof Stopped) && error.name !== 'AbortError') throw error;
@@ -120,7 +120,7 @@ export class Job {
   /** It is of no interest any more. */
   drop() {
     this.stopping.abort();
-    if (this.task) forget(this.task);
+    if (this.task) deletePictures(this.task);
   }
 
   // What `follow` tells
