@@ -1,7 +1,7 @@
 // The chosen picture with its boxes, and the list of what is in it.
 
 import { captionOf, colourOf, drawBoxes } from './boxes.js';
-import { isTurned } from './exif.js';
+import { hasExifOrientation } from './exif.js';
 import { copyOf } from './previews.js';
 import { stateText } from './progress.js';
 
@@ -70,7 +70,7 @@ export class Viewer {
   async judge(item) {
     if (item.judged || !item.blob) return;
     item.judged = true;
-    if ((await isTurned(item.blob)) && !item.asked) this.onOpaque(item);
+    if ((await hasExifOrientation(item.blob)) && !item.asked) this.onOpaque(item);
   }
 
   onOpaque(item) {
