@@ -24,7 +24,7 @@ export function enableExports(items, item) {
   const any = items.some(({ result }) => result);
   for (const id of ['save-json', 'save-csv']) byId(id).disabled = !any;
   for (const id of ['copy-curl', 'copy-python']) byId(id).disabled = !item?.result;
-  byId('save-jpeg').disabled = !item?.result || !item.url || item.opaque;
+  byId('save-jpeg').disabled = !item?.result || !item.url || item.undisplayable;
 }
 
 let fading = 0;

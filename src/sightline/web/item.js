@@ -20,8 +20,8 @@ export class Item {
     this.width = width; // of the upright picture; null until that is known
     this.height = height;
     this.origin = null; // its task and place in it, once the service has it
-    this.opaque = false; // this browser cannot show `url`, or not as the service sees it
-    this.judged = false; // which of both
+    this.undisplayable = false; // this browser cannot show `url`, or not as the service sees it
+    this.orientationChecked = false;
     this.drawn = false; // boxes are in it already
     this.progress = 0; // of the upload, 0..1
     this.again('waiting');
@@ -48,11 +48,11 @@ export class Item {
     return this.address ?? null;
   }
 
-  /** Show this copy of the picture from now on; `drawn` tells whether boxes are in it. */
-  show(copy, drawn) {
+  /** Show this preview from now on; `drawn` tells whether boxes are in it. */
+  showPreview(preview, drawn) {
     this.release();
-    this.address = URL.createObjectURL(copy);
-    this.opaque = false;
+    this.address = URL.createObjectURL(preview);
+    this.undisplayable = false;
     this.drawn = drawn;
   }
 
@@ -63,8 +63,8 @@ export class Item {
     this.result = null;
     this.detections = [];
     this.position = null;
-    this.asked = false; // the service for a copy that can be shown
-    this.unseen = false; // it had none
+    this.previewRequested = false; // from the service, which has one that can be shown
+    this.previewMissing = false; // it had none
   }
 
   /** It failed here, not at the service; `retryable` tells whether it may go better later. */

@@ -79,8 +79,8 @@ function update(tile, item, counts) {
   if (badge.textContent !== text) badge.textContent = text;
   bar.style.inlineSize = `${100 * (item.state === 'uploading' ? item.progress : 0)}%`;
   const picture = tile.querySelector('img');
-  if (item.opaque) picture?.remove();
-  if (!item.url || item.opaque || picture?.src === item.url) return;
+  if (item.undisplayable) picture?.remove();
+  if (!item.url || item.undisplayable || picture?.src === item.url) return;
   picture?.remove(); // of an address that cannot be shown
   tile.prepend(thumbnail(item));
 }
@@ -105,7 +105,7 @@ function thumbnail(item) {
   picture.width = 88;
   picture.height = 66;
   picture.addEventListener('error', () => {
-    if (picture.src === item.address) item.opaque = true; // else there is a preview by now
+    if (picture.src === item.address) item.undisplayable = true; // else there is a preview by now
     picture.remove();
   });
   picture.src = item.url;

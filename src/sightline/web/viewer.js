@@ -2,7 +2,7 @@
 
 import { captionOf, colourOf, drawBoxes } from './boxes.js';
 import { hasExifOrientation } from './exif.js';
-import { copyOf } from './previews.js';
+import { previewOf } from './previews.js';
 import { stateText } from './progress.js';
 
 /** Shows an item in `stage`, and its objects in `list`; a box and its row light up together. */
@@ -26,7 +26,7 @@ export class Viewer {
     this.lit = null;
     new ResizeObserver(() => this.draw()).observe(this.figure);
     this.picture.addEventListener('load', () => this.draw());
-    this.picture.addEventListener('error', () => this.onOpaque(this.item));
+    this.picture.addEventListener('error', () => this.onUndisplayable(this.item));
     this.listen();
   }
 
@@ -53,9 +53,9 @@ export class Viewer {
 
   load() {
     const { item, picture } = this;
-    this.judge(item);
-    if ((!item.url || item.opaque) && item.state === 'done') this.borrow();
-    const address = item.opaque ? '' : item.url ?? '';
+    this.checkOrientation(item);
+    if ((!item.url || item.undisplayable) && item.state === 'done') this.loadPreview();
+    const address = item.undisplayable ? '' : item.url ?? '';
     if (picture.getAttribute('src') !== address) {
       picture.hidden = !address;
       if (address) picture.src = address;
@@ -67,34 +67,34 @@ export class Viewer {
   }
 
   /** Whether this browser shows it as the service sees it. */
-  async judge(item) {
-    if (item.judged || !item.blob) return;
-    item.judged = true;
-    if ((await hasExifOrientation(item.blob)) && !item.asked) this.onOpaque(item);
+  async checkOrientation(item) {
+    if (item.orientationChecked || !item.blob) return;
+    item.orientationChecked = true;
+    if ((await hasExifOrientation(item.blob)) && !item.previewRequested) this.onUndisplayable(item);
   }
 
-  onOpaque(item) {
+  onUndisplayable(item) {
     if (!item) return;
-    item.opaque = true;
+    item.undisplayable = true;
     this.changed(item);
   }
 
   /** This page does not have the picture, or cannot show it: the service can. */
-  async borrow() {
+  async loadPreview() {
     const { item } = this;
-    if (item.asked) return;
-    item.asked = true;
-    const { blob, drawn } = await copyOf(item, this.service);
-    if (blob) item.show(blob, drawn);
-    else item.unseen = true;
+    if (item.previewRequested) return;
+    item.previewRequested = true;
+    const { blob, drawn } = await previewOf(item, this.service);
+    if (blob) item.showPreview(blob, drawn);
+    else item.previewMissing = true;
     this.changed(item);
     if (item === this.item) this.draw();
   }
 
   draw() {
     const { item } = this;
-    if (item && !item.asked && this.isOnItsSide()) {
-      item.opaque = true;
+    if (item && !item.previewRequested && this.isOnItsSide()) {
+      item.undisplayable = true;
       this.load();
     }
     const whole = item?.width && !item.drawn;
