@@ -237,7 +237,7 @@ def test_pasted_pictures_folders_and_samples(
     grey = pictures.encode(Image.new("RGB", (64, 48), (120, 120, 120)), "JPEG")
     (folder / "grey.jpg").write_bytes(grey)
     (folder / "notes.txt").write_text("no picture", "utf-8")
-    page.set_input_files("#tree", tmp_path / "folder")
+    page.set_input_files("#folder-files", tmp_path / "folder")
     desktop.wait_for_done(3)
     assert page.locator("#thumbnails button").count() == 3  # of a folder, pictures alone
     page.click("#clear")

@@ -266,7 +266,7 @@ def test_folders_without_a_picture_and_closed_ones_are_told(
     folder = tmp_path / "letters"
     folder.mkdir()
     (folder / "notes.txt").write_text("no picture", "utf-8")
-    page.set_input_files("#tree", folder)
+    page.set_input_files("#folder-files", folder)
     desktop.wait_for_end()
     (said,) = failures(page)
     assert said.startswith("letters No pictures in it. JPEG")

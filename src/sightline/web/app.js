@@ -2,7 +2,7 @@
 
 import { createApi } from './api.js';
 import { enableExports, wireExports } from './export-buttons.js';
-import { listen } from './file-inputs.js';
+import { wireFileInputs } from './file-inputs.js';
 import { Filters } from './filters.js';
 import { Progress } from './progress.js';
 import { offerSamples } from './samples.js';
@@ -123,7 +123,7 @@ small.checked = recall('sightline-small', '') === 'yes';
 small.addEventListener('change', () => remember('sightline-small', small.checked ? 'yes' : ''));
 wireExports(() => ({ items: work.items, item: chosen, filters, api }));
 wireModes(api);
-listen(add, (name, problem) => work.refuse(name, problem));
+wireFileInputs(add, (name, problem) => work.refuse(name, problem));
 addEventListener('beforeunload', (event) => {
   if (work.sendable) event.preventDefault(); // the browser asks, then
 });
