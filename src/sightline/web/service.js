@@ -1,13 +1,13 @@
-// How the service is: the line at the top of the page, and the key where one is wanted.
+// The connection to the service: requests with retries, health checks, the status line, the key dialog.
 
-import { Stopped, patienceOf, patiently, pause, problemOf, within } from './retry.js';
+import { Stopped, pause, problemOf, retryDelay, withRetries, withTimeout } from './retry.js';
 
 // Seconds in which there is an answer: long polls take 20, pictures two minutes and their turn
 const LIMIT = 30;
 const LIMIT_OF_PICTURES = 180;
 const LIMIT_OF_HEALTH = 10;
 
-/** Asks the service with patience, and says so in `line` where that takes a while. */
+/** Asks the service with retries, and says so in `line` where that takes a while. */
 export class Service extends EventTarget {
   constructor(api, line, dialog) {
     super();
@@ -17,10 +17,10 @@ export class Service extends EventTarget {
     this.checking = null;
     this.line = line;
     this.dialog = dialog;
-    this.told = {
-      wait: (trouble) => this.trouble(trouble),
-      well: () => this.recovered(),
-      key: () => this.key(),
+    this.handlers = {
+      onWait: (trouble) => this.trouble(trouble),
+      onAnswer: () => this.recovered(),
+      onKeyWanted: () => this.key(),
     };
     line.querySelector('button').addEventListener('click', () => this.openDialog());
   }
@@ -28,7 +28,7 @@ export class Service extends EventTarget {
   /** The answer of the service, as soon as it has one that is worth having. */
   ask(path, options = {}) {
     const seconds = options.body ? LIMIT_OF_PICTURES : LIMIT;
-    return patiently(() => this.fetch(path, options, seconds), this.told, options.signal);
+    return withRetries(() => this.fetch(path, options, seconds), this.handlers, options.signal);
   }
 
   /** Look what serves, as often as it takes. Dispatches `ready`. */
@@ -62,21 +62,21 @@ export class Service extends EventTarget {
       return this.fetch('/health', {}, LIMIT_OF_HEALTH);
     };
     for (let attempt = 0; ; attempt += 1) {
-      const answer = await patiently(ask, { ...this.told, well() {} });
+      const answer = await withRetries(ask, { ...this.handlers, onAnswer() {} });
       const health = await healthIn(answer);
       if (health) {
         this.health = health;
         this.recovered();
         return this.show();
       }
-      const seconds = patienceOf(answer, attempt);
+      const seconds = retryDelay(answer, attempt);
       this.trouble({ seconds, text: await this.stranger(answer) });
       await pause(seconds);
     }
   }
 
   fetch(path, options, seconds) {
-    return within(seconds, (signal) => this.api.fetch(path, { ...options, signal }), options.signal);
+    return withTimeout(seconds, (signal) => this.api.fetch(path, { ...options, signal }), options.signal);
   }
 
   /** What to say where something answers that is no Sightline, or does not serve. */

@@ -1,6 +1,6 @@
 // The status bar at the foot of the page: what serves, how much goes through it, how long that takes.
 
-import { within } from './retry.js';
+import { withTimeout } from './retry.js';
 
 const LIMIT = 10; // seconds in which there is an answer
 const EVERY = 3000; // milliseconds between two looks
@@ -53,7 +53,7 @@ export function mountStatusBar(element, service) {
 /** What the service says of itself, or how many milliseconds it wants to be left alone. */
 async function ask(api) {
   const headers = { Accept: 'application/json' };
-  const answer = await within(LIMIT, (signal) => api.fetch('/metrics', { headers, signal }));
+  const answer = await withTimeout(LIMIT, (signal) => api.fetch('/metrics', { headers, signal }));
   const { ok, status } = answer;
   const wait = 1000 * (Number(answer.headers.get('Retry-After')) || 0);
   return { status, wait, seen: ok ? await answer.json() : null };

@@ -2,7 +2,7 @@
 
 import { keyForUpload } from './api.js';
 import { deletePictures, storePictures } from './offline-store.js';
-import { Stopped, patiently, problemOf } from './retry.js';
+import { Stopped, problemOf, withRetries } from './retry.js';
 import { shrink } from './shrink.js';
 import { Gone, follow, look } from './task-events.js';
 import { isReadable, uniqueKey, upload } from './upload.js';
@@ -186,7 +186,7 @@ export class Job {
         this.out = false;
       }
     };
-    return patiently(ask, this.service.told, signal);
+    return withRetries(ask, this.service.handlers, signal);
   }
 
   /** What is sent: with a key of its own, by which the service knows it when it comes again. */
