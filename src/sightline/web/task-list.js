@@ -87,7 +87,7 @@ export class Work extends EventTarget {
     deleteExpired();
     const jobs = names.map((name) => this.jobOf(name));
     this.jobs.push(...jobs);
-    await this.service.known(); // others know no task, and would have it forgotten
+    await this.service.whenKnown(); // others know no task, and would have it forgotten
     const looks = jobs.map(({ task }) => Promise.all([stateOf(this.service, task), loadPictures(task)]));
     for (const [index, job] of jobs.entries()) this.resume(job, ...await looks[index]);
     this.tell('tasks');

@@ -51,7 +51,7 @@ export class Job {
     try {
       if (small) await this.shrink();
       this.require();
-      const { confidence = 1 } = await this.service.known(this.stopping.signal);
+      const { confidence = 1 } = await this.service.whenKnown(this.stopping.signal);
       const answer = await this.upload({ confidence: Math.min(ASKED, confidence) });
       if (!answer.ok) return this.fail(await problemOf(answer), answer.status >= 500 || answer.status === 413);
       this.begin(await idIn(answer));
