@@ -4,7 +4,7 @@ import { keyForUpload } from './api.js';
 import { deletePictures, storePictures } from './offline-store.js';
 import { Stopped, problemOf, withRetries } from './retry.js';
 import { shrink } from './shrink.js';
-import { Gone, follow, look } from './task-events.js';
+import { TaskGone, fetchTask, followTask } from './task-events.js';
 import { isReadable, uniqueKey, upload } from './upload.js';
 
 /** The most pictures that the service takes in a task. */
@@ -82,14 +82,14 @@ export class Job {
   /** Until it has ended. */
   async follow() {
     try {
-      const told = {
+      const handlers = {
         task: (state) => this.take(state),
         image: (entry) => this.takeImage(entry),
         progress: (state) => this.takeProgress(state),
       };
-      await follow(this.service, this.task, told, this.stopping.signal);
+      await followTask(this.service, this.task, handlers, this.stopping.signal);
     } catch (error) {
-      if (error instanceof Gone) this.lose(error.problem);
+      if (error instanceof TaskGone) this.lose(error.problem);
       else if (!this.stopping.signal.aborted) throw error;
     }
   }
@@ -123,7 +123,7 @@ export class Job {
     if (this.task) deletePictures(this.task);
   }
 
-  // What `follow` tells
+  // What `followTask` tells
 
   take(state) {
     state.results.forEach((entry, index) => this.at(index)?.take(entry));
@@ -250,9 +250,9 @@ export class Job {
 /** What the service has of a task, and its entries; null if it is forgotten. */
 export async function stateOf(service, task) {
   try {
-    return await (await look(service, task)).json();
+    return await (await fetchTask(service, task)).json();
   } catch (error) {
-    if (error instanceof Gone) return null;
+    if (error instanceof TaskGone) return null;
     throw error;
   }
 }
