@@ -8,7 +8,7 @@ import { Progress } from './progress.js';
 import { offerSamples } from './samples.js';
 import { Service } from './service.js';
 import { mountStatusBar } from './status-bar.js';
-import { Work } from './task-list.js';
+import { TaskList } from './task-list.js';
 import { Thumbnails } from './thumbnails.js';
 import { wireModes } from './view-switch.js';
 import { Viewer } from './viewer.js';
@@ -16,7 +16,7 @@ import { Viewer } from './viewer.js';
 const byId = (id) => document.getElementById(id);
 const api = createApi();
 const service = new Service(api, byId('service'), byId('key'));
-const work = new Work(service);
+const taskList = new TaskList(service);
 const thumbnails = new Thumbnails(byId('thumbnails'));
 const filters = new Filters(byId('confidence'), byId('classes'));
 const progress = new Progress(byId('progress'));
@@ -43,7 +43,7 @@ function refresh(item) {
 function show() {
   const refreshed = changed;
   changed = new Set(); // what is refreshed meanwhile is for the next frame
-  const { items } = work;
+  const { items } = taskList;
   if (!items.includes(chosen)) chosen = items[0] ?? null;
   thumbnails.show(items, refreshed, chosen, (one) => filters.of(one).length);
   const found = items.reduce((sum, one) => sum + filters.of(one).length, 0);
@@ -71,19 +71,20 @@ function showFailures(items) {
 
 function add(files) {
   if (!files.length) return;
-  const [first] = work.add(files, { small: small.checked });
+  const [first] = taskList.add(files, { small: small.checked });
   if (!chosen || chosen.ended) chosen = first;
   refresh();
 }
 
-function rememberTasks() {
-  const hash = work.tasks.length ? `#tasks=${work.tasks.join(',')}` : '';
+function storeTasksInAddress() {
+  const { fragments } = taskList;
+  const hash = fragments.length ? `#tasks=${fragments.join(',')}` : '';
   history.replaceState(null, '', location.pathname + location.search + hash);
 }
 
 function tasksInAddress() {
   const found = /^#tasks?=([0-9a-f,-]+)$/.exec(location.hash);
-  return found ? found[1].split(',').filter((name) => /^[0-9a-f]{32}(-[0-9a-f]+)?$/.test(name)) : [];
+  return found ? found[1].split(',').filter((one) => /^[0-9a-f]{32}(-[0-9a-f]+)?$/.test(one)) : [];
 }
 
 function recall(name, fallback) {
@@ -102,8 +103,8 @@ function remember(name, value) {
   }
 }
 
-work.addEventListener('change', ({ detail }) => refresh(detail));
-work.addEventListener('tasks', rememberTasks);
+taskList.addEventListener('change', ({ detail }) => refresh(detail));
+taskList.addEventListener('tasks', storeTasksInAddress);
 filters.addEventListener('change', () => refresh());
 thumbnails.addEventListener('pick', ({ detail }) => {
   chosen = detail;
@@ -113,23 +114,23 @@ service.addEventListener('ready', () => {
   filters.begin(service.health.confidence);
   offerSamples(byId('samples').querySelector('ul'), Boolean(service.health.notice), add);
 });
-progress.cancel.addEventListener('click', () => work.cancel());
-progress.retry.addEventListener('click', () => work.retry(small.checked));
+progress.cancel.addEventListener('click', () => taskList.cancel());
+progress.retry.addEventListener('click', () => taskList.retry(small.checked));
 progress.clear.addEventListener('click', () => {
-  work.clear();
+  taskList.clear();
   byId('pick').focus();
 });
 small.checked = recall('sightline-small', '') === 'yes';
 small.addEventListener('change', () => remember('sightline-small', small.checked ? 'yes' : ''));
-wireExports(() => ({ items: work.items, item: chosen, filters, api }));
+wireExports(() => ({ items: taskList.items, item: chosen, filters, api }));
 wireModes(api);
-wireFileInputs(add, (name, problem) => work.refuse(name, problem));
+wireFileInputs(add, (name, problem) => taskList.refuse(name, problem));
 addEventListener('beforeunload', (event) => {
-  if (work.sendable) event.preventDefault(); // the browser asks, then
+  if (taskList.hasUnsent) event.preventDefault(); // the browser asks, then
 });
 addEventListener('hashchange', () => {
   if (tasksInAddress().length) location.reload();
-  else rememberTasks(); // a link within the page was followed
+  else storeTasksInAddress(); // a link within the page was followed
 });
 
 byId('docs').href = api.url('/docs');
@@ -140,5 +141,5 @@ if (api.foreign) {
 if (api.problem) byId('show-camera').disabled = true;
 else mountStatusBar(byId('status-bar'), service);
 
-work.restore(tasksInAddress());
+taskList.restore(tasksInAddress());
 service.start();

@@ -1,4 +1,4 @@
-// One picture, from the moment it was given to the page until its boxes are there.
+// A picture in the task list: its file, its state, its detections.
 
 const STATES = {
   queued: 'queued', processing: 'processing', completed: 'done', error: 'failed',
@@ -24,7 +24,7 @@ export class Item {
     this.orientationChecked = false;
     this.drawn = false; // boxes are in it already
     this.progress = 0; // of the upload, 0..1
-    this.again('waiting');
+    this.reset('waiting');
   }
 
   get ended() {
@@ -38,7 +38,7 @@ export class Item {
   }
 
   /** Whether it has to be sent again for that: the service does not have it. */
-  get unsent() {
+  get needsUpload() {
     return this.retryable && (this.state === 'cancelled' || TOO_LARGE.test(this.error.type));
   }
 
@@ -57,7 +57,7 @@ export class Item {
   }
 
   /** Back to `state`, without what came of it before. */
-  again(state) {
+  reset(state) {
     this.state = state;
     this.error = null;
     this.result = null;
@@ -74,20 +74,20 @@ export class Item {
   }
 
   /** Its entry in a task's results. */
-  take(entry) {
+  update(entry) {
     if (this.state === 'done' && entry.status === 'completed') return;
     this.state = STATES[entry.status] ?? 'queued';
-    if (entry.error) this.takeError(entry.error);
-    if (entry.detections) this.takeDetections(entry);
+    if (entry.error) this.setError(entry.error);
+    if (entry.detections) this.setDetections(entry);
   }
 
-  takeError(error) {
+  setError(error) {
     const shrinks = TOO_LARGE.test(error.type) && Boolean(this.blob);
     const detail = shrinks ? `Tick “Shrink large photographs first”, then Retry. (${error.detail})` : error.detail;
     this.fail({ ...error, detail }, shrinks || isPassing(error));
   }
 
-  takeDetections(entry) {
+  setDetections(entry) {
     const { width, height } = entry.image;
     this.width ??= width;
     this.height ??= height;

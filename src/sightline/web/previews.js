@@ -12,8 +12,8 @@ export async function previewOf(item, service) {
     const plain = await plainPreview(item, service);
     if (plain.ok) return { blob: await plain.blob(), drawn: false };
   }
-  const { task, index } = item.origin;
-  const answer = await service.ask(`/result/${task}/images/${index}`);
+  const { taskId, index } = item.origin;
+  const answer = await service.ask(`/result/${taskId}/images/${index}`);
   return { blob: answer.ok ? await answer.blob() : null, drawn: true };
 }
 

@@ -1,30 +1,30 @@
-// All pictures of the page, and the tasks that they are in.
+// The task list: all pictures of the page, and the tasks that they are in.
 
 import { Item } from './item.js';
 import { deleteExpired, loadPictures } from './offline-store.js';
-import { EXPIRED, Job, MOST, stateOf } from './task.js';
+import { EXPIRED, MAX_PICTURES, Task, stateOf } from './task.js';
 
 const FOLLOWED = 3; // at once: browsers open six connections to a host, and uploads want one
 
 /** Dispatches `change` when items have changed or come, and `tasks` when other tasks run. */
-export class Work extends EventTarget {
+export class TaskList extends EventTarget {
   constructor(service) {
     super();
     this.service = service;
     this.items = [];
-    this.jobs = [];
+    this.tasks = [];
     this.sending = Promise.resolve(); // one upload at a time: each is as fast as the line
     this.followers = new Set();
     this.retrying = false;
   }
 
-  /** What `restore` takes. */
-  get tasks() {
-    return this.jobs.map((job) => job.name).filter(Boolean);
+  /** What `restore` takes: the tasks, as the page's address has them. */
+  get fragments() {
+    return this.tasks.map((task) => task.fragment).filter(Boolean);
   }
 
   /** Whether there are pictures that are to be sent, and would be lost with this page. */
-  get sendable() {
+  get hasUnsent() {
     return this.items.some((item) => !item.ended && !item.origin);
   }
 
@@ -41,12 +41,12 @@ export class Work extends EventTarget {
     const item = new Item({ name });
     item.fail(problem, false);
     this.items.push(item);
-    this.tell('change', item);
+    this.emit('change', item);
   }
 
   /** Nothing more is sent, and nothing more begun by the service. */
   async cancel() {
-    await Promise.all(this.jobs.map((job) => job.cancel()));
+    await Promise.all(this.tasks.map((task) => task.cancel()));
   }
 
   /** Everything once more that failed and may go better now. */
@@ -62,106 +62,107 @@ export class Work extends EventTarget {
 
   async runAgain(small) {
     const lost = [];
-    for (const job of this.jobs) {
-      if (!job.items.some((item) => item.retryable)) continue;
+    for (const task of this.tasks) {
+      if (!task.items.some((item) => item.retryable)) continue;
       // The service runs failures again; what it has not is sent again.
-      if (!job.items.some((item) => item.unsent) && job.task && (await job.retry())) this.watch(job);
-      else lost.push(...this.takeOut(job));
+      if (!task.items.some((item) => item.needsUpload) && task.id && (await task.retry())) this.watch(task);
+      else lost.push(...this.takeOut(task));
     }
     if (lost.length) this.submit(lost, small);
-    this.tell('tasks');
+    this.emit('tasks');
   }
 
   /** An empty page. */
   async clear() {
     await this.cancel();
-    for (const job of this.jobs) job.drop();
+    for (const task of this.tasks) task.discard();
     for (const item of this.items) item.release();
     this.items = [];
-    this.jobs = [];
-    this.tell('tasks');
+    this.tasks = [];
+    this.emit('tasks');
   }
 
   /** Find tasks again that an earlier page has begun, and forget pictures of older ones. */
-  async restore(names) {
+  async restore(fragments) {
     deleteExpired();
-    const jobs = names.map((name) => this.jobOf(name));
-    this.jobs.push(...jobs);
+    const tasks = fragments.map((fragment) => this.taskOf(fragment));
+    this.tasks.push(...tasks);
     await this.service.whenKnown(); // others know no task, and would have it forgotten
-    const looks = jobs.map(({ task }) => Promise.all([stateOf(this.service, task), loadPictures(task)]));
-    for (const [index, job] of jobs.entries()) this.resume(job, ...await looks[index]);
-    this.tell('tasks');
+    const states = tasks.map(({ id }) => Promise.all([stateOf(this.service, id), loadPictures(id)]));
+    for (const [index, task] of tasks.entries()) this.resume(task, ...await states[index]);
+    this.emit('tasks');
   }
 
-  jobOf(name) {
-    const [task, left = '0'] = name.split('-');
-    const job = new Job(this.service, [], (item) => this.tell('change', item));
-    job.task = task;
-    job.left = BigInt(`0x${left}`);
-    return job;
+  taskOf(fragment) {
+    const [id, moved = '0'] = fragment.split('-');
+    const task = new Task(this.service, [], (item) => this.emit('change', item));
+    task.id = id;
+    task.moved = BigInt(`0x${moved}`);
+    return task;
   }
 
-  resume(job, state, pictures) {
+  resume(task, state, pictures) {
     const entries = state?.results ?? pictures;
     if (!entries.length) {
-      this.jobs = this.jobs.filter((one) => one !== job);
+      this.tasks = this.tasks.filter((one) => one !== task);
       return this.refuse('Earlier results', EXPIRED);
     }
-    job.items = entries.map((entry, index) => {
+    task.items = entries.map((entry, index) => {
       const picture = pictures[index];
       return new Item(picture ?? { name: entry.filename });
     });
-    job.begin(job.task);
-    this.items.push(...job.items);
-    if (!state) return job.lose({ status: 410 });
-    job.take(state);
-    if (!job.ended) this.watch(job);
+    task.accept(task.id);
+    this.items.push(...task.items);
+    if (!state) return task.failUnfinished({ status: 410 });
+    task.update(state);
+    if (!task.ended) this.watch(task);
     return undefined;
   }
 
   /** Hand in tasks of items that wait. */
   submit(items, small) {
-    for (let start = 0; start < items.length; start += MOST) {
-      const job = new Job(this.service, items.slice(start, start + MOST), (item) => this.tell('change', item));
-      job.each((item) => item.again('waiting'));
-      this.jobs.push(job);
-      this.sending = this.sending.then(() => this.send(job, small));
+    for (let start = 0; start < items.length; start += MAX_PICTURES) {
+      const some = items.slice(start, start + MAX_PICTURES);
+      const task = new Task(this.service, some, (item) => this.emit('change', item));
+      task.each((item) => item.reset('waiting'));
+      this.tasks.push(task);
+      this.sending = this.sending.then(() => this.send(task, small));
     }
   }
 
-  async send(job, small) {
+  async send(task, small) {
     try {
-      await job.send(small);
+      await task.send(small);
     } catch (error) {
       // Those behind it are sent all the same, and what the service has taken is followed.
-      if (!job.task) job.fail({ title: 'It could not be sent', detail: error.message }, true);
+      if (!task.id) task.fail({ title: 'It could not be sent', detail: error.message }, true);
     }
-    this.tell('tasks');
-    if (job.task && !job.ended) this.watch(job);
+    this.emit('tasks');
+    if (task.id && !task.ended) this.watch(task);
   }
 
   /** Follow a task as soon as there is a connection to spare. */
-  async watch(job) {
+  async watch(task) {
     while (this.followers.size >= FOLLOWED) await Promise.race(this.followers);
-    const following = job.follow()
-      .catch(({ message }) => job.lose({ title: 'The results cannot be read', detail: `Retry. (${message})` }))
+    const following = task.follow()
+      .catch(({ message }) => task.failUnfinished({ title: 'The results cannot be read', detail: `Retry. (${message})` }))
       .finally(() => this.followers.delete(following));
     this.followers.add(following);
   }
 
   /** What of a task has to be sent again: it belongs to none then. */
-  takeOut(job) {
-    const again = job.items.filter((item) => item.retryable);
-    job.stopping.abort();
-    job.leave(again);
-    if (!job.items.length) {
-      job.drop();
-      this.jobs = this.jobs.filter((one) => one !== job);
+  takeOut(task) {
+    const again = task.items.filter((item) => item.retryable);
+    task.controller.abort();
+    task.moveOut(again);
+    if (!task.items.length) {
+      task.discard();
+      this.tasks = this.tasks.filter((one) => one !== task);
     }
     return again;
   }
 
-  tell(kind, item) {
+  emit(kind, item) {
     this.dispatchEvent(new CustomEvent(kind, { detail: item }));
     if (kind === 'tasks') this.dispatchEvent(new CustomEvent('change'));
   }
