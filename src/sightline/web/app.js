@@ -10,7 +10,7 @@ import { Service } from './service.js';
 import { mountStatusBar } from './status-bar.js';
 import { TaskList } from './task-list.js';
 import { Thumbnails } from './thumbnails.js';
-import { wireModes } from './view-switch.js';
+import { wireViewSwitch } from './view-switch.js';
 import { Viewer } from './viewer.js';
 
 const byId = (id) => document.getElementById(id);
@@ -123,7 +123,7 @@ progress.clear.addEventListener('click', () => {
 small.checked = recall('sightline-small', '') === 'yes';
 small.addEventListener('change', () => remember('sightline-small', small.checked ? 'yes' : ''));
 wireExports(() => ({ items: taskList.items, item: chosen, filters, api }));
-wireModes(api);
+wireViewSwitch(api);
 wireFileInputs(add, (name, problem) => taskList.refuse(name, problem));
 addEventListener('beforeunload', (event) => {
   if (taskList.hasUnsent) event.preventDefault(); // the browser asks, then
