@@ -126,7 +126,7 @@ def test_turned_and_shrunk_photographs_keep_their_boxes(
     page = desktop.page
     page.goto(service.url)
     for small, within in ((False, 4), (True, 25)):
-        page.set_checked("#small", small)
+        page.set_checked("#shrink-first", small)
         page.set_input_files("#files", turned)
         desktop.wait_for_end()
         pick(page, int(small), "turned.jpg")

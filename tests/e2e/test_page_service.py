@@ -199,7 +199,7 @@ def test_a_picture_that_is_too_large_can_be_shrunk(desktop: Watched) -> None:
         desktop.drop([("large.jpg", "image/jpeg", pictures.jpeg(2600, 1700)), one()])
         desktop.wait_for_end()
         assert "Tick “Shrink large photographs first”, then Retry." in page.inner_text("#failures")
-        page.check("#small")
+        page.check("#shrink-first")
         page.click("#retry")
         desktop.wait_for_done(2)
         page.reload()

@@ -21,7 +21,7 @@ const thumbnails = new Thumbnails(byId('thumbnails'));
 const filters = new Filters(byId('confidence'), byId('classes'));
 const progress = new Progress(byId('progress'));
 const viewer = new Viewer(byId('stage'), byId('objects'), byId('count'), service, refresh);
-const small = byId('small');
+const shrinkFirst = byId('shrink-first');
 let chosen = null;
 
 // Showing: at most once a frame, and of the thumbnails only what has changed
@@ -71,7 +71,7 @@ function showFailures(items) {
 
 function add(files) {
   if (!files.length) return;
-  const [first] = taskList.add(files, { small: small.checked });
+  const [first] = taskList.add(files, { shrinkFirst: shrinkFirst.checked });
   if (!chosen || chosen.ended) chosen = first;
   refresh();
 }
@@ -115,13 +115,13 @@ service.addEventListener('ready', () => {
   offerSamples(byId('samples').querySelector('ul'), Boolean(service.health.notice), add);
 });
 progress.cancel.addEventListener('click', () => taskList.cancel());
-progress.retry.addEventListener('click', () => taskList.retry(small.checked));
+progress.retry.addEventListener('click', () => taskList.retry(shrinkFirst.checked));
 progress.clear.addEventListener('click', () => {
   taskList.clear();
   byId('pick').focus();
 });
-small.checked = recall('sightline-small', '') === 'yes';
-small.addEventListener('change', () => remember('sightline-small', small.checked ? 'yes' : ''));
+shrinkFirst.checked = recall('sightline-small', '') === 'yes';
+shrinkFirst.addEventListener('change', () => remember('sightline-small', shrinkFirst.checked ? 'yes' : ''));
 wireExports(() => ({ items: taskList.items, item: chosen, filters, api }));
 wireViewSwitch(api);
 wireFileInputs(add, (name, problem) => taskList.refuse(name, problem));

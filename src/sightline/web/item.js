@@ -16,7 +16,7 @@ export class Item {
     this.id = count;
     this.name = name;
     this.blob = blob; // the picture as it was given; null if this page does not have it
-    this.sent = blob; // what goes to the service: the same, or a smaller one
+    this.uploadBlob = blob; // what goes to the service: the same, or a smaller one
     this.width = width; // of the upright picture; null until that is known
     this.height = height;
     this.origin = null; // its task and place in it, once the service has it

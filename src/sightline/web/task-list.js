@@ -29,10 +29,10 @@ export class TaskList extends EventTarget {
   }
 
   /** Detect in files. */
-  add(files, { small }) {
+  add(files, { shrinkFirst }) {
     const items = files.map((file) => new Item({ name: file.name || 'picture', blob: file }));
     this.items.push(...items);
-    this.submit(items, small);
+    this.submit(items, shrinkFirst);
     return items;
   }
 
@@ -50,17 +50,17 @@ export class TaskList extends EventTarget {
   }
 
   /** Everything once more that failed and may go better now. */
-  async retry(small) {
+  async retry(shrinkFirst) {
     if (this.retrying) return;
     this.retrying = true;
     try {
-      await this.runAgain(small);
+      await this.runAgain(shrinkFirst);
     } finally {
       this.retrying = false;
     }
   }
 
-  async runAgain(small) {
+  async runAgain(shrinkFirst) {
     const lost = [];
     for (const task of this.tasks) {
       if (!task.items.some((item) => item.retryable)) continue;
@@ -68,7 +68,7 @@ export class TaskList extends EventTarget {
       if (!task.items.some((item) => item.needsUpload) && task.id && (await task.retry())) this.watch(task);
       else lost.push(...this.takeOut(task));
     }
-    if (lost.length) this.submit(lost, small);
+    if (lost.length) this.submit(lost, shrinkFirst);
     this.emit('tasks');
   }
 
@@ -120,19 +120,19 @@ export class TaskList extends EventTarget {
   }
 
   /** Hand in tasks of items that wait. */
-  submit(items, small) {
+  submit(items, shrinkFirst) {
     for (let start = 0; start < items.length; start += MAX_PICTURES) {
       const some = items.slice(start, start + MAX_PICTURES);
       const task = new Task(this.service, some, (item) => this.emit('change', item));
       task.each((item) => item.reset('waiting'));
       this.tasks.push(task);
-      this.sending = this.sending.then(() => this.send(task, small));
+      this.sending = this.sending.then(() => this.send(task, shrinkFirst));
     }
   }
 
-  async send(task, small) {
+  async send(task, shrinkFirst) {
     try {
-      await task.send(small);
+      await task.send(shrinkFirst);
     } catch (error) {
       // Those behind it are sent all the same, and what the service has taken is followed.
       if (!task.id) task.fail({ title: 'It could not be sent', detail: error.message }, true);

@@ -46,10 +46,10 @@ export class Task {
     return this.items.every((item) => item.ended);
   }
 
-  /** Send it. `small` shrinks large pictures first. */
-  async send(small) {
+  /** Send it. `shrinkFirst` shrinks large pictures first. */
+  async send(shrinkFirst) {
     try {
-      if (small) await this.shrink();
+      if (shrinkFirst) await this.shrink();
       this.throwIfStopped();
       const { confidence = 1 } = await this.service.whenKnown(this.controller.signal);
       const answer = await this.upload({ confidence: Math.min(LOWEST_CONFIDENCE, confidence) });
@@ -157,7 +157,7 @@ export class Task {
       item.state = 'shrinking';
       this.changed(item);
       const { blob, width, height } = await shrink(item.blob);
-      item.sent = blob;
+      item.uploadBlob = blob;
       if (blob !== item.blob) Object.assign(item, { width, height });
       item.state = 'waiting';
     }
@@ -192,13 +192,13 @@ export class Task {
   /** What is sent: with a key of its own, by which the service knows it when it comes again. */
   body() {
     const form = new FormData();
-    for (const item of this.items) form.append('files', item.sent, item.name);
+    for (const item of this.items) form.append('files', item.uploadBlob, item.name);
     return { form, headers: { 'Idempotency-Key': uniqueKey() } };
   }
 
   /** Whether files were gone: they fail, and belong to the task no more. */
   async dropUnreadable() {
-    const readable = await Promise.all(this.items.map(({ sent }) => isReadable(sent)));
+    const readable = await Promise.all(this.items.map(({ uploadBlob }) => isReadable(uploadBlob)));
     const lost = this.items.filter((_, index) => !readable[index]);
     this.items = this.items.filter((item) => !lost.includes(item));
     for (const item of lost) {
@@ -210,7 +210,7 @@ export class Task {
 
   /** Bytes go out in the order of the items. */
   showUpload(sent, total) {
-    const sizes = this.items.map((item) => item.sent.size);
+    const sizes = this.items.map((item) => item.uploadBlob.size);
     const whole = sizes.reduce((sum, size) => sum + size, 0) || 1;
     let left = whole * (total ? sent / total : 0);
     this.items.forEach((item, index) => {
