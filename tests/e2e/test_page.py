@@ -241,5 +241,5 @@ def test_pasted_pictures_folders_and_samples(
     desktop.wait_for_done(3)
     assert page.locator("#thumbnails button").count() == 3  # of a folder, pictures alone
     page.click("#clear")
-    page.wait_for_selector("#invitation:visible")
+    page.wait_for_selector("#empty-state:visible")
     assert page.evaluate("location.hash") == ""

@@ -87,7 +87,7 @@ def test_axe_finds_nothing_serious(
         page.locator("#thumbnails button").nth(1).click()
         page.wait_for_selector("#notice:visible")
         assert serious(page) == []
-        page.evaluate("document.querySelector('#key').showModal()")
+        page.evaluate("document.querySelector('#key-dialog').showModal()")
         assert serious(page) == []
 
 

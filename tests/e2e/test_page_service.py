@@ -53,7 +53,7 @@ def asked(screen: Watched, path: str) -> int:
 def test_what_is_no_sightline_is_named_and_gets_no_pictures(desktop: Watched, fake: Live) -> None:
     page = desktop.page
     page.clock.install()
-    service = page.locator("#service .said")
+    service = page.locator("#service .status-text")
     answers = [(404, "<h1>File not found</h1>"), (500, "<h1>Oops</h1>"), (200, SIGN_IN)]
     status, body = answers[0]
     page.route(

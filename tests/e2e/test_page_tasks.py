@@ -211,7 +211,7 @@ def test_a_page_waits_for_the_service_elsewhere_that_it_is_pointed_at(
         page.wait_for_selector("#service[data-state=trouble]")
         said = page.inner_text("#service")
         assert f"does not answer, or allows no pages of {fake.url} (SIGHTLINE_CORS_ORIGINS)" in said
-        assert f"sent to {other.url}" in page.inner_text("#elsewhere")
+        assert f"sent to {other.url}" in page.inner_text("#foreign-service")
         page.unroute(f"{other.url}/**")
         page.wait_for_selector("#service[data-state=ready]")
         desktop.drop(several(2))
@@ -230,7 +230,7 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(desktop: Watched) -> None:
             page.fill("dialog input", key)
             page.keyboard.press("Enter")
             page.wait_for_selector(
-                "dialog .wrong:visible" if key == "wrong" else "#service[data-state=ready]"
+                "dialog .error:visible" if key == "wrong" else "#service[data-state=ready]"
             )
         desktop.drop(several(2))
         desktop.wait_for_end()

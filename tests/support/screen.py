@@ -35,7 +35,7 @@ BOXES = """() => {
 
 # All that is said of what was copied: each goes away after a while.
 SAID = """() => {
-  const note = document.querySelector('#copied');
+  const note = document.querySelector('#copy-status');
   const said = [];
   new MutationObserver(() => said.push(note.textContent)).observe(note, { childList: true });
   return said;

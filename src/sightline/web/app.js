@@ -15,7 +15,7 @@ import { Viewer } from './viewer.js';
 
 const byId = (id) => document.getElementById(id);
 const api = createApi();
-const service = new Service(api, byId('service'), byId('key'));
+const service = new Service(api, byId('service'), byId('key-dialog'));
 const taskList = new TaskList(service);
 const thumbnails = new Thumbnails(byId('thumbnails'));
 const filters = new Filters(byId('confidence'), byId('classes'));
@@ -135,8 +135,8 @@ addEventListener('hashchange', () => {
 
 byId('docs').href = api.url('/docs');
 if (api.foreign) {
-  byId('elsewhere').hidden = false;
-  byId('elsewhere').textContent = `Pictures are sent to ${api.base}`;
+  byId('foreign-service').hidden = false;
+  byId('foreign-service').textContent = `Pictures are sent to ${api.base}`;
 }
 if (api.problem) byId('show-camera').disabled = true;
 else mountStatusBar(byId('status-bar'), service);

@@ -220,7 +220,7 @@ function build(section) {
   const choice = make('select');
   const chooser = make('label', { className: 'chooser', hidden: true });
   chooser.append('Camera ', choice);
-  const status = make('p', { className: 'said', role: 'status' });
+  const status = make('p', { className: 'status-text', role: 'status' });
   const tools = make('div', { className: 'buttons' });
   tools.append(button, chooser, status);
   const canvas = make('canvas', { width: LARGEST, height: 0.75 * LARGEST });
@@ -235,7 +235,7 @@ function build(section) {
   well.append(stage);
   const figures = make('dl');
   figures.append(make('dt', { textContent: 'Frames/s' }), rate, make('dt', { textContent: 'Latency' }), delay);
-  const objects = make('ul', { className: 'seen' });
+  const objects = make('ul', { className: 'in-view' });
   const side = make('div', { className: 'side' });
   side.append(figures, make('h2', { textContent: 'In view' }), objects);
   // With its looks, so that nothing jumps.

@@ -39,14 +39,14 @@ async function copy(text, what) {
 }
 
 function say(text) {
-  const note = byId('copied');
+  const note = byId('copy-status');
   note.textContent = text;
   clearTimeout(fading);
   fading = setTimeout(() => { note.textContent = ''; }, 4000);
 }
 
 function showText(text) {
-  const dialog = byId('text');
+  const dialog = byId('copy-dialog');
   const area = dialog.querySelector('textarea');
   area.value = text;
   dialog.showModal();

@@ -129,7 +129,7 @@ export class Service extends EventTarget {
     clearInterval(this.countdown);
     const { banner } = this;
     banner.querySelector('.countdown').textContent = '';
-    const said = banner.querySelector('.said');
+    const said = banner.querySelector('.status-text');
     if (said.textContent !== text) said.textContent = text;
     banner.dataset.state = state;
     banner.title = title;
@@ -141,7 +141,7 @@ export class Service extends EventTarget {
   askForKey() {
     this.keyPromise ??= new Promise((resolve) => {
       const wrong = Boolean(this.api.key);
-      this.dialog.querySelector('.wrong').hidden = !wrong;
+      this.dialog.querySelector('.error').hidden = !wrong;
       this.say('key', wrong ? 'The service does not know this key.' : 'The service wants a key.');
       this.openDialog();
       this.onKeyEntered = resolve;
@@ -152,7 +152,7 @@ export class Service extends EventTarget {
   openDialog() {
     const { dialog, api } = this;
     if (api.foreign) {
-      for (const place of dialog.querySelectorAll('.whose')) place.textContent = api.base;
+      for (const place of dialog.querySelectorAll('.service-name')) place.textContent = api.base;
     }
     const form = dialog.querySelector('form');
     form.onsubmit = () => {

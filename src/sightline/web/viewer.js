@@ -13,11 +13,11 @@ export class Viewer {
     this.picture = this.figure.querySelector('img');
     this.svg = this.figure.querySelector('svg');
     this.caption = this.figure.querySelector('figcaption');
-    this.invitation = stage.querySelector('#invitation');
+    this.emptyState = stage.querySelector('#empty-state');
     this.notice = stage.querySelector('#notice');
     this.list = list;
     this.count = count;
-    this.empty = list.parentElement.querySelector('#none');
+    this.noObjects = list.parentElement.querySelector('#no-objects');
     this.service = service;
     this.changed = changed;
     this.item = null;
@@ -30,21 +30,21 @@ export class Viewer {
     this.listen();
   }
 
-  /** Show `item` with the boxes that `filters` lets through; without one the invitation. */
+  /** Show `item` with the boxes that `filters` lets through; without one the empty state. */
   show(item, filters) {
     const shown = item ? filters.of(item) : [];
     const same = item === this.item && isSame(shown, this.shown);
     if (item !== this.item) this.pinned = null;
     this.item = item;
     this.shown = shown;
-    this.invitation.hidden = Boolean(item);
+    this.emptyState.hidden = Boolean(item);
     this.figure.hidden = !item;
     this.say();
     if (item) this.load();
     else this.picture.removeAttribute('src');
     this.count.textContent = item?.state === 'done' ? shown.length : '';
-    this.empty.hidden = shown.length > 0;
-    this.empty.textContent = item?.state === 'done' ? 'None at this confidence.' : '';
+    this.noObjects.hidden = shown.length > 0;
+    this.noObjects.textContent = item?.state === 'done' ? 'None at this confidence.' : '';
     if (same) return; // what somebody points at, or clicks, stays
     this.lit = this.pinned;
     this.draw();
