@@ -96,20 +96,20 @@ def test_a_box_and_its_row_light_up_together(
     desktop.wait_for_end()
     pick(page, 0, photos[0].name)  # its boxes are where they stay
     row = page.locator("#objects button").nth(1)
-    lit = page.locator("figure .box.lit")
+    highlighted = page.locator("figure .box.highlighted")
     row.hover()
-    expect(lit).to_have_attribute("data-index", "1")
+    expect(highlighted).to_have_attribute("data-index", "1")
     page.mouse.move(0, 0)
-    expect(lit).to_have_count(0)
+    expect(highlighted).to_have_count(0)
     row.focus()
-    expect(lit).to_have_attribute("data-index", "1")
+    expect(highlighted).to_have_attribute("data-index", "1")
     row.evaluate("row => row.blur()")
     frame = page.locator('figure .box[data-index="2"] .frame').bounding_box()
     assert frame
     page.mouse.click(frame["x"] + 3, frame["y"] + 3)
-    expect(page.locator("#objects button.lit")).to_have_attribute("data-index", "2")
+    expect(page.locator("#objects button.highlighted")).to_have_attribute("data-index", "2")
     page.mouse.move(0, 0)
-    expect(lit).to_have_attribute("data-index", "2")  # a tap holds it
+    expect(highlighted).to_have_attribute("data-index", "2")  # a tap holds it
 
 
 def test_turned_and_shrunk_photographs_keep_their_boxes(

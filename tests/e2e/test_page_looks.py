@@ -218,7 +218,7 @@ def test_everything_can_be_done_with_a_keyboard(
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('#objects') !== null"):
             break
-    assert page.locator("figure .box.lit").get_attribute("data-index") == "0"
+    assert page.locator("figure .box.highlighted").get_attribute("data-index") == "0"
     before = page.locator("figure .box").count()
     page.locator("#confidence").focus()
     page.keyboard.press("End")

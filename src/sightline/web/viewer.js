@@ -5,7 +5,7 @@ import { hasExifOrientation } from './exif.js';
 import { previewOf } from './previews.js';
 import { stateText } from './progress.js';
 
-/** Shows an item in `stage`, and its objects in `list`; a box and its row light up together. */
+/** Shows an item in `stage`, and its objects in `list`; a box and its row are highlighted together. */
 export class Viewer {
   /** `changed(item)` is called when a picture can be shown that could not before. */
   constructor(stage, list, count, service, changed) {
@@ -23,7 +23,7 @@ export class Viewer {
     this.item = null;
     this.shown = [];
     this.pinned = null;
-    this.lit = null;
+    this.highlighted = null;
     new ResizeObserver(() => this.draw()).observe(this.figure);
     this.picture.addEventListener('load', () => this.draw());
     this.picture.addEventListener('error', () => this.onUndisplayable(this.item));
@@ -46,7 +46,7 @@ export class Viewer {
     this.noObjects.hidden = shown.length > 0;
     this.noObjects.textContent = item?.state === 'done' ? 'None at this confidence.' : '';
     if (same) return; // what somebody points at, or clicks, stays
-    this.lit = this.pinned;
+    this.highlighted = this.pinned;
     this.draw();
     this.fill();
   }
@@ -100,7 +100,7 @@ export class Viewer {
     const whole = item?.width && !item.drawn;
     if (whole) drawBoxes(this.svg, item, this.shown);
     else this.svg.replaceChildren();
-    this.light(this.lit);
+    this.highlight(this.highlighted);
   }
 
   isOnItsSide() {
@@ -125,20 +125,20 @@ export class Viewer {
       ? document.activeElement.dataset.index : null;
     this.list.replaceChildren(...this.shown.map(rowOf));
     if (focused !== null) this.list.querySelector(`[data-index="${focused}"]`)?.focus();
-    this.light(this.pinned);
+    this.highlight(this.pinned);
   }
 
-  /** Light up a box and its row; null for none. */
-  light(index) {
-    this.lit = index;
-    this.svg.toggleAttribute('data-lit', index !== null);
+  /** Highlight a box and its row; null for none. */
+  highlight(index) {
+    this.highlighted = index;
+    this.svg.toggleAttribute('data-highlighted', index !== null);
     for (const one of [...this.svg.children, ...this.list.querySelectorAll('button')]) {
-      one.classList.toggle('lit', index !== null && Number(one.dataset.index) === index);
+      one.classList.toggle('highlighted', index !== null && Number(one.dataset.index) === index);
     }
     for (const row of this.list.querySelectorAll('button')) {
       row.setAttribute('aria-pressed', Number(row.dataset.index) === this.pinned);
     }
-    const row = this.list.querySelector('.lit');
+    const row = this.list.querySelector('.highlighted');
     // Only the list scrolls, never the page under the pointer.
     if (row && this.list.scrollHeight > this.list.clientHeight && !this.list.matches(':hover')) {
       this.list.scrollTop = row.offsetTop - this.list.offsetTop - this.list.clientHeight / 2;
@@ -147,7 +147,7 @@ export class Viewer {
 
   pin(index) {
     this.pinned = index === this.pinned ? null : index;
-    this.light(this.pinned);
+    this.highlight(this.pinned);
   }
 
   listen() {
@@ -156,13 +156,13 @@ export class Viewer {
       const row = event.target.closest('button');
       return row ? Number(row.dataset.index) : null;
     };
-    svg.addEventListener('pointermove', (event) => this.light(this.boxUnder(event) ?? this.pinned));
-    svg.addEventListener('pointerleave', () => this.light(this.pinned));
+    svg.addEventListener('pointermove', (event) => this.highlight(this.boxUnder(event) ?? this.pinned));
+    svg.addEventListener('pointerleave', () => this.highlight(this.pinned));
     svg.addEventListener('click', (event) => this.pin(this.boxUnder(event)));
-    list.addEventListener('pointerover', (event) => this.light(rowUnder(event) ?? this.pinned));
-    list.addEventListener('pointerleave', () => this.light(this.pinned));
-    list.addEventListener('focusin', (event) => this.light(rowUnder(event)));
-    list.addEventListener('focusout', () => this.light(this.pinned));
+    list.addEventListener('pointerover', (event) => this.highlight(rowUnder(event) ?? this.pinned));
+    list.addEventListener('pointerleave', () => this.highlight(this.pinned));
+    list.addEventListener('focusin', (event) => this.highlight(rowUnder(event)));
+    list.addEventListener('focusout', () => this.highlight(this.pinned));
     list.addEventListener('click', (event) => {
       if (rowUnder(event) !== null) this.pin(rowUnder(event));
     });
