@@ -1,4 +1,4 @@
-// Where the service is, and how it is asked: every request of the page goes through here.
+// The API client: the service's address, the key, and every request of the page with both.
 
 const KEY_NAME = 'sightline-key';
 

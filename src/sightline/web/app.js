@@ -1,4 +1,4 @@
-// The page: what there is on it, put together.
+// The entry point of the page: creates its parts and connects them.
 
 import { createApi } from './api.js';
 import { enableExports, wireExports } from './export-buttons.js';

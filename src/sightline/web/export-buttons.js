@@ -1,4 +1,4 @@
-// The buttons under "Save or copy".
+// The export buttons, under "Save or copy".
 
 import { csvOf, curlOf, jpegOf, jsonOf, pythonOf, save } from './exports.js';
 

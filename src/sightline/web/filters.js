@@ -1,4 +1,4 @@
-// Which boxes are shown: the confidence slider and the chips of classes.
+// Filters of the boxes that are shown: the confidence slider and the chips of classes.
 
 import { colourOf } from './boxes.js';
 

@@ -1,4 +1,4 @@
-// How far everything is, in a line and a bar.
+// The progress bar, its line of text, and its buttons.
 
 const TITLES = {
   waiting: 'Waiting for its turn', shrinking: 'Making it smaller', queued: 'Queued',

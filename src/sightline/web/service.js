@@ -1,4 +1,4 @@
-// The connection to the service: requests with retries, health checks, the banner at the top, the key dialog.
+// The connection to the service: retries, health checks, the banner at the top, the key dialog.
 
 import { Stopped, pause, problemOf, retryDelay, withRetries, withTimeout } from './retry.js';
 

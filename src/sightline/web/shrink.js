@@ -1,4 +1,4 @@
-// Large photographs, made smaller before they are sent.
+// Downscales large photographs before they are uploaded.
 
 import { hasExifOrientation } from './exif.js';
 import { toJpeg } from './jpeg.js';

@@ -1,4 +1,4 @@
-// The chosen picture with its boxes, and the list of what is in it.
+// The viewer: the chosen picture with its boxes, and the list of its objects.
 
 import { captionOf, colourOf, drawBoxes } from './boxes.js';
 import { hasExifOrientation } from './exif.js';
