@@ -87,7 +87,7 @@ function tasksInAddress() {
   return found ? found[1].split(',').filter((one) => /^[0-9a-f]{32}(-[0-9a-f]+)?$/.test(one)) : [];
 }
 
-function recall(name, fallback) {
+function readSetting(name, fallback) {
   try {
     return localStorage.getItem(name) ?? fallback;
   } catch {
@@ -95,7 +95,7 @@ function recall(name, fallback) {
   }
 }
 
-function remember(name, value) {
+function saveSetting(name, value) {
   try {
     localStorage.setItem(name, value);
   } catch {
@@ -111,7 +111,7 @@ thumbnails.addEventListener('pick', ({ detail }) => {
   refresh();
 });
 service.addEventListener('ready', () => {
-  filters.begin(service.health.confidence);
+  filters.setDefaultConfidence(service.health.confidence);
   offerSamples(byId('samples').querySelector('ul'), Boolean(service.health.notice), add);
 });
 progress.cancel.addEventListener('click', () => taskList.cancel());
@@ -120,8 +120,8 @@ progress.clear.addEventListener('click', () => {
   taskList.clear();
   byId('pick').focus();
 });
-shrinkFirst.checked = recall('sightline-small', '') === 'yes';
-shrinkFirst.addEventListener('change', () => remember('sightline-small', shrinkFirst.checked ? 'yes' : ''));
+shrinkFirst.checked = readSetting('sightline-small', '') === 'yes';
+shrinkFirst.addEventListener('change', () => saveSetting('sightline-small', shrinkFirst.checked ? 'yes' : ''));
 wireExports(() => ({ items: taskList.items, item: chosen, filters, api }));
 wireViewSwitch(api);
 wireFileInputs(add, (name, problem) => taskList.refuse(name, problem));

@@ -3,9 +3,9 @@
 import { Stopped, pause, problemOf, retryDelay, withRetries, withTimeout } from './retry.js';
 
 // Seconds in which there is an answer: long polls take 20, pictures two minutes and their turn
-const LIMIT = 30;
-const LIMIT_OF_PICTURES = 180;
-const LIMIT_OF_HEALTH = 10;
+const TIMEOUT = 30;
+const PICTURE_TIMEOUT = 180;
+const HEALTH_TIMEOUT = 10;
 
 /** Asks the service with retries, and says so in `banner` where that takes a while. */
 export class Service extends EventTarget {
@@ -27,7 +27,7 @@ export class Service extends EventTarget {
 
   /** The answer of the service, as soon as it has one that is worth having. */
   ask(path, options = {}) {
-    const seconds = options.body ? LIMIT_OF_PICTURES : LIMIT;
+    const seconds = options.body ? PICTURE_TIMEOUT : TIMEOUT;
     return withRetries(() => this.fetch(path, options, seconds), this.handlers, options.signal);
   }
 
@@ -59,7 +59,7 @@ export class Service extends EventTarget {
     const ask = async () => {
       if (checks) await visible(); // a forgotten page keeps no service awake
       checks += 1;
-      return this.fetch('/health', {}, LIMIT_OF_HEALTH);
+      return this.fetch('/health', {}, HEALTH_TIMEOUT);
     };
     for (let attempt = 0; ; attempt += 1) {
       const answer = await withRetries(ask, { ...this.handlers, onAnswer() {} });

@@ -39,8 +39,8 @@ export class Viewer {
     this.shown = shown;
     this.emptyState.hidden = Boolean(item);
     this.figure.hidden = !item;
-    this.say();
-    if (item) this.load();
+    this.showNotice();
+    if (item) this.showPicture();
     else this.picture.removeAttribute('src');
     this.count.textContent = item?.state === 'done' ? shown.length : '';
     this.noObjects.hidden = shown.length > 0;
@@ -48,10 +48,10 @@ export class Viewer {
     if (same) return; // what somebody points at, or clicks, stays
     this.highlighted = this.pinned;
     this.draw();
-    this.fill();
+    this.showObjects();
   }
 
-  load() {
+  showPicture() {
     const { item, picture } = this;
     this.checkOrientation(item);
     if ((!item.url || item.undisplayable) && item.state === 'done') this.loadPreview();
@@ -93,9 +93,9 @@ export class Viewer {
 
   draw() {
     const { item } = this;
-    if (item && !item.previewRequested && this.isOnItsSide()) {
+    if (item && !item.previewRequested && this.isSideways()) {
       item.undisplayable = true;
-      this.load();
+      this.showPicture();
     }
     const whole = item?.width && !item.drawn;
     if (whole) drawBoxes(this.svg, item, this.shown);
@@ -103,24 +103,24 @@ export class Viewer {
     this.highlight(this.highlighted);
   }
 
-  isOnItsSide() {
+  isSideways() {
     const { item, picture } = this;
     const { naturalWidth: width, naturalHeight: height } = picture; // no width yet: no difference
     return picture.src === item.address && (width - height) * (item.width - item.height) < 0;
   }
 
-  say() {
+  showNotice() {
     const { item, notice } = this;
-    const said = item ? stateText(item) : null;
-    notice.hidden = !said;
-    if (!said) return;
+    const text = item ? stateText(item) : null;
+    notice.hidden = !text;
+    if (!text) return;
     notice.dataset.state = item.state;
-    notice.querySelector('.title').textContent = said.title;
-    notice.querySelector('.detail').textContent = said.detail;
+    notice.querySelector('.title').textContent = text.title;
+    notice.querySelector('.detail').textContent = text.detail;
   }
 
-  /** The rows of the list. */
-  fill() {
+  /** The rows of the list, anew. */
+  showObjects() {
     const focused = this.list.contains(document.activeElement)
       ? document.activeElement.dataset.index : null;
     this.list.replaceChildren(...this.shown.map(rowOf));
