@@ -21,8 +21,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "types": {"vision"},  # Detections.draw, when it is called: docs/decisions/0002
     "errors": set(),
-    "settings": {"errors", "sources"},
-    "sources": {"errors"},
+    "settings": {"errors"},
     "machine": set(),
     "vision": EVERYONE,
     "engines": EVERYONE,

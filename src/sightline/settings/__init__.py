@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from sightline.errors import ConfigError
-from sightline.sources import Frames, Names, Seconds, TomlFile, explain
+from sightline.settings.sources import Frames, Names, Seconds, TomlFile, explain
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "fake"]
 
