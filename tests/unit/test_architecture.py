@@ -200,6 +200,7 @@ def test_nothing_under_agpl_or_gpl_and_no_torch_in_the_base_install() -> None:
 
 def test_no_part_but_training_reaches_torch() -> None:
     """The command line may name `training`, but loads it only when a command needs it."""
-    code = "import sys, sightline.cli, sightline.demo.dataset; print(' '.join(sys.modules))"
+    names = [f"sightline.cli.{path.stem}" for path in (PACKAGE / "cli").glob("[!_]*.py")]
+    code = f"import sys, sightline.demo.dataset, {', '.join(names)}; print(' '.join(sys.modules))"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert not {"torch", "sightline.training"} & set(loaded.split())
