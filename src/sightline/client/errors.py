@@ -126,7 +126,7 @@ class UrlFailed(ImageRefused):
     """The picture's host did not deliver the whole file in time."""
 
 
-class PoisonImage(ImageRefused):
+class Culprit(ImageRefused):
     """The service died each time it worked on this picture."""
 
 
