@@ -1,4 +1,4 @@
-"""The client to be awaited."""
+"""The asynchronous client."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class AsyncClient(ClientCore):
-    """Talks to a Sightline service, on the event loop of whoever awaits.
+    """Asynchronous client of a Sightline service.
 
-    Twenty-four requests are under way at most, however many calls are: the others wait.
+    At most 24 requests are in flight at once; further ones wait.
     """
 
     def __init__(

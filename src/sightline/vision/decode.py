@@ -1,8 +1,8 @@
-"""From compressed bytes (or another library's picture) to upright BGR pixels.
+"""Image decoding: compressed bytes (or another library's image) to upright BGR pixels.
 
-Nothing is decoded before its type (magic bytes) and size (header) are known to be acceptable.
-Plain JPEGs go through libjpeg-turbo (simplejpeg); everything else through Pillow, which is
-strict about damage and reads every variant (docs/decisions/0004).
+Type (magic bytes) and size (header) are checked before anything is decoded. Plain JPEGs go
+through libjpeg-turbo (simplejpeg), everything else through Pillow, which is strict about damage
+and reads every variant (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -82,18 +82,18 @@ _DAMAGE = (
     Image.DecompressionBombError,
 )
 
-# What libjpeg says of a file whose pixels are not all there (jerror.h).
+# libjpeg's messages for a file whose pixels are incomplete (jerror.h).
 _IS_DAMAGE = re.compile(r"(?i)premature end|bad huffman|instead of rst|unsupported marker")
 
 _ORIENTATION = 0x0112
 _TIFF_STRIPS, _TIFF_TILES = (273, 279), (324, 325)  # tags of offsets and byte counts
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
 
-# Pillow's run-length decoder is written in Python: while it runs, everyone waits.
+# Pillow's run-length decoder is pure Python: slow, and it slows down all other threads (GIL).
 _MAX_RLE_PIXELS = 2_500_000
 _RLE_HEAD_BYTES = 4096  # headers and palette, generously
 
-# What Pillow warns and logs is refused or repaired here; clients could fill the log with it.
+# Problems that Pillow warns of are refused or repaired here; clients could fill the log with them.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -120,8 +120,8 @@ def decode_shrunk(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tu
     Args:
         data: the whole compressed file.
         max_pixels: most pixels accepted, checked on the header.
-        part: 1, 2, 4 or 8: whole, or 1/2, 1/4, 1/8 of its sides, rounded up. Each pixel is then
-            the mean of those it stands for: libjpeg leaves away the finer cosines.
+        part: 1, 2, 4 or 8: full size, or 1/2, 1/4, 1/8 of its sides, rounded up. Each pixel is
+            then the mean of those it replaces: libjpeg skips the high-frequency DCT coefficients.
 
     Returns:
         The pixels, and the picture's own (width, height), upright too.
@@ -139,7 +139,7 @@ def decode_shrunk(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tu
 
 
 def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """(width, height) in pixels as stored, without decoding anything.
+    """Check a picture's type and size without decoding; returns (width, height) as stored, pixels.
 
     Raises:
         ImageError: as `decode`, as far as the header can tell.
@@ -212,7 +212,7 @@ def _open(data: bytes, kind: PictureFormat, max_pixels: int) -> ImageFile:
 
 
 def _check_tiff_data(picture: TiffImagePlugin.TiffImageFile, size: int) -> None:
-    """Strips or tiles must lie within the file: libtiff fills up what is missing."""
+    """Refuse strips or tiles that end beyond the file: libtiff would fill in the missing pixels."""
     for offsets, lengths in (_TIFF_STRIPS, _TIFF_TILES):
         starts, counts = (picture.tag_v2.get(tag, ()) for tag in (offsets, lengths))
         ends = (start + count for start, count in zip(starts, counts, strict=False))
@@ -221,13 +221,16 @@ def _check_tiff_data(picture: TiffImagePlugin.TiffImageFile, size: int) -> None:
 
 
 def _tiff_bits(picture: TiffImagePlugin.TiffImageFile) -> int:
-    """Bits a pixel; one entry may stand for all samples."""
+    """Bits per pixel; one entry may apply to all samples."""
     bits = picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))
     return int(sum(bits) if len(bits) > 1 else bits[0] * picture.tag_v2.get(_SAMPLES_PER_PIXEL, 1))
 
 
 def _check_run_lengths(size: tuple[int, int], length: int) -> None:
-    """A code has two bytes and yields a pixel or more; a row ends in one."""
+    """Refuse an RLE BMP that is too large, or has more codes than its size can need.
+
+    A code has two bytes and yields at least one pixel; each row ends with one more code.
+    """
     width, height = size
     if width * height > _MAX_RLE_PIXELS:
         raise UnsupportedImage(
@@ -254,7 +257,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tup
     except ValueError as error:
         if _IS_DAMAGE.search(str(error)):
             raise BrokenImage(f"The JPEG is damaged or truncated: {_reason(error)}.") from error
-        # Cameras write harmless oddities, which Pillow reads past.
+        # Cameras write harmless deviations, which Pillow tolerates.
         return _whole(_load(_open(data, "jpeg", max_pixels)))
     if four_inks:
         pixels = bgr_from_inks(pixels)
