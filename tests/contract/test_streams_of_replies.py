@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from sightline.backend.base import Backend
 from sightline.backend.framing import WINDOW
 from sightline.backend.operations import OPERATIONS, Streaming
-from sightline.backend.protocols import Backend
 from sightline.backend.remote import RemoteBackend
 from sightline.errors import BadOption, DetectorClosed
 from support.backends import Bench, local, remote, rpc_server

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from sightline import Detector
+from sightline.backend.base import Backend
 from sightline.backend.messages import (
     BackendStatus,
     ClientRequest,
@@ -35,7 +36,6 @@ from sightline.backend.operations import (
     STATUS,
     WAKE_DEFAULT,
 )
-from sightline.backend.protocols import Backend
 from sightline.backend.remote import RemoteBackend
 from sightline.backend.rpc_server import RpcServer
 from sightline.serving.repository import Repository

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ ALLOWED = {
     "telemetry": EVERYONE,
     "demo": EVERYONE | {"vision"},
     "models": EVERYONE | {"net", "vision"},
-    "serving": EVERYONE | {"engines", "models", "vision"},
+    "serving": EVERYONE | {"engines.base", "engines.cache", "engines.choose", "models", "vision"},
     "tasks": EVERYONE | {"serving", "net", "storage"},
     "backend": EVERYONE | {"serving", "tasks"},
     "api": EVERYONE | {"backend", "tasks", "serving", "storage", "vision"},
@@ -100,6 +101,21 @@ def test_imports_inside_the_api_point_one_way(path: Path) -> None:
         if name.startswith("api."):
             imported = api_room(name)
             assert API.index(imported) <= API.index(room), f"{relative}: sightline.{name}"
+
+
+def test_no_module_is_part_of_a_circle() -> None:
+    """Imports for types count too; `types` and `vision.draw` may: docs/decisions/0002."""
+    known = {".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in MODULES}
+    graph = {}
+    for path in MODULES:
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found = {one if one in known else one.rpartition(".")[0] for one in imports_of(path)}
+        graph[name] = (found & known) - {name}
+    graph["types"] = set()
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(" → ".join(circle.args[1]))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sightline.backend.operations import ADMIT, COUNT
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sightline.backend.protocols import Backend
+    from sightline.backend.base import Backend
     from sightline.settings import Settings
 
 

@@ -16,7 +16,7 @@ from sightline.api.uploads.by_url import FetchPool
 if TYPE_CHECKING:
     from sightline.api.middleware.keys import Keys
     from sightline.api.uploads.spool import UploadBudget
-    from sightline.backend.protocols import Backend
+    from sightline.backend.base import Backend
     from sightline.backend.runtime import Runtime
     from sightline.settings import Settings
 

@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class LocalBackend:
-    """Hands operations to their handlers. See `protocols.Backend`."""
+    """Hands operations to their handlers. See `base.Backend`."""
 
     def __init__(
         self,

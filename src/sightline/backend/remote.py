@@ -32,7 +32,7 @@ _log = logging.getLogger("sightline")
 
 
 class RemoteBackend:
-    """Sends operations to the engine process. See `protocols.Backend`.
+    """Sends operations to the engine process. See `base.Backend`.
 
     It connects by itself, and again whenever the connection ends. Meanwhile every call fails.
     """

@@ -23,7 +23,7 @@ from sightline.errors import Overloaded, SightlineError
 if TYPE_CHECKING:
     import socket
 
-    from sightline.backend.protocols import Backend
+    from sightline.backend.base import Backend
 
 _log = logging.getLogger("sightline")
 

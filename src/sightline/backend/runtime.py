@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event
 
-    from sightline.backend.protocols import Backend
+    from sightline.backend.base import Backend
     from sightline.serving.repository import Repository
     from sightline.settings import Settings
     from sightline.tasks.services import TaskServices

@@ -20,7 +20,8 @@ from sightline.bench.load import run
 from sightline.bench.plan import BenchImage, Plan, parse_target
 from sightline.bench.service import serve_command, served
 from sightline.bench.stats import summarise
-from sightline.engines.base import Engine, open_engine
+from sightline.engines.base import Engine
+from sightline.engines.choose import open_engine
 from sightline.errors import SightlineError
 from sightline.serving.detector import Detector
 from sightline.vision.decode import decode

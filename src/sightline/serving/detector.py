@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from sightline.engines.base import open_engine
 from sightline.engines.cache import EngineCache
+from sightline.engines.choose import open_engine
 from sightline.errors import (
     ConfigError,
     InferenceError,

@@ -19,7 +19,7 @@ from sightline.workers.child import abandon
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sightline.backend.protocols import Backend
+    from sightline.backend.base import Backend
     from sightline.workers.child import WorkerConfig
 
 _HANG_CHECK = 5.0  # seconds between looks at calls that do not return

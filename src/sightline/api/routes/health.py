@@ -15,8 +15,8 @@ from sightline.backend.operations import STATUS, WAKE_DEFAULT
 from sightline.errors import DetectorClosed
 
 if TYPE_CHECKING:
+    from sightline.backend.base import Backend
     from sightline.backend.messages import BackendStatus
-    from sightline.backend.protocols import Backend
 
 router = APIRouter(tags=["health"])
 

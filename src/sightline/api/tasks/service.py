@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from sightline.api.schemas.tasks import PredictQuery
     from sightline.api.uploads.reservations import Reservation
+    from sightline.backend.base import Backend
     from sightline.backend.messages import BackendStatus, ModelInfo
-    from sightline.backend.protocols import Backend
     from sightline.settings import Settings
     from sightline.tasks.admission import Found
     from sightline.tasks.services import TaskServices
