@@ -94,8 +94,7 @@ def measure(
     Args:
         settings: model, engine, device.
         pictures: measured in turn; the network sees the first.
-        seconds: per measurement and round.
-        rounds: number of rounds.
+        seconds, rounds: of each measurement in a round, and how many rounds.
         tell: called with the current step.
 
     Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.exceptions import PayloadTooBig
@@ -29,29 +29,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
     from uvicorn.protocols.http.flow_control import FlowControl
 
-    from sightline.api.uploads.spool import UploadBudget
+    from sightline.api.server.limits import MessageLimits
 
 _SLICE = 4096  # bytes parsed at a time: as many messages as they hold are all that can wait
 _CLOSE_TIMEOUT = 5.0  # seconds in which a client may answer that it was told goodbye
 _log = logging.getLogger("sightline.request")
 _frames_log = logging.getLogger("sightline.websocket")
 _frames_log.setLevel(logging.WARNING)
-
-
-class MessageLimits(NamedTuple):
-    """What a client may ask of a connection.
-
-    Attributes:
-        size: bytes of a message.
-        idle: seconds in which nothing comes in the middle of one.
-        whole: seconds from its first byte to its last.
-        upload_budget: of all connections, for what unfinished messages take beyond `SMALL` bytes.
-    """
-
-    size: int
-    idle: float
-    whole: float
-    upload_budget: UploadBudget
 
 
 class WebSocketConnection:
