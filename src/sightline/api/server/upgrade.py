@@ -9,8 +9,8 @@ import httptools
 from sightline.api.server.early_errors import MALFORMED, EarlyError
 from sightline.api.server.handshake import is_handshake, websocket_scope
 from sightline.api.server.http import TimeoutHttpProtocol
-from sightline.api.server.shutdown import SHUTDOWN
 from sightline.api.server.limits import MessageLimits
+from sightline.api.server.shutdown import SHUTDOWN
 from sightline.api.server.websocket import WebSocketConnection
 
 if TYPE_CHECKING:
