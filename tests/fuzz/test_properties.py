@@ -24,8 +24,9 @@ from sightline.api.uploads.single import read_picture
 from sightline.api.uploads.spool import UploadBudget
 from sightline.errors import ImageError, RequestError
 from sightline.vision import headers
-from sightline.vision.decode import check_header, decode
+from sightline.vision.decode import decode
 from sightline.vision.formats import sniff
+from sightline.vision.header_check import check_header
 from support.servers import Live, live
 
 if TYPE_CHECKING:

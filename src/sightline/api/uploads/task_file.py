@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sightline.errors import BodyTooLarge, ImageError, RequestError
 from sightline.tasks.task import Failure, NewImage
-from sightline.vision.decode import check_header
 from sightline.vision.formats import SNIFF_BYTES, sniff
+from sightline.vision.header_check import check_header
 
 if TYPE_CHECKING:
     from sightline.storage.blobs import Blobs, BlobWriter
