@@ -8,6 +8,7 @@ strict about damage and reads every variant (docs/decisions/0004).
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -22,9 +23,9 @@ from sightline.vision.headers import (
     bare_png,
     check_pixels,
     png_bits,
-    read_jpeg_header,
     read_png_size,
 )
+from sightline.vision.jpeg_header import read_jpeg_header
 from sightline.vision.pixels import bgr_from_inks, bgr_from_pillow, is_turned, upright
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def decode_shrunk(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tu
     if kind == "png":
         check_pixels(read_png_size(data), max_pixels, png_bits(data))
         data = bare_png(data)
-    return _whole(_load(open_picture(data, kind, max_pixels)))
+    return _whole(_load(open_picture(BytesIO(data), kind, max_pixels)))
 
 
 def from_array(array: Any) -> BGRImage:
@@ -113,8 +114,7 @@ def from_pil(picture: Image.Image) -> BGRImage:
 
 
 def _decode_jpeg(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tuple[int, int]]:
-    header = read_jpeg_header(data)
-    check_pixels((header.width, header.height), max_pixels)
+    header = read_jpeg_header(data, max_pixels)
     four_inks = header.components == 4
     try:
         pixels: BGRImage = simplejpeg.decode_jpeg(
@@ -129,7 +129,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tup
         if _IS_DAMAGE.search(str(error)):
             raise BrokenImage(f"The JPEG is damaged or truncated: {reason(error)}.") from error
         # Cameras write harmless oddities, which Pillow reads past.
-        return _whole(_load(open_picture(data, "jpeg", max_pixels)))
+        return _whole(_load(open_picture(BytesIO(data), "jpeg", max_pixels)))
     if four_inks:
         pixels = bgr_from_inks(pixels)
     orientation = _orientation(lambda: _exif(header.exif))
