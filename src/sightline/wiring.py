@@ -18,13 +18,13 @@ from sightline.models.digest import digest
 from sightline.models.pull import silent
 from sightline.models.resolve import BUNDLED, is_pulled, resolve
 from sightline.net.connect import Resolver
-from sightline.net.fetch import Fetcher, HeaderCheck
+from sightline.net.fetch import Fetcher
 from sightline.net.guard import Guard, parse_allowed
 from sightline.serving.canary import Canary
 from sightline.serving.detector import Detector
 from sightline.serving.repository import Repository
 from sightline.telemetry.meter import meter
-from sightline.vision.formats import SNIFF_BYTES, sniff
+from sightline.vision.formats import Sniffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -279,7 +279,7 @@ def open_fetcher(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> F
     """
     return Fetcher(
         settings.max_upload_bytes,
-        HeaderCheck(SNIFF_BYTES, sniff),
+        Sniffer,
         Guard(parse_allowed(settings.url_allow)),
         Resolver(resolve),
     )

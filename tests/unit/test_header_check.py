@@ -14,7 +14,7 @@ from fuzz.mutate import mutate
 from fuzz.seeds import pictures as seeds
 from sightline.errors import ImageError, ImageTooLarge
 from sightline.vision import header_check
-from sightline.vision.formats import SNIFF_BYTES, sniff
+from sightline.vision.formats import sniff
 from sightline.vision.header_check import HEAD_BYTES, HeaderCheck, check_header
 from sightline.vision.jpeg_header import read_jpeg_header
 from support import pictures
@@ -47,7 +47,7 @@ def on_the_whole(data: bytes, max_pixels: int) -> str:
 
 def in_pieces(data: bytes, max_pixels: int, pieces: Iterator[int]) -> str:
     """The verdict on `data`, whose type is good, in pieces of so many bytes."""
-    check = HeaderCheck(sniff(data[:SNIFF_BYTES]), max_pixels)
+    check = HeaderCheck(sniff(data), max_pixels)
     try:
         position = 0
         while position < len(data):
@@ -112,7 +112,7 @@ def large(kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_all_there(kind: str) -> None:
     data = large(kind)
-    check = HeaderCheck(sniff(data[:SNIFF_BYTES]), 1000)
+    check = HeaderCheck(sniff(data), 1000)
     with pytest.raises(ImageTooLarge):
         check.feed(data[:HEAD_BYTES])
     check.close()
@@ -121,7 +121,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_all_there(kind: st
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
 def test_a_header_that_is_known_is_not_kept(kind: str) -> None:
     data = large(kind)
-    check = HeaderCheck(sniff(data[:SNIFF_BYTES]), PIXELS * 2)
+    check = HeaderCheck(sniff(data), PIXELS * 2)
     for start in range(0, len(data), 100_000):
         check.feed(data[start : start + 100_000])
     assert check._file is None

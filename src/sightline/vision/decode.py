@@ -17,7 +17,7 @@ import simplejpeg
 from PIL import Image
 
 from sightline.errors import BrokenImage
-from sightline.vision.formats import SNIFF_BYTES, sniff
+from sightline.vision.formats import sniff
 from sightline.vision.header_check import DAMAGE, open_picture, reason
 from sightline.vision.headers import (
     bare_png,
@@ -69,7 +69,7 @@ def decode_shrunk(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tu
     Raises:
         ImageError: as `decode`.
     """
-    kind = sniff(data[:SNIFF_BYTES])
+    kind = sniff(data)
     if kind == "jpeg":
         return _decode_jpeg(data, max_pixels, part)
     if kind == "png":

@@ -26,7 +26,7 @@ from PIL import (
 )
 
 from sightline.errors import BrokenImage, UnsupportedImage
-from sightline.vision.formats import SNIFF_BYTES, PictureFormat, sniff
+from sightline.vision.formats import PictureFormat, sniff
 from sightline.vision.headers import (
     check_pixels,
     check_tiff_strips,
@@ -104,7 +104,7 @@ def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
     Raises:
         ImageError: as `vision.decode.decode`, as far as the header can tell.
     """
-    kind = sniff(data[:SNIFF_BYTES])
+    kind = sniff(data)
     if kind == "jpeg":
         header = read_jpeg_header(data, max_pixels)
         return header.width, header.height

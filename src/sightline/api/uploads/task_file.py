@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from sightline.errors import BodyTooLarge, ImageError, RequestError
 from sightline.tasks.task import Failure, NewImage
-from sightline.vision.formats import SNIFF_BYTES, sniff
+from sightline.vision.formats import Sniffer
 from sightline.vision.header_check import check_header
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class TaskFile:
         self.held = bytearray()
         self._blobs = blobs
         self._max_bytes = max_bytes
-        self._start = b""
+        self._sniffer = Sniffer()
         self._size = 0
         self._hash = hashlib.sha256() if compared else None
         self._writer: BlobWriter | None = None
@@ -47,19 +49,19 @@ class TaskFile:
         self.held += data
         if self.error is not None:
             return
-        checked = len(self._start) >= SNIFF_BYTES
-        if not checked:
-            self._start = (self._start + data)[:SNIFF_BYTES]
         self._size += len(data)
         if self._size > self._max_bytes:
             self.error = BodyTooLarge(self._max_bytes)
-        elif not checked and len(self._start) >= SNIFF_BYTES:
-            self._check_type()
+            return
+        with self._failing():
+            self._sniffer.feed(data)
 
     def end(self) -> None:
+        """All of it has come."""
         self.ended = True
-        if self.error is None and self._size < SNIFF_BYTES:
-            self._check_type()
+        if self.error is None:
+            with self._failing():
+                self._sniffer.finish()
 
     def write(self) -> None:
         """Write what is held, unless the picture failed."""
@@ -111,9 +113,11 @@ class TaskFile:
             raise RuntimeError("its fingerprint was not to be asked for")
         return self.filename, self._hash.hexdigest()
 
-    def _check_type(self) -> None:
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Keeps what is wrong with the picture as its error."""
         try:
-            sniff(self._start)
+            yield
         except ImageError as error:
             self.error = error
 
