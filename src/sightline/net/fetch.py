@@ -45,13 +45,13 @@ def is_url(text: str) -> bool:
 
 
 class TypeCheck(Protocol):
-    """Looks at the first bytes of a file, so that the rest of what is no picture is not read."""
+    """Check of a file's first bytes, so that the rest of what is no picture is not read."""
 
     def feed(self, data: bytes) -> None:
-        """The next bytes. Raises whatever is wrong with them."""
+        """Take the next chunk. Raises what is wrong with it."""
 
     def finish(self) -> None:
-        """The file has ended. Raises as `feed`."""
+        """The file is complete. Raises as `feed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Fetcher:
 
     Attributes:
         max_bytes: the largest picture.
-        type_check: begins to look at a file's first bytes.
+        type_check: begins the check of one file.
         guard: says which hosts may be asked; None: all.
         resolver: looks them up.
         tls: the certificates that are trusted.

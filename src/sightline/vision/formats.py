@@ -40,10 +40,10 @@ _NOT_PICTURES = (
 
 
 class Sniffer:
-    """Tells the format of a picture that arrives piece by piece.
+    """Incremental `sniff`: the format of a picture that arrives in chunks.
 
     Attributes:
-        format: None until enough bytes are there.
+        format: None until `SNIFF_BYTES` are there.
     """
 
     def __init__(self) -> None:
@@ -51,14 +51,14 @@ class Sniffer:
         self._head = b""
 
     def feed(self, data: bytes) -> None:
-        """The next bytes. Raises as `sniff` once there are enough."""
+        """Take the next chunk. Raises as `sniff`, once enough bytes are there."""
         if self.format is None:
             self._head += data[: SNIFF_BYTES - len(self._head)]
             if len(self._head) == SNIFF_BYTES:
                 self.format = sniff(self._head)
 
     def finish(self) -> None:
-        """The picture has ended, however short it is. Raises as `sniff`."""
+        """The picture is complete, and may be shorter. Raises as `sniff`."""
         if self.format is None:
             self.format = sniff(self._head)
 

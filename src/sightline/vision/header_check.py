@@ -1,4 +1,4 @@
-"""Picture headers: opened by Pillow or read by us, and judged before anything is decoded."""
+"""Header checks: a picture's type, size and cost, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from sightline.vision.headers import (
     read_png_size,
     read_webp_size,
 )
-from sightline.vision.jpeg_header import JpegSegments, read_jpeg_header
+from sightline.vision.jpeg_header import JpegParser, read_jpeg_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 HEAD_BYTES = 256 * 1024
-"""So many bytes of an arriving picture are held until its header is looked at."""
+"""Leading bytes of an arriving picture that are held in memory until its header is checked."""
 
-# What arrived in a file is read as a whole to be looked at: one picture at a time.
+# Checking a temporary file reads all of it into memory: one picture at a time.
 _whole_file = threading.Lock()
 
 # Opened by class and not by Image.open: the type is known already, and Image.open's own size
@@ -84,18 +84,18 @@ DAMAGE = (
 _TIFF_STRIPS, _TIFF_TILES = (273, 279), (324, 325)  # tags of offsets and byte counts
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
 
-# Pillow's run-length decoder is written in Python: while it runs, everyone waits.
+# Pillow's run-length decoder is pure Python: slow, and it slows down all other threads (GIL).
 _MAX_RLE_PIXELS = 2_500_000
 _RLE_HEAD_BYTES = 4096  # headers and palette, generously
 
-# What Pillow warns and logs is refused or repaired here; clients could fill the log with it.
+# Problems that Pillow warns of are refused or repaired here; clients could fill the log with them.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """(width, height) in pixels as stored, without decoding anything.
+    """Check a picture's type and size without decoding; returns (width, height) as stored, pixels.
 
     Args:
         data: the whole compressed file.
@@ -112,32 +112,32 @@ def check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
 
 
 class HeaderCheck:
-    """Judges the header of a picture that arrives piece by piece, as `check_header` does a whole.
+    """Incremental `check_header`: the same verdict on a picture that arrives in chunks.
 
-    A JPEG is walked through as it comes. The first bytes of any other are held, and mostly enough.
-    Where they are not (a TIFF's header may be anywhere, and the codecs of WebP and AVIF open whole
-    files alone) the picture goes to a file without a name, which is read once it is all there. So
-    memory holds `HEAD_BYTES` and a piece of each picture, and all of one picture at a time.
+    A JPEG is parsed as it arrives. Of other formats the first `HEAD_BYTES` are held in memory and
+    checked. If they do not suffice (a TIFF's header may be anywhere, the codecs of WebP and AVIF
+    open complete files only), the picture goes to an unnamed temporary file that is checked at the
+    end. Memory is bounded: `HEAD_BYTES` and a chunk per picture, and one complete picture.
     """
 
     def __init__(self, kind: PictureFormat, max_pixels: int) -> None:
-        """For a picture of this type, of at most `max_pixels`."""
+        """For a picture of format `kind` with at most `max_pixels`."""
         self._kind = kind
         self._max_pixels = max_pixels
-        self._segments = JpegSegments(max_pixels) if kind == "jpeg" else None
+        self._parser = JpegParser(max_pixels) if kind == "jpeg" else None
         self._head = bytearray()
         self._file: FileIO | None = None
         self._accepted = False
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the picture.
+        """Take the next chunk.
 
         Raises:
-            ImageError: the header is wrong.
-            OSError: there is no room for the file.
+            ImageError: as `check_header`, as soon as it is certain.
+            OSError: the temporary file cannot be written.
         """
-        if self._segments is not None:
-            self._segments.feed(data)
+        if self._parser is not None:
+            self._parser.feed(data)
         elif self._file is not None:
             self._write(data)
         elif not self._accepted:
@@ -146,9 +146,9 @@ class HeaderCheck:
                 self._check_head()
 
     def finish(self) -> None:
-        """The picture has ended. Raises as `feed`."""
-        if self._segments is not None:
-            self._segments.finish()
+        """The picture is complete. Raises as `feed`."""
+        if self._parser is not None:
+            self._parser.finish()
         elif self._file is not None:
             with _whole_file:
                 self._file.seek(0)
@@ -158,7 +158,7 @@ class HeaderCheck:
         self.close()
 
     def close(self) -> None:
-        """Hold nothing any more."""
+        """Free memory and remove the temporary file."""
         self._head = bytearray()
         if self._file is not None:
             self._file.close()
@@ -180,11 +180,11 @@ class HeaderCheck:
 
 
 class _Incomplete(Exception):
-    """The header goes on behind what is there."""
+    """More than the first bytes is needed."""
 
 
 class _Head(BytesIO):
-    """The first bytes of a file; raises _Incomplete where it is asked for what lies behind them."""
+    """The first bytes of a file; reading beyond them, or to the end, raises _Incomplete."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0 or self.tell() + size > self.getbuffer().nbytes:
@@ -198,7 +198,7 @@ class _Head(BytesIO):
 
 
 def _read_size(file: BytesIO, kind: PictureFormat, max_pixels: int) -> tuple[int, int]:
-    if kind != "png":  # whose metadata Pillow would work through
+    if kind != "png":  # Pillow would parse all its metadata
         return open_picture(file, kind, max_pixels).size
     size = read_png_size(file.getvalue())
     check_pixels(size, max_pixels, png_bits(file.getvalue()))
@@ -206,10 +206,10 @@ def _read_size(file: BytesIO, kind: PictureFormat, max_pixels: int) -> tuple[int
 
 
 def open_picture(file: BytesIO, kind: PictureFormat, max_pixels: int) -> ImageFile:
-    """A picture that Pillow has read the header of, and found acceptable; nothing is decoded yet.
+    """Open a picture with Pillow and check its header; nothing is decoded yet.
 
     Raises:
-        ImageError: it is not.
+        ImageError: damaged, or of too many pixels.
     """
     if kind == "webp":  # its codec allocates the canvas when it is opened
         check_pixels(read_webp_size(file.getvalue()), max_pixels)
@@ -246,13 +246,13 @@ def _length(file: BytesIO) -> int:
 
 
 def reason(error: BaseException) -> str:
-    """What Pillow said, where it is short enough to be repeated."""
+    """Pillow's message where it is short, else the name of its class."""
     text = str(error).strip().rstrip(".")
     return text if text and len(text) < 120 else type(error).__name__
 
 
 def _check_tiff_data(picture: TiffImagePlugin.TiffImageFile, size: int) -> None:
-    """Strips or tiles must lie within the file: libtiff fills up what is missing."""
+    """Refuse strips or tiles that end beyond the file: libtiff would fill in the missing pixels."""
     for offsets, lengths in (_TIFF_STRIPS, _TIFF_TILES):
         starts, counts = (picture.tag_v2.get(tag, ()) for tag in (offsets, lengths))
         ends = (start + count for start, count in zip(starts, counts, strict=False))
@@ -261,13 +261,16 @@ def _check_tiff_data(picture: TiffImagePlugin.TiffImageFile, size: int) -> None:
 
 
 def _tiff_bits(picture: TiffImagePlugin.TiffImageFile) -> int:
-    """Bits a pixel; one entry may stand for all samples."""
+    """Bits per pixel; one entry may apply to all samples."""
     bits = picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))
     return int(sum(bits) if len(bits) > 1 else bits[0] * picture.tag_v2.get(_SAMPLES_PER_PIXEL, 1))
 
 
 def _check_run_lengths(size: tuple[int, int], file: BytesIO) -> None:
-    """A code has two bytes and yields a pixel or more; a row ends in one."""
+    """Refuse an RLE BMP that is too large, or has more codes than its size can need.
+
+    A code has two bytes and yields at least one pixel; each row ends with one more code.
+    """
     width, height = size
     if width * height > _MAX_RLE_PIXELS:
         raise UnsupportedImage(

@@ -1,4 +1,4 @@
-"""Reads picture headers, but for JPEG's, in bounded time, whatever they hold.
+"""Read picture headers in bounded time, whatever they hold.
 
 Image libraries work through all metadata before they tell a picture's size, and some metadata
 can be made to take them minutes. These readers look at sizes only and give up on absurdity.

@@ -1,4 +1,4 @@
-"""Reads a JPEG's header, whole or piece by piece, in bounded time whatever it holds."""
+"""JPEG header parser that takes bounded time on any input, complete or in chunks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_SCANNED_PIXELS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """What is needed to judge a JPEG: size in pixels as stored, components, EXIF block."""
+    """Header fields of a JPEG: size in pixels as stored, components, EXIF block."""
 
     width: int
     height: int
@@ -34,50 +34,51 @@ class JpegHeader:
 
 
 def read_jpeg_header(data: bytes, max_pixels: int) -> JpegHeader:
-    """The header of a whole JPEG.
+    """Parse the segments of a JPEG up to its end.
 
     Raises:
-        ImageError: as `JpegSegments`.
+        BrokenImage: there is no frame header, or there are too many segments or scans.
+        ImageTooLarge: more than `max_pixels`.
     """
-    segments = JpegSegments(max_pixels)
-    segments.feed(data)
-    return segments.finish()
+    parser = JpegParser(max_pixels)
+    parser.feed(data)
+    return parser.finish()
 
 
-class JpegSegments:
-    """Walks the segments of a JPEG up to its end, however it is cut into pieces.
+class JpegParser:
+    """Incremental parser of a JPEG's segments, independent of where the chunks are cut.
 
-    Holds no more between two pieces than a segment's first bytes, or an EXIF block.
+    Between chunks it holds at most a segment's first bytes, or an EXIF block (64 KB).
     """
 
     def __init__(self, max_pixels: int) -> None:
-        """Accept up to `max_pixels`."""
+        """For a JPEG with at most `max_pixels`."""
         self._max_pixels = max_pixels
-        self._rest = b""  # of what was fed: it is looked at again with what follows it
-        self._skip = 2  # bytes from there on that no marker is looked for in
+        self._rest = b""  # not parsed yet: the next chunk is appended
+        self._skip = 2  # bytes of a segment's body that are still to come
         self._segments = self._scans = 0
         self._frame: tuple[int, int, int] | None = None
         self._exif = b""
         self._ended = False
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the file.
+        """Take the next chunk.
 
         Raises:
-            BrokenImage: the frame header tells no size, or there are absurdly many segments.
-            ImageTooLarge: there are more pixels than are accepted.
+            BrokenImage: the frame header has no size, or there are too many segments.
+            ImageTooLarge: more than `max_pixels`.
         """
         if not self._ended:
-            self._walk(self._rest + data, last=False)
+            self._parse(self._rest + data, last=False)
 
     def finish(self) -> JpegHeader:
-        """The file has ended.
+        """The file is complete.
 
         Raises:
-            BrokenImage: as `feed`; there is no frame header, or absurdly many scans.
+            BrokenImage: as `feed`; there is no frame header, or there are too many scans.
             ImageTooLarge: as `feed`.
         """
-        self._walk(self._rest, last=True)
+        self._parse(self._rest, last=True)
         if self._frame is None:
             raise BrokenImage(_NO_SIZE)
         height, width, components = self._frame
@@ -88,19 +89,19 @@ class JpegSegments:
             )
         return JpegHeader(width, height, components, self._exif)
 
-    def _walk(self, data: bytes, *, last: bool) -> None:
+    def _parse(self, data: bytes, *, last: bool) -> None:
         position = self._skip
         while not self._ended and (found := _MARKER.search(data, position)):
             if not last and len(data) < found.end() + _needed(data, found.end()):
                 self._rest, self._skip = data[found.start() :], 0
                 return
-            position = self._take(data, found.end())
+            position = self._parse_segment(data, found.end())
         self._skip = max(0, position - len(data))
-        # A marker's first byte may be the last that is there.
+        # The chunk may end between the two bytes of a marker.
         self._rest = data[-1:] if position < len(data) and data.endswith(b"\xff") else b""
 
-    def _take(self, data: bytes, position: int) -> int:
-        """Look at the segment whose marker ends at `position`; returns where it ends itself."""
+    def _parse_segment(self, data: bytes, position: int) -> int:
+        """Parse the segment whose marker ends at `position`; returns the position of its end."""
         marker = data[position - 1]
         if marker == _END_OF_IMAGE:
             self._ended = True
@@ -128,7 +129,7 @@ class JpegSegments:
 
 
 def _needed(data: bytes, position: int) -> int:
-    """Bytes from `position`, behind a marker, that its segment is judged by."""
+    """Bytes after the marker that ends at `position` that its segment is parsed from."""
     is_exif = data[position - 1] == _EXIF
     return max(_FRAME_BYTES, _length_at(data, position)) if is_exif else _FRAME_BYTES
 
