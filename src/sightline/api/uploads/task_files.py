@@ -81,7 +81,7 @@ class TaskFiles:
         self._blobs = blobs
         self._threads = writers.threads
         self._places = writers.places
-        self._max_bytes, self._max_pixels = limits
+        self._limits = limits
         self._strict = strict
         self._compared = compared
         self._pictures: list[TaskFile] = []
@@ -99,7 +99,7 @@ class TaskFiles:
             f"{self._task_id}/{index}",
             filename,
             self._blobs,
-            self._max_bytes,
+            self._limits,
             compared=self._compared,
         )
         self._pictures.append(picture)
@@ -137,6 +137,7 @@ class TaskFiles:
                 self._finishing.add(finishing)
             elif len(picture.held) >= _BLOCK:
                 await self._run(picture.write)
+                self._require_good(picture)
             if not picture.ended:
                 self._unflushed.append(picture)
 
@@ -178,7 +179,7 @@ class TaskFiles:
         self._blobs.delete(self._task_id)
 
     async def _finish(self, picture: TaskFile) -> None:
-        await self._run(lambda: picture.finish(self._max_pixels))
+        await self._run(lambda: picture.write(last=True))
         self._require_good(picture)
 
     def _on_finished(self, finished: asyncio.Task[None]) -> None:
