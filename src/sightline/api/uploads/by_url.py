@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from sightline.api.disconnect import unless_gone
-from sightline.api.uploads.single import read_bytes, read_picture
+from sightline.api.uploads.json_body import is_json, read_json
+from sightline.api.uploads.single import read_picture
 from sightline.api.uploads.spool import Upload
-from sightline.errors import BadOption, MalformedBody, Overloaded
+from sightline.errors import Overloaded
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -88,31 +89,14 @@ async def picture_of(request: Request) -> AsyncIterator[Upload]:
         ClientDisconnect: the client hung up first.
     """
     state = request.app.state
-    if not is_json(request.headers.get("content-type", "")):
+    if not is_json(request):
         async with read_picture(
             request, state.settings.max_upload_bytes, state.upload_budget
         ) as upload:
             yield upload
         return
-    fetched = await state.fetches.get(request, _read_url(await read_bytes(request, _MAX_BODY)))
+    body = await read_json(request, UrlBody, _MAX_BODY, '{"url": "https://…"}')
+    fetched = await state.fetches.get(request, body.url)
     upload = Upload(state.upload_budget)
     upload.append(fetched)
     yield upload
-
-
-def is_json(content_type: str) -> bool:
-    """Whether `content_type` is JSON of some kind."""
-    kind, _, subtype = content_type.partition(";")[0].strip().lower().partition("/")
-    return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
-
-
-def _read_url(body: bytes) -> str:
-    try:
-        return UrlBody.model_validate_json(body).url
-    except ValidationError as error:
-        how = 'Send {"url": "https://…"}, and options in the query (?confidence=0.3).'
-        wrong = error.errors(include_url=False, include_input=False)[0]
-        if wrong["type"] == "json_invalid":
-            raise MalformedBody(f"The body is not JSON. {how}") from error
-        where = "".join(f"'{str(part)[:80]}': " for part in wrong["loc"])
-        raise BadOption(f"The JSON body is not acceptable: {where}{wrong['msg']}. {how}") from error
