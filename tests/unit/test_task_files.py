@@ -57,7 +57,7 @@ def take(
     """What becomes of `body` if it comes in pieces that end at `cuts`."""
 
     async def run() -> tuple[tuple[NewImage, ...], list[Any]]:
-        writers = WriterPool(4, 2)
+        writers = WriterPool(2)
         intake = TaskFiles(TASK, blobs, writers, (LARGEST, 10**6), strict=strict, compared=True)
         reader = MultipartReader(b"multipart/form-data", {b"boundary": BOUNDARY}, intake)
         try:

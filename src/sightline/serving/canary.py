@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import CancelledError
-from threading import Event, Thread
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sightline.errors import Overloaded, SightlineError
+from sightline.threads import CANARY
 from sightline.vision.boxes import iou
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class Canary:
         # A model's own first answer is what it is held to, by its weights' digest.
         self._first: dict[str, Detections] = {}
         self.check()
-        self._thread = Thread(target=self._run, name="sightline-canary", daemon=True)
-        self._thread.start()
+        self._thread = CANARY.start(self._run)
 
     def close(self) -> None:
         """End the thread, and do not wait for an answer."""

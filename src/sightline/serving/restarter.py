@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from sightline.threads import RESTARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +44,7 @@ class ModelRestarter:
         def died() -> None:
             if monotonic() - opened >= _SOUND_AFTER:
                 slot.backoff.reset()
-            Thread(target=self._restart, args=(slot, loaded), name="sightline-revival").start()
+            RESTARTS.start(self._restart, slot, loaded)
 
         loaded.detector.when_dead(died)
 

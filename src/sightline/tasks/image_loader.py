@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
 from sightline.backoff import Backoff
 from sightline.errors import StorageUnavailable
 from sightline.net.fetch import is_url
+from sightline.threads import BLOB_READERS, TASK_FETCHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     Take: TypeAlias = Callable[[bytes], None]
     Fail: TypeAlias = Callable[[BaseException], None]
 
-FETCHING = 8
+FETCHING = TASK_FETCHES.count
 """Pictures that are fetched from other hosts at once."""
 
-_READING = 2
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds without fetching, after storage failed
 _MOST_HELD = 32 * 2**20  # compressed bytes in memory, but for one picture alone
 
@@ -51,8 +50,8 @@ class ImageLoader:
         self._breaker = _CircuitBreaker()
         self._held = 0
         self._room = threading.Condition()
-        self._readers = ThreadPoolExecutor(_READING, "sightline-blobs")
-        self._fetchers = ThreadPoolExecutor(FETCHING, "sightline-fetch")
+        self._readers = BLOB_READERS.pool()
+        self._fetchers = TASK_FETCHES.pool()
 
     def get(self, claim: Claim, take: Take, fail: Fail) -> None:
         """Have the bytes of `claim` given to `take`, or what is wrong to `fail`, on a thread.

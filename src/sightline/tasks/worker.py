@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from sightline.tasks.image_loader import FETCHING
 from sightline.tasks.in_flight import InFlight
 from sightline.tasks.wakeups import WakeEvent
 from sightline.tasks.worker_lease import WorkerLease
+from sightline.threads import TASK_WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +75,7 @@ class Worker:
         self._death = ""
         self._heartbeat_at = self._recover_at = 0.0
         self._end_by: float | None = None
-        self._thread = Thread(target=self._run, name="sightline-tasks", daemon=True)
-        self._thread.start()
+        self._thread = TASK_WORKER.start(self._run)
 
     def wake(self) -> None:
         """Tasks were submitted: look at once."""

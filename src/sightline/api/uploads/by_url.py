@@ -7,7 +7,6 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,6 +17,7 @@ from sightline.api.uploads.json_body import is_json, read_json
 from sightline.api.uploads.single import read_picture
 from sightline.api.uploads.spool import Upload
 from sightline.errors import Overloaded
+from sightline.threads import FETCHES
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -26,7 +26,6 @@ Fetch: TypeAlias = Callable[[str, float, threading.Event], bytes]
 """The picture at an address, within so many seconds, unless the event says that nobody waits."""
 
 _MAX_BODY = 64 * 1024
-_THREADS = 16
 _MAX_SHARE = (
     0.5  # the part of its time that a request may wait for a thread: the rest is the host's
 )
@@ -54,7 +53,7 @@ class FetchPool:
     def __init__(self, fetch: Fetch, timeout: float) -> None:
         self._fetch = fetch
         self._timeout = timeout
-        self._pool = ThreadPoolExecutor(_THREADS, "fetch")
+        self._pool = FETCHES.pool()
 
     async def get(self, request: Request, url: str) -> bytes:
         """The picture at `url`, for as long as the client of `request` waits.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
 from sightline.api.middleware.body_limits import ENVELOPE_BYTES
 from sightline.api.uploads.task_file import TaskFile
 from sightline.errors import MalformedBody, WrongFileCount
 from sightline.tasks.task import MAX_IMAGES, NewImage
+from sightline.threads import BLOB_WRITERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +46,8 @@ def require_pictures(received: int, of_files: int, files: int) -> None:
 class WriterPool:
     """Threads that write pictures, and how many of all submissions may wait for them."""
 
-    def __init__(self, threads: int, waiting: int) -> None:
-        self.threads = ThreadPoolExecutor(threads, "sightline-blobs")
+    def __init__(self, waiting: int) -> None:
+        self.threads = BLOB_WRITERS.pool()
         self.places = asyncio.Semaphore(waiting)
 
 
