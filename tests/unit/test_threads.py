@@ -44,5 +44,4 @@ def test_no_other_module_of_the_service_makes_threads() -> None:
         if "Thread(" in (text := path.read_text("utf-8")) or "ThreadPoolExecutor(" in text
     }
     others = {"bench/inprocess.py", "bench/service.py"}  # which measure it
-    others |= {"backend/local.py", "cli/serve.py", "workers/child.py"}
     assert found == {"threads.py"} | others

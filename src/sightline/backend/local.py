@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from sightline.engines.devices import gpu_available
 from sightline.errors import Overloaded
 from sightline.serving.answer import to_answer
 from sightline.telemetry.gpu import gpu_usage
+from sightline.threads import REQUESTS
 from sightline.vision.draw import draw_detections, encode_jpeg
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from sightline.tasks.processing import TaskProcessing
     from sightline.telemetry.meter import Meter
 
-_THREADS = 40
 _WAITING = 0.8  # of the time promised; the rest is for reading a crowd's requests, and answering
 
 
@@ -95,7 +94,7 @@ class LocalBackend:
         self._canary: Canary
 
     async def __aenter__(self) -> Self:
-        self._threads = ThreadPoolExecutor(_THREADS, "sightline-request")
+        self._threads = REQUESTS.pool()
         self._gpu_available = await anyio.to_thread.run_sync(gpu_available)
         self._repository = await anyio.to_thread.run_sync(self._open_repository)
         self._canary = await anyio.to_thread.run_sync(self._open_canary, self._repository)

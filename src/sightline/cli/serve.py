@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +17,7 @@ from sightline.cli.progress import find_model
 from sightline.errors import ConfigError
 from sightline.settings import Settings, load_settings
 from sightline.telemetry.logs import configure_logs
+from sightline.threads import LOADER
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -95,7 +95,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     from sightline.wiring import local_backend, open_fetcher, open_repository, open_tasks
 
     # Half of a start is imports: the model is loaded meanwhile.
-    loading = ThreadPoolExecutor(1).submit(open_repository, settings, notice)
+    loading = LOADER.pool().submit(open_repository, settings, notice)
     from sightline.api.app import create_app
     from sightline.api.server.config import DrainingServer, make_config
     from sightline.backend.local import describe
