@@ -126,6 +126,7 @@ class TaskFiles:
 
         Raises:
             StorageUnavailable: it cannot be written now.
+            Overloaded: the disk has no room for temporary files.
             ImageError: a header is wrong, if that is to be raised.
         """
         begun, self._unflushed = self._unflushed, []
@@ -146,7 +147,7 @@ class TaskFiles:
         """The pictures, all safe.
 
         Raises:
-            StorageUnavailable, ImageError: as `flush`.
+            StorageUnavailable, Overloaded, ImageError: as `flush`.
             WrongFileCount: there is none.
         """
         if not self._pictures:
