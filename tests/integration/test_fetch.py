@@ -290,7 +290,7 @@ def test_a_name_server_that_never_answers() -> None:
     # … until the others are back.
     answers.set()
     for thread in threading.enumerate():
-        if thread.name == "look-up":
+        if thread.name == "sightline-look-up":
             thread.join(HUNG)
     with pytest.raises(UrlRefused):
         opened.fetch("http://more.test/", HUNG)

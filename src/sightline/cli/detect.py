@@ -125,13 +125,13 @@ def _detect_all(
 def _submit(
     detector: Detector, settings: Settings, name: str, asked: Asked, keep: bool
 ) -> Future[InferenceResult] | SightlineError:
-    from sightline.net.fetch import Fetcher, HeaderCheck, is_url
-    from sightline.vision.formats import SNIFF_BYTES, sniff
+    from sightline.net.fetch import Fetcher, is_url
+    from sightline.vision.formats import Sniffer
 
     try:
         source: bytes | Path
         if is_url(name):
-            fetcher = Fetcher(settings.max_upload_bytes, HeaderCheck(SNIFF_BYTES, sniff))
+            fetcher = Fetcher(settings.max_upload_bytes, Sniffer)
             source = fetcher.fetch(name, _FETCH_SECONDS)
         else:
             source = Path(name).expanduser()

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import typer
 
+from sightline.backoff import Backoff
 from sightline.errors import SightlineError
 
 Answer: TypeAlias = tuple[dict[str, Any], dict[str, str]]
@@ -38,7 +39,7 @@ def retry_until(request: Callable[[], Answer], seconds: float, *, known: bool) -
 
     Where nothing answers it may be the wrong address, unless it is `known` to be right.
     """
-    pause, end = _FIRST_PAUSE, None
+    backoff, end = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), None
     while True:
         try:
             return request()
@@ -49,8 +50,8 @@ def retry_until(request: Callable[[], Answer], seconds: float, *, known: bool) -
                 typer.echo(f"waiting: {away}", err=True)
             if now >= end or not (known or away.answered):
                 raise
+            pause = backoff.fail()
             time.sleep(min(away.retry_after or pause, end - now))
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 class ServiceClient:

@@ -17,6 +17,7 @@ import httpx
 
 from sightline import __version__
 from sightline.errors import Overloaded, UrlRefused
+from sightline.threads import LOOK_UPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +31,6 @@ Resolve: TypeAlias = "Callable[..., list[Any]]"
 HEAD_BYTES = 64 * 1024
 """Most bytes before the body: interim answers, status and headers together."""
 
-_LOOK_UPS = 32
 _LOOK_UP_SECONDS = 10  # how long the system's resolver asks at the usual 5 s and 2 attempts
 _TRIES = 8  # addresses of one name
 
@@ -64,7 +64,7 @@ class Resolver:
 
     def __init__(self, resolve: Resolve = socket.getaddrinfo) -> None:
         self._resolve = resolve
-        self._room = threading.BoundedSemaphore(_LOOK_UPS)
+        self._room = threading.BoundedSemaphore(LOOK_UPS.count)
 
     def look_up(self, url: Url, deadline: Deadline) -> list[Address]:
         """The addresses of the host of `url`, each once, best first.
@@ -88,7 +88,7 @@ class Resolver:
             finally:
                 self._room.release()
 
-        threading.Thread(target=ask, name="look-up", daemon=True).start()
+        LOOK_UPS.start(ask)
         try:
             answer = answers.get(timeout=deadline.left())
         except queue.Empty:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urljoin
 
 import httpcore
@@ -43,17 +44,14 @@ def is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderCheck:
-    """Looks at the first bytes, so that the rest of what is no picture is not read.
+class TypeCheck(Protocol):
+    """Check of a file's first bytes, so that the rest of what is no picture is not read."""
 
-    Attributes:
-        size: bytes that are enough for it; it gets fewer only if there are no more.
-        check: raises whatever is wrong with them.
-    """
+    def feed(self, data: bytes) -> None:
+        """Take the next chunk. Raises what is wrong with it."""
 
-    size: int
-    check: Callable[[bytes], object]
+    def finish(self) -> None:
+        """The file is complete. Raises as `feed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +60,14 @@ class Fetcher:
 
     Attributes:
         max_bytes: the largest picture.
-        header_check: of the first bytes.
+        type_check: begins the check of one file.
         guard: says which hosts may be asked; None: all.
         resolver: looks them up.
         tls: the certificates that are trusted.
     """
 
     max_bytes: int
-    header_check: HeaderCheck
+    type_check: Callable[[], TypeCheck]
     guard: Guard | None = None
     resolver: Resolver = field(default_factory=Resolver)
     tls: ssl.SSLContext = field(default_factory=tls_context)
@@ -124,19 +122,16 @@ class Fetcher:
 
     def _read(self, response: httpcore.Response, deadline: Deadline) -> bytes:
         body = bytearray()
-        checked = False
+        check = self.type_check()
         for number, chunk in enumerate(response.iter_stream()):
             body += chunk
             if len(body) > self.max_bytes:
                 raise BodyTooLarge(self.max_bytes)
-            if not checked and len(body) >= self.header_check.size:
-                self.header_check.check(bytes(body[: self.header_check.size]))
-                checked = True
+            check.feed(chunk)
             if number > _CRUMBS and len(body) < number * _CRUMB_BYTES:
                 raise UrlFailed("its host sends it in crumbs.")
             deadline.left()
-        if not checked:
-            self.header_check.check(bytes(body))
+        check.finish()
         return bytes(body)
 
 

@@ -8,11 +8,11 @@ import os
 import shutil
 import signal
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from sightline.threads import ORPHAN
 from sightline.workers.handover import from_json, to_json
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ class WorkerConfig:
 def receive_config() -> WorkerConfig:
     """What the supervisor says. When it is gone, this process gets a SIGTERM from itself."""
     config = WorkerConfig.from_line(sys.stdin.buffer.readline())
-    threading.Thread(
-        target=_outlive_nobody, args=(config.folder,), name="sightline-orphan", daemon=True
-    ).start()
+    ORPHAN.start(_outlive_nobody, config.folder)
     return config
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -30,6 +29,7 @@ from sightline.errors import (
 )
 from sightline.serving.options import class_ids
 from sightline.tasks.task import ENDED
+from sightline.threads import TASK_CHANGES, TASK_READS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +49,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BLOB_THREADS = 8
 _UNWRITTEN = 64  # pictures that are all there and wait for a thread, of all submissions together
-_SQL_THREADS = 4
 _MAX_WAIT = 10.0  # seconds that a change may wait for those before it
 _MOMENT = 1.0  # seconds for which a glance at the queue, or at the models, is good
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -76,10 +74,9 @@ class TaskService:
         self._services = services
         self._backend = backend
         self._settings = settings
-        self._writers = WriterPool(_BLOB_THREADS, _UNWRITTEN)
-        self._changing = BoundedPool(_SQL_THREADS, "sightline-tasks", _MAX_WAIT)
-        # Apart: who changes something waits for the database's one writer, who looks does not.
-        self._looking = ThreadPoolExecutor(_SQL_THREADS, "sightline-look")
+        self._writers = WriterPool(_UNWRITTEN)
+        self._changing = BoundedPool(TASK_CHANGES, _MAX_WAIT)
+        self._looking = TASK_READS.pool()
         self._waking: set[asyncio.Task[None]] = set()
         self._glance: TTLCache[Glance] = TTLCache(
             lambda: self._look(services.store.glance), _MOMENT
