@@ -1,4 +1,4 @@
-"""Measuring as people see it: a live line while it runs, a table at the end."""
+"""Terminal output of `sightline bench`: a live line while it runs, a table at the end."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from sightline.bench.record import RequestRecord
     from sightline.bench.stats import Latency, Summary
 
-_LINES = 10  # at most, where there is no terminal
+_LINES = 10  # of progress, at most, without a terminal
 
 
 @contextmanager
 def shown_load(plan: Plan) -> Iterator[Tell]:
-    """Tells stderr how a load test goes: one live line on a terminal, a few lines elsewhere."""
+    """Show a load test's progress on stderr: one live line on a terminal, a few lines elsewhere."""
     if not sys.stderr.isatty():
         yield _lines(plan)
         return
@@ -46,7 +46,7 @@ def shown_load(plan: Plan) -> Iterator[Tell]:
 
 @contextmanager
 def shown_steps() -> Iterator[Callable[[str], None]]:
-    """Tells stderr what is being measured."""
+    """Show the current measurement on stderr."""
     if not sys.stderr.isatty():
         yield lambda step: typer.echo(step, err=True)
         return
@@ -59,7 +59,7 @@ def shown_steps() -> Iterator[Callable[[str], None]]:
 def print_load(
     summary: Summary, *, to_stderr: bool, words: Words = DETECT, submits: Latency | None = None
 ) -> None:
-    """The figures of a load test."""
+    """Print the results of a load test."""
 
     def say(text: str = "") -> None:
         typer.echo(text, err=to_stderr)
@@ -84,7 +84,7 @@ def print_load(
 
 
 def print_limits(limits: Limits, *, to_stderr: bool) -> None:
-    """The table of what this machine can do."""
+    """Print the table of this machine's limits."""
     what = f"{limits.model} with {limits.engine} on {limits.device}, {limits.precision}"
     heads = f"{'':30}{'images/s':>10}{'ms each':>10}{'ratio':>8}{'least to most':>18}"
     lines = [f"{what}, {'×'.join(map(str, limits.size))}", "", heads]
@@ -98,7 +98,7 @@ def print_limits(limits: Limits, *, to_stderr: bool) -> None:
 
 
 class _Rates:
-    """Answers a second since the last call."""
+    """Answers per second since the last call."""
 
     def __init__(self) -> None:
         self._ended = 0
