@@ -1,4 +1,4 @@
-"""The scene that the service's canary looks at, drawn beforehand: drawing takes part of a start.
+"""The canary's scene, drawn in advance, because drawing it would slow down the start.
 
 python -m sightline.demo.canary     draws it again
 """
@@ -18,7 +18,7 @@ _TRUTH = Path(__file__).with_name("canary.json")
 
 
 def read() -> tuple[bytes, Detections]:
-    """The picture as a JPEG file, and what is in it with confidence 1."""
+    """The picture as a JPEG file, and its truth as detections with confidence 1."""
     told = json.loads(_TRUTH.read_text("utf-8"))
     truth = Detections(
         boxes=np.array(told["boxes"], np.float32),
@@ -32,7 +32,7 @@ def read() -> tuple[bytes, Detections]:
 
 
 def draw() -> tuple[bytes, str]:
-    """What the two files hold."""
+    """The content of the two files: JPEG and JSON."""
     from sightline.demo.scenes import make_scene
     from sightline.demo.toys import CLASSES
     from sightline.vision.draw import encode_jpeg
