@@ -220,8 +220,8 @@ def _measure_service(plan: Plan, json_file: Path | None, html: Path | None) -> N
 
     for file in (json_file, html):
         _require_writable(file)
-    with shown_load(plan) as tell:
-        load = TaskLoad(plan, tell) if plan.batch else Load(plan, tell)
+    with shown_load(plan) as on_progress:
+        load = TaskLoad(plan, on_progress) if plan.batch else Load(plan, on_progress)
         record, service = run_load(load)
     summary = summarise(record)
     about = About(shown_command(sys.argv[1:]), service=service)
@@ -265,8 +265,8 @@ def _measure_engine(
     _require_writable(json_file)
     settings, _ = find_model(load_settings(model=model))
     signal.signal(signal.SIGTERM, _stop)
-    with shown_steps() as tell:
-        limits = measure(settings, pictures, seconds, _ROUNDS, tell)
+    with shown_steps() as on_step:
+        limits = measure(settings, pictures, seconds, _ROUNDS, on_step)
     print_limits(limits, to_stderr=json_file == Path("-"))
     about = About(shown_command(sys.argv[1:]))
     _write_json(json_file, about, seconds=seconds, rounds=_ROUNDS, **asdict(limits))

@@ -14,7 +14,7 @@ from sightline.bench.report import DETECT, Words, name_of, verdict
 
 if TYPE_CHECKING:
     from sightline.bench.inprocess import Limits
-    from sightline.bench.load import Tell
+    from sightline.bench.load import OnProgress
     from sightline.bench.plan import Plan
     from sightline.bench.record import RequestRecord
     from sightline.bench.stats import Latency, Summary
@@ -23,7 +23,7 @@ _LINES = 10  # of progress, at most, without a terminal
 
 
 @contextmanager
-def shown_load(plan: Plan) -> Iterator[Tell]:
+def shown_load(plan: Plan) -> Iterator[OnProgress]:
     """Show a load test's progress on stderr: one live line on a terminal, a few lines elsewhere."""
     if not sys.stderr.isatty():
         yield _lines(plan)
@@ -37,11 +37,11 @@ def shown_load(plan: Plan) -> Iterator[Tell]:
     ) as live:
         rates = _Rates()
 
-        def tell(record: RequestRecord, seconds: float) -> None:
+        def on_progress(record: RequestRecord, seconds: float) -> None:
             line = f"{_progress(plan, record, seconds)}   {rates(record, seconds):,.1f}/s now"
             live.update(Text(line, no_wrap=True), refresh=True)
 
-        yield tell
+        yield on_progress
 
 
 @contextmanager
@@ -110,14 +110,14 @@ class _Rates:
         return count / span if span else 0.0
 
 
-def _lines(plan: Plan) -> Tell:
+def _lines(plan: Plan) -> OnProgress:
     step = max(1, round((plan.duration or 100.0) / _LINES))
 
-    def tell(record: RequestRecord, seconds: float) -> None:
+    def on_progress(record: RequestRecord, seconds: float) -> None:
         if round(seconds) % step == 0:
             typer.echo(_progress(plan, record, seconds), err=True)
 
-    return tell
+    return on_progress
 
 
 def _progress(plan: Plan, record: RequestRecord, seconds: float) -> str:

@@ -48,12 +48,12 @@ def list_tasks(url: Url = _HERE, key: Key = None, as_json: Json = False) -> None
         return
     for name, value in glance.items():
         if isinstance(value, dict):
-            told = ", ".join(f"{count:,} {what}" for what, count in value.items()) or "none"
+            shown = ", ".join(f"{count:,} {what}" for what, count in value.items()) or "none"
         elif isinstance(value, list):
-            told = "".join(f"\n  {one}" for one in value) or "none"
+            shown = "".join(f"\n  {one}" for one in value) or "none"
         else:
-            told = f"{value:,}" if isinstance(value, int) else str(value)
-        typer.echo(f"{name.replace('_', ' ')}: {told}")
+            shown = f"{value:,}" if isinstance(value, int) else str(value)
+        typer.echo(f"{name.replace('_', ' ')}: {shown}")
 
 
 @tasks.command()
