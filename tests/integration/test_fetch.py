@@ -32,7 +32,7 @@ from sightline.errors import (
 )
 from sightline.net.fetch import Fetcher
 from sightline.settings import load_settings
-from sightline.wiring import open_fetcher
+from sightline.wiring.network import open_fetcher
 from support import pictures
 from support.eventually import eventually
 from support.hosts import Answer, Wire, host, ok
@@ -358,11 +358,11 @@ def test_who_waits_too_long_behind_slow_hosts_is_told_when(
     ):
         first = [pool.submit(ask, server, slow.url) for _ in range(16)]
         eventually(lambda: len(slow.heads) == 16, "all threads wait for it")
-        waiting = server.app.state.fetches._pool._work_queue
+        waiting = server.context.fetches._pool._work_queue
         others = [pool.submit(ask, server, slow.url) for _ in range(32)]
         eventually(lambda: waiting.qsize() == 32, "all others wait for a thread")
         monkeypatch.setattr(
-            "sightline.api.uploads.by_url._PATIENCE", 0.0
+            "sightline.api.uploads.by_url._MAX_SHARE", 0.0
         )  # theirs has come to its end
         go.set()
         assert {future.result().status_code for future in first} == {200}

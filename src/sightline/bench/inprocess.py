@@ -20,7 +20,8 @@ from sightline.bench.load import run
 from sightline.bench.plan import BenchImage, Plan, parse_target
 from sightline.bench.service import serve_command, served
 from sightline.bench.stats import summarise
-from sightline.engines.base import Engine, open_engine
+from sightline.engines.base import Engine
+from sightline.engines.choose import open_engine
 from sightline.errors import SightlineError
 from sightline.serving.detector import Detector
 from sightline.vision.decode import decode
@@ -64,7 +65,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class InProcessLimits:
     """All measurements of one model.
 
     Attributes:
@@ -87,7 +88,7 @@ def measure(
     seconds: float,
     rounds: int,
     on_step: Callable[[str], None],
-) -> Limits:
+) -> InProcessLimits:
     """Measure the model that `settings` name, a file on this machine.
 
     Args:
@@ -120,7 +121,7 @@ def measure(
     base = median(next(iter(found.values())))
     limits = (Limit(name, rates, median(rates) / base) for name, rates in found.items())
     runs = (detector.spec.name, detector.engine, detector.device, detector.precision)
-    return Limits(*runs, (tensor.shape[2], tensor.shape[1]), tuple(limits))
+    return InProcessLimits(*runs, (tensor.shape[2], tensor.shape[1]), tuple(limits))
 
 
 def network_rate(engine: Engine, tensor: NDArray[np.uint8], seconds: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sightline.client.core import ClientCore
-from sightline.client.service import Service, address_of
+from sightline.client.service import HttpService, address_of
 from sightline.client.transport import AsyncTransport
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class AsyncClient(ClientCore):
         """See `Client`."""
         address, here = address_of(base_url)
         io = AsyncTransport(transport, trust_env=not here)
-        super().__init__(Service(io, address, api_key, timeout, patience))
+        super().__init__(HttpService(io, address, api_key, timeout, patience))
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._service.shown!r})"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sightline.client.core import ClientCore
 from sightline.client.handle import AsyncTaskHandle
-from sightline.client.service import Service, address_of
+from sightline.client.service import HttpService, address_of
 from sightline.client.transport import BlockingTransport, run, run_each
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Client:
         """
         address, here = address_of(base_url)
         io = BlockingTransport(transport, trust_env=not here)
-        service = Service(io, address, api_key, timeout, patience)
+        service = HttpService(io, address, api_key, timeout, patience)
         self._address = service.shown
         self._core = ClientCore(service)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sightline.client.answers import Answer
     from sightline.client.pictures import Source
-    from sightline.client.service import Service
+    from sightline.client.service import HttpService
     from sightline.client.upload import Meanwhile
 
 MOST_PICTURES = 100
@@ -30,7 +30,7 @@ MOST_PICTURES = 100
 class ClientCore:
     """The client's operations as coroutines, over any `Transport`."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: HttpService) -> None:
         self._service = service
 
     async def detect(self, image: Source, **options: Unpack[DetectArguments]) -> Answer:

@@ -76,9 +76,9 @@ class Problem(ClientError):
         self.retry_after = None if after is None else float(after)
         super().__init__(self.problem)
 
-    def __init_subclass__(cls, *, group: bool = False) -> None:
+    def __init_subclass__(cls, *, group: bool = False, slug: str = "") -> None:
         if not group:
-            slug = re.sub(r"(?<=.)([A-Z])", r"-\1", cls.__name__).lower()
+            slug = slug or re.sub(r"(?<=.)([A-Z])", r"-\1", cls.__name__).lower()
             PROBLEMS[_PREFIX + slug] = cls
 
     def __str__(self) -> str:
@@ -126,7 +126,7 @@ class UrlFailed(ImageRefused):
     """The picture's host did not deliver the whole file in time."""
 
 
-class Culprit(ImageRefused):
+class PoisonImage(ImageRefused, slug="culprit"):
     """The service died each time it worked on this picture."""
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from sightline.client.service import Service
+    from sightline.client.service import HttpService
 
 _LONG = 20.0
 """Long-polling time, seconds: the service may hold an answer until there is something new."""
@@ -54,7 +54,7 @@ class AsyncTaskHandle:
         total: number of pictures.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: HttpService) -> None:
         """An empty handle; `AsyncClient.submit` and `AsyncClient.task` add the tasks."""
         self._service = service
         self._tasks: list[Task] = []

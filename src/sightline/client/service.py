@@ -73,7 +73,7 @@ class Request:
     json: object = None
 
 
-class Service:
+class HttpService:
     """Sends requests to the service at one address, and retries them.
 
     Attributes:

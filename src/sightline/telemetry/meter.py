@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import cache
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -77,9 +76,3 @@ class Meter:
             images = sum(second.images for second in recent)
             latency = sum(second.latency_ms for second in recent) / images if images else None
             return Reading(self._images, self._failed, rated / _RATE_WINDOW, latency)
-
-
-@cache
-def meter() -> Meter:
-    """This process's meter, of all models together."""
-    return Meter()

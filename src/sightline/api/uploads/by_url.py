@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sightline.api.disconnect import unless_gone
 from sightline.api.uploads.single import read_bytes, read_picture
-from sightline.api.uploads.spool import Upload
+from sightline.api.uploads.spool import Upload, UploadBudget
 from sightline.errors import BadOption, MalformedBody, Overloaded
 
 if TYPE_CHECKING:
@@ -79,23 +79,28 @@ class FetchPool:
 
 
 @asynccontextmanager
-async def picture_of(request: Request) -> AsyncIterator[Upload]:
+async def picture_of(
+    request: Request, max_bytes: int, budget: UploadBudget, fetches: FetchPool
+) -> AsyncIterator[Upload]:
     """The one picture that the body holds or names.
+
+    Args:
+        request: its body has not been touched.
+        max_bytes: of the picture.
+        budget: what it is held in, until the context ends.
+        fetches: gets it, if it is named.
 
     Raises:
         RequestError: there is none; the class and the message say why.
         Overloaded: too many others are being sent or fetched.
         ClientDisconnect: the client hung up first.
     """
-    state = request.app.state
     if not is_json(request.headers.get("content-type", "")):
-        async with read_picture(
-            request, state.settings.max_upload_bytes, state.upload_budget
-        ) as upload:
+        async with read_picture(request, max_bytes, budget) as upload:
             yield upload
         return
-    fetched = await state.fetches.get(request, _read_url(await read_bytes(request, _MAX_BODY)))
-    upload = Upload(state.upload_budget)
+    fetched = await fetches.get(request, _read_url(await read_bytes(request, _MAX_BODY)))
+    upload = Upload(budget)
     upload.append(fetched)
     yield upload
 
