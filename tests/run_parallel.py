@@ -1,6 +1,6 @@
 """Run all tests, in three processes side by side: most wait, for servers to start and to end.
 
-    python tests/parts.py [--cov] [pytest's options]
+    python tests/run_parallel.py [--cov] [pytest's options]
 
 With --cov, which takes a third more time, all parts' coverage is reported together.
 """
