@@ -28,7 +28,9 @@ from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
 from sightline.wiring.models import find_model
 from sightline.wiring.runtime import open_runtime
+from support import warm_start
 from support.eventually import eventually
+from support.warm_start import WarmProcess
 
 # On a machine that stalls: nothing is refused for its pace, nor cut, and no canary comes between.
 UNHURRIED: dict[str, object] = {
@@ -138,7 +140,7 @@ class Process:
     """`sightline serve` as an operator starts it."""
 
     url: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | WarmProcess
     said: str
 
     def stop(self) -> tuple[int, str]:
@@ -153,16 +155,24 @@ def serve(
     arguments: Sequence[str] = (),
     module: str = "sightline",
     environment: Mapping[str, str] | None = None,
+    *,
+    cold: bool = False,
 ) -> Iterator[Process]:
+    """A service in a process; `cold`: from the very start, and not from what is imported."""
     ours = ["serve", "--port", "0"] if module == "sightline" else []
-    command = [sys.executable, "-m", module, *ours, *arguments]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-    )
+    told = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+    process: subprocess.Popen[str] | WarmProcess
+    command = ["-m", module, *ours, *arguments]
+    if cold or not warm_start.POSSIBLE:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=told,
+        )
+    else:
+        process = WarmProcess(command, told)
     assert process.stdout is not None
     said = ""
     try:
