@@ -20,7 +20,9 @@ def fails(done: Done[str]) -> str:
     return one_line(done.stderr)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(
+    "engine", ["openvino", pytest.param("onnxruntime", marks=pytest.mark.soak)]
+)
 def test_a_photograph_to_boxes_and_a_clean_end(shared: Path, engine: str) -> None:
     model = shared / "models" / "yolox-nano.onnx"
     arguments = ["--model", str(model), "--engine", engine, "--device", "cpu"]

@@ -153,7 +153,7 @@ def test_nobody_asks_the_database_while_nobody_waits(
     def noted(holds: Any, timeout: float | None = None) -> bool:
         if threading.current_thread() is changes._thread:
             (resting.set if timeout is None else resting.clear)()
-        return wait_for(holds, timeout)
+        return bool(wait_for(holds, timeout))
 
     monkeypatch.setattr(changes._wake, "wait_for", noted)
     monkeypatch.setattr("sightline.tasks.changes._LOOK_EVERY", 0.01)

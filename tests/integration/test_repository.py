@@ -165,7 +165,7 @@ def test_bad_bodies(admin: httpx.Client, body: bytes) -> None:
     assert admin.put("/models/zero", content=bytes(100_000)).status_code == 413
 
 
-@pytest.mark.parametrize("swaps", [12, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("swaps", [6, pytest.param(200, marks=pytest.mark.soak)])
 def test_swaps_under_16_clients(
     server: Live, admin: httpx.Client, folder: Path, swaps: int
 ) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -48,6 +49,18 @@ def python(*arguments: str | Path, cold: bool = False, **environment: str) -> Do
         stdout.seek(0)
         stderr.seek(0)
         return Done(command, code, stdout.read(), stderr.read())
+
+
+@contextmanager
+def running(*arguments: str | Path) -> Iterator[warm_start.Started]:
+    """A process of `sightline` that is killed in the end; its stdout is a pipe of all it says."""
+    command = ["-m", "sightline", *map(str, arguments)]
+    process = warm_start.start(command, os.environ | {"PYTHONUNBUFFERED": "1"})
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def refused(*arguments: str | Path) -> str:

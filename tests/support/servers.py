@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +28,6 @@ from sightline.wiring.models import find_model
 from sightline.wiring.runtime import open_runtime
 from support import warm_start
 from support.eventually import eventually
-from support.warm_start import WarmProcess
 
 # On a machine that stalls: nothing is refused for its pace, nor cut, and no canary comes between.
 UNHURRIED: dict[str, object] = {
@@ -140,14 +137,14 @@ class Process:
     """`sightline serve` as an operator starts it."""
 
     url: str
-    process: subprocess.Popen[str] | WarmProcess
+    process: warm_start.Started
     said: str
 
     def stop(self) -> tuple[int, str]:
         """SIGTERM, then its exit code and what it still said."""
         self.process.send_signal(signal.SIGTERM)
         said, _ = self.process.communicate(timeout=60)
-        return self.process.returncode, said
+        return self.process.wait(), said
 
 
 @contextmanager
@@ -161,18 +158,7 @@ def serve(
     """A service in a process; `cold`: from the very start, and not from what is imported."""
     ours = ["serve", "--port", "0"] if module == "sightline" else []
     told = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
-    process: subprocess.Popen[str] | WarmProcess
-    command = ["-m", module, *ours, *arguments]
-    if cold or not warm_start.POSSIBLE:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=told,
-        )
-    else:
-        process = WarmProcess(command, told)
+    process = warm_start.start(["-m", module, *ours, *arguments], told, cold=cold)
     assert process.stdout is not None
     said = ""
     try:

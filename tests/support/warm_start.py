@@ -116,8 +116,35 @@ class WarmProcess:
             if self.poll() is None:
                 os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+Started = subprocess.Popen[str] | WarmProcess
+
+
+def start(
+    arguments: Sequence[str], environment: Mapping[str, str], *, cold: bool = False
+) -> Started:
+    """What `python` does with these arguments; its stdout is a pipe of all that it says.
+
+    Args:
+        arguments: as those of `WarmProcess`.
+        environment: all of its.
+        cold: it is to start from nothing.
+    """
+    if not cold and POSSIBLE:
+        return WarmProcess(arguments, environment)
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
 
 
 @dataclass
@@ -171,8 +198,9 @@ def fork_when_asked(line: socket.socket) -> bool:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     alive: dict[int, int] = {}
+    watched: list[Any] = [line, woken]
     while True:
-        ready, _, _ = select.select([line, woken], [], [])
+        ready, _, _ = select.select(watched, [], [])
         if woken in ready:
             os.read(woken, 1000)
             tell_ends(alive)

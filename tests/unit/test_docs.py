@@ -15,6 +15,7 @@ from support.commands import python, sightline
 from support.servers import serve
 
 ROOT = Path(__file__).resolve().parents[2]
+ONE_A_CALL = {"SIGHTLINE_MAX_BATCH": "1"}  # to measure how many are best takes seconds
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -65,7 +66,9 @@ def test_the_examples_over_http_answer_what_they_say(example: Path) -> None:
     shown = json.loads(block_after("## Use", "json"))
     code = block_after("From Python, with retries", "python")
     assert "http://127.0.0.1:8000" in code
-    with serve(["--model", "yolox-nano.onnx", "--engine", "openvino"]) as running:
+    with serve(
+        ["--model", "yolox-nano.onnx", "--engine", "openvino"], environment=ONE_A_CALL
+    ) as running:
         files = {"file": (example / "photo.jpg").read_bytes()}
         answer = httpx.post(f"{running.url}/detect", files=files).json()
         queued = python("-c", code.replace("http://127.0.0.1:8000", running.url))
@@ -93,7 +96,9 @@ def test_the_snippets_of_the_client_print_what_they_say(
     for photo in photos:
         (example / "photos" / photo.name).symlink_to(photo)
     known: dict[str, object] = {}
-    with serve(["--model", "yolox-nano.onnx", "--engine", "openvino"]) as running:
+    with serve(
+        ["--model", "yolox-nano.onnx", "--engine", "openvino"], environment=ONE_A_CALL
+    ) as running:
         monkeypatch.setenv("SIGHTLINE_URL", running.url)
         for code, said in re.findall(r"```python\n(.*?)```\n(?:```\n(.*?)```)?", page, re.DOTALL):
             printed = StringIO()
