@@ -26,7 +26,7 @@ from sightline.storage.blobs import FolderBlobs
 from sightline.storage.database import Database
 from sightline.storage.schema import images
 from sightline.tasks.task import ENDED, Outcome
-from support import crew
+from support import task_process
 from support.keeping import Keep, answer, failed, keep
 
 
@@ -123,11 +123,11 @@ def test_many_processes_open_a_new_place_at_once(
 ) -> None:
     where = place if kind == "file" else request.getfixturevalue("postgres_address")
     crew_ = [
-        crew.start("submit", where, place.parent / "blobs")
+        task_process.start("submit", where, place.parent / "blobs")
         for _ in range(3 if kind == "file" else 2)
     ]
     for child in crew_:
-        crew.go(child)
+        task_process.go(child)
     said = [child.communicate(timeout=60)[0].split() for child in crew_]
     assert not any(child.returncode for child in crew_)
     assert len({tuple(ids) for ids in said}) == 1, "one key, and more than one task"
@@ -454,9 +454,9 @@ def kill_some(kept: Keep, where: Path | str, blobs: Path, times: int) -> None:
     ids: set[str] = set()
     chance = random.Random(1)
     for _ in range(times):
-        child = crew.start("toil", where, blobs)
-        crew.go(child)
-        ids.add(crew.output(child).readline().strip())
+        child = task_process.start("toil", where, blobs)
+        task_process.go(child)
+        ids.add(task_process.output(child).readline().strip())
         time.sleep(chance.uniform(0, 0.15))
         child.kill()
         said, _errors = child.communicate(timeout=60)

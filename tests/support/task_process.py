@@ -1,4 +1,4 @@
-"""Other processes on the same tasks: `python -m support.crew open|submit|toil PLACE BLOBS`.
+"""Other processes on the same tasks: `python -m support.task_process open|submit|toil PLACE BLOBS`.
 
 They begin with a line from standard input, so that many begin at once, and tell what is done.
 """
@@ -18,7 +18,7 @@ from support.processes import environment
 
 def start(mode: str, place: Path | str, blobs: Path) -> subprocess.Popen[str]:
     """A process that has its modules, and waits for `go`."""
-    command = [sys.executable, "-m", "support.crew", mode, str(place), str(blobs)]
+    command = [sys.executable, "-m", "support.task_process", mode, str(place), str(blobs)]
     child = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
