@@ -24,8 +24,8 @@ from sightline.serving.repository import Repository
 from sightline.vision.draw import encode_jpeg
 from support import graphs, pictures
 from support.eventually import eventually
+from support.file_server import open_file_server
 from support.servers import Live, live
-from support.shelf import open_shelf
 
 KEY = "a key for tests"
 PICTURE = pictures.png(64, 64)
@@ -148,8 +148,8 @@ def test_a_failed_load_leaves_the_old_one_serving(
 
 
 def test_a_model_is_loaded_from_an_address(admin: httpx.Client, folder: Path) -> None:
-    with open_shelf() as shelf:
-        address = shelf.put("/one.onnx", (folder / "one.onnx").read_bytes())
+    with open_file_server() as file_server:
+        address = file_server.put("/one.onnx", (folder / "one.onnx").read_bytes())
         loaded = admin.put("/models/far", json={"source": address})
         assert loaded.status_code == 200, loaded.text
         assert ask(admin, model="far")["detections"][0]["label"] == "one"
