@@ -12,8 +12,8 @@ from typing import IO, cast
 
 from sightline.storage.blobs import FolderBlobs
 from sightline.storage.database import Database
-from support.keeping import Clock, Keep
 from support.processes import environment
+from support.task_fixture import Clock, TaskFixture
 
 
 def start(mode: str, place: Path | str, blobs: Path) -> subprocess.Popen[str]:
@@ -45,7 +45,7 @@ def main(mode: str, place: str, blobs: str) -> None:
     print("ready", flush=True)  # noqa: T201
     sys.stdin.readline()
     database = Database(place if "://" in place else Path(place))
-    kept = Keep(database, FolderBlobs(Path(blobs)), Clock())
+    kept = TaskFixture(database, FolderBlobs(Path(blobs)), Clock())
     if mode == "submit":
         task = kept.submit(3, idempotency_key="k", fingerprint="a")
         print(task.id, flush=True)  # noqa: T201
