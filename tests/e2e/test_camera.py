@@ -203,7 +203,7 @@ def test_a_key_that_was_entered_is_sent(browser: Browser) -> None:
 # Without a camera
 
 
-TROUBLES = {
+REASONS = {
     "NotAllowedError": "refused. Allow it",
     "NotFoundError": "no camera. Connect one",
     "NotReadableError": "busy",
@@ -214,7 +214,7 @@ TROUBLES = {
 
 def test_it_says_what_to_do_where_there_is_no_camera(browser: Browser, service: Process) -> None:
     with at_the_camera(browser, service.url) as camera:
-        for error, words in TROUBLES.items():
+        for error, words in REASONS.items():
             camera.page.evaluate(
                 """(error) => {
                   navigator.mediaDevices.getUserMedia =

@@ -107,8 +107,8 @@ def require_right(results: list[Result]) -> None:
 
 
 def tasks_in(folder: Path) -> int:
-    with opened(folder) as desk:
-        return sum(desk.store.glance().statuses.values())
+    with opened(folder) as services:
+        return sum(services.store.glance().statuses.values())
 
 
 @contextmanager

@@ -49,16 +49,16 @@ def survive(folder: Path, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     tasks: list[str] = []
     files = [picture(number) for number in range(IMAGES)]
-    with opened(folder) as desk, Watch(desk) as watch:
+    with opened(folder) as services, Watch(services) as watch:
 
         def more() -> None:
-            tasks.append(submit(desk, files))
+            tasks.append(submit(services, files))
             watch.add(tasks[-1])
 
         more()
         for _ in range(kills):
             # Not what the watch saw last: who dies twice at once of the same image condemns it.
-            done = sum(desk.store.get(task_id).done for task_id in tasks)
+            done = sum(services.store.get(task_id).done for task_id in tasks)
             if IMAGES * len(tasks) - done < IMAGES:
                 more()
             wanted = done + chance.randrange(IMAGES - 20)
@@ -67,7 +67,7 @@ def survive(folder: Path, kills: int, seed: int) -> None:
                 time.sleep(chance.random() / 50)  # anywhere between two looks
         with service(folder):
             for task_id in tasks:
-                require_right(ended(desk, task_id, 60))
+                require_right(ended(services, task_id, 60))
 
 
 def test_five_kills(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def survive_with_workers(folder: Path, victims: list[str], seed: int) -> None:
     chance = random.Random(seed)
     files = [picture(number) for number in range(IMAGES)]
     tasks: list[str] = []
-    with opened(folder) as desk, Watch(desk) as watch, ExitStack() as running:
+    with opened(folder) as services, Watch(services) as watch, ExitStack() as running:
         serving = running.enter_context(service(folder, "--workers", "3"))
         for number, victim in enumerate(victims):
             tasks.append(post(serving.url, files, f"{seed}-{number}"))
@@ -103,7 +103,7 @@ def survive_with_workers(folder: Path, victims: list[str], seed: int) -> None:
             eventually(lambda: process_of(serving, victim), "it is there")  # noqa: B023
             os.kill(process_of(serving, victim), signal.SIGKILL)
         for task_id in tasks:
-            require_right(ended(desk, task_id, 60))
+            require_right(ended(services, task_id, 60))
 
 
 @LINUX
@@ -115,16 +115,16 @@ def test_any_process_of_several_killed_many_times(tmp_path: Path) -> None:
 
 
 def test_a_clean_end_in_the_middle_quarantines_nothing(tmp_path: Path) -> None:
-    with opened(tmp_path) as desk, Watch(desk) as watch:
+    with opened(tmp_path) as services, Watch(services) as watch:
         with service(tmp_path) as running:
             task_id = post(running.url, [picture(number) for number in range(IMAGES)], "a")
             watch.add(task_id)
             eventually(lambda: watch.done() >= 10, "work goes on")
             running.process.send_signal(signal.SIGTERM)
             assert running.process.wait(60) == 0
-        left = [image.status for image in desk.store.get(task_id).images]
+        left = [image.status for image in services.store.get(task_id).images]
         assert "processing" not in left
-        with desk.database.read() as connection:
+        with services.database.read() as connection:
             assert not connection.execute(select(images).where(images.c.quarantined)).all()
         with service(tmp_path):
-            require_right(ended(desk, task_id, 60))
+            require_right(ended(services, task_id, 60))

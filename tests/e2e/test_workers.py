@@ -360,14 +360,14 @@ def _lives(pid: int) -> bool:
 def test_tasks_outlive_each_process(running: Service, victim: str) -> None:
     files = [picture(number) for number in range(100)]
     begun = running.said("startup complete")
-    with opened(running.folder / "data") as desk, Watch(desk) as watch:
+    with opened(running.folder / "data") as services, Watch(services) as watch:
         task_id = post(running.url, files, f"before a death of the {victim}")
         watch.add(task_id)
         eventually(lambda: watch.done() >= 20, "work goes on")
         os.kill(running.engine if victim == "engine" else running.fronts[0], signal.SIGKILL)
         after = post(running.url, files[:5], f"after a death of the {victim}")
-        require_right(ended(desk, task_id))
-        require_right(ended(desk, after))
+        require_right(ended(services, task_id))
+        require_right(ended(services, after))
     if victim == "front":
         eventually(lambda: running.said("startup complete") > begun, "another takes its place")
 

@@ -248,12 +248,12 @@ def test_a_declared_length_is_refused_before_any_of_it_arrives(server: Live) -> 
 
 def test_clients_that_leave_cost_nothing(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """20 clients hang up while their pictures wait: none of those is inferred."""
-    reached, gate, seen = threading.Event(), threading.Event(), []
+    reached, barrier, seen = threading.Event(), threading.Event(), []
 
     def hold(images: np.ndarray) -> None:
         seen.append(len(images))
         reached.set()
-        assert gate.wait(60)
+        assert barrier.wait(60)
 
     request = b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + GOOD
     engine: Any = server.detector._engine
@@ -278,11 +278,11 @@ def test_clients_that_leave_cost_nothing(server: Live, monkeypatch: pytest.Monke
         for connection in leavers:
             connection.close()
         wait_until(lambda: sum(future.cancelled() for future in futures) == 20)
-        gate.set()
+        barrier.set()
         first.join(60)
         assert httpx.post(f"{server.url}/detect", content=GOOD).json()["count"] == 1
     finally:
-        gate.set()
+        barrier.set()
         engine.before_infer = before
     assert sum(seen) == 2
 
@@ -298,11 +298,11 @@ def wait_until(condition: Any) -> None:
 
 def test_overload_is_a_503_with_a_time() -> None:
     with live(max_queue=2) as server:
-        gate, reached = threading.Event(), threading.Event()
+        barrier, reached = threading.Event(), threading.Event()
 
         def hold(_images: np.ndarray) -> None:
             reached.set()
-            assert gate.wait(60)
+            assert barrier.wait(60)
 
         server.detector._engine.before_infer = hold  # type: ignore[attr-defined]
         answers: list[httpx.Response] = []
@@ -315,7 +315,7 @@ def test_overload_is_a_503_with_a_time() -> None:
             thread.start()
         assert reached.wait(60)
         wait_until(lambda: len(answers) >= 30 - 4 - 2 * 4 - 2)
-        gate.set()
+        barrier.set()
         for thread in threads:
             thread.join(60)
         refused = [answer for answer in answers if answer.status_code != 200]

@@ -100,14 +100,14 @@ def test_retry_after_is_heeded_and_told_apart() -> None:
             connection.sendall((asked and next(refused, None)) or answer())
 
     with bad_server(refuse_once) as url:
-        patient = load(url, requests=2, duration=None, concurrency=1)
+        waiting = load(url, requests=2, duration=None, concurrency=1)
     with live(rate_limit="1/hour") as server:
         hasty = load(server.url, requests=20, duration=None, concurrency=1, wait=False)
-    assert [(end.status, end.count) for end in patient.endings] == [(429, 1), (200, 1)]
-    assert patient.waits == 1
-    assert patient.waited_s >= 1
-    assert patient.latency.max is not None
-    assert patient.latency.max <= 1000 * (patient.seconds - 1), "waiting is no latency"
+    assert [(end.status, end.count) for end in waiting.endings] == [(429, 1), (200, 1)]
+    assert waiting.waits == 1
+    assert waiting.waited_s >= 1
+    assert waiting.latency.max is not None
+    assert waiting.latency.max <= 1000 * (waiting.seconds - 1), "waiting is no latency"
     assert [(end.status, end.count) for end in hasty.endings] == [(429, 20)]
     assert (hasty.waits, hasty.waited_s) == (0, 0)
 

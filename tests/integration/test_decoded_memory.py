@@ -52,7 +52,7 @@ def picture() -> bytes:
     return pictures.jpeg(SIDE, SIDE)
 
 
-class Gate:
+class Barrier:
     """Holds whoever comes until it is opened."""
 
     def __init__(self, then: Callable[..., Any] = lambda _: None) -> None:
@@ -96,8 +96,8 @@ def test_16_large_pictures_to_draw_on_are_never_alive_together(
     census = Census(monkeypatch)
     # Nothing is decoded before all callbacks are there: who asks later for a drawing than its
     # picture was ready may find that one more was let in meanwhile.
-    gate = Gate(census)
-    monkeypatch.setattr(pipeline_module, "decode_shrunk", gate)
+    barrier = Barrier(census)
+    monkeypatch.setattr(pipeline_module, "decode_shrunk", barrier)
     drawn: list[Future[bytes]] = []
     all_drawn = threading.Semaphore(0)
 
@@ -110,7 +110,7 @@ def test_16_large_pictures_to_draw_on_are_never_alive_together(
 
     for _ in range(16):
         fake.submit(picture, keep_image=True).add_done_callback(draw)
-    gate.open.set()
+    barrier.open.set()
     assert all(all_drawn.acquire(timeout=60) for _ in range(16))
     assert all(future.result(60).startswith(b"\xff\xd8") for future in drawn)
     assert census.most_pictures <= 3, "two within the budget, and one that was let in with them"
@@ -147,13 +147,13 @@ def test_cancelled_pictures_give_their_weight_back(
 ) -> None:
     """Wherever they were: waiting, being decoded, decoded, in the engine."""
     monkeypatch.setattr(decoded_memory(), "limit", 3 * WEIGHT)
-    gate = Gate()
-    fake._engine.before_infer = gate  # type: ignore[attr-defined]
+    barrier = Barrier()
+    fake._engine.before_infer = barrier  # type: ignore[attr-defined]
     futures = [fake.submit(picture, keep_image=keep_image) for _ in range(30)]
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     for future in futures:
         future.cancel()
-    gate.open.set()
+    barrier.open.set()
     wait_until(lambda: decoded_memory().alive == 0)
     assert len(fake.submit(picture, confidence=0).result(60).detections) == 1
 
@@ -182,7 +182,7 @@ def test_failed_pictures_give_their_pixels_back_though_their_errors_live(
 
 
 def test_pictures_that_the_engine_failed_on_are_gone(fake: Detector, picture: bytes) -> None:
-    fake._engine.before_infer = Gate(lambda _: 1 / 0)  # type: ignore[attr-defined]
+    fake._engine.before_infer = Barrier(lambda _: 1 / 0)  # type: ignore[attr-defined]
     fake._engine.before_infer.open.set()  # type: ignore[attr-defined]
     futures = [fake.submit(picture, keep_image=True) for _ in range(10)]
     errors = [future.exception(60) for future in futures]
@@ -193,14 +193,14 @@ def test_pictures_that_the_engine_failed_on_are_gone(fake: Detector, picture: by
 def test_closing_gives_everything_back(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoded_memory(), "limit", WEIGHT)
     detector = Detector(engine="fake")
-    gate = Gate()
-    detector._engine.before_infer = gate  # type: ignore[attr-defined]
+    barrier = Barrier()
+    detector._engine.before_infer = barrier  # type: ignore[attr-defined]
     futures = [detector.submit(picture, keep_image=True) for _ in range(30)]
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     closing = threading.Thread(target=detector.close)
     closing.start()
     wait_until(lambda: not detector.alive)
-    gate.open.set()
+    barrier.open.set()
     closing.join(60)
     ended = [future.exception(60) for future in futures]
     assert {type(error) for error in ended} == {type(None), DetectorClosed}
@@ -213,12 +213,12 @@ def test_models_share_the_budget_and_wake_each_other(
 ) -> None:
     """While one model decodes a large picture, another's waits; then it gets its turn."""
     monkeypatch.setattr(decoded_memory(), "limit", 1)
-    gate = Gate(decode_shrunk)
+    barrier = Barrier(decode_shrunk)
     with Detector(engine="fake") as other:
-        monkeypatch.setattr(pipeline_module, "decode_shrunk", gate)
+        monkeypatch.setattr(pipeline_module, "decode_shrunk", barrier)
         first = fake.submit(picture, confidence=0)
-        assert gate.reached.wait(60)
+        assert barrier.reached.wait(60)
         second = other.submit(picture, confidence=0)
         assert len(other._pipeline._lanes) == 1
-        gate.open.set()
+        barrier.open.set()
         assert len(first.result(60).detections) == len(second.result(60).detections) == 1

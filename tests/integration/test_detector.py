@@ -33,7 +33,7 @@ def fake() -> Iterator[Detector]:
         yield detector
 
 
-class Gate:
+class Barrier:
     """Holds the engine until it is opened, and tells when a batch has reached it."""
 
     def __init__(self, detector: Detector) -> None:
@@ -141,15 +141,15 @@ def test_64_threads_with_batches(fake: Detector) -> None:
 
 
 def test_waiting_pictures_of_one_shape_share_an_engine_call(fake: Detector) -> None:
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     futures = [fake.submit(shade(200))]
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     futures += [fake.submit(shade(200)) for _ in range(8)]
     wait_for_decoded(fake, 8)
-    gate.open.set()
+    barrier.open.set()
     for future in futures:
         assert len(future.result(60).detections) == 1
-    assert gate.batches == [1, 4, 4]
+    assert barrier.batches == [1, 4, 4]
 
 
 def wait_for_decoded(detector: Detector, count: int) -> None:
@@ -160,99 +160,99 @@ def wait_for_decoded(detector: Detector, count: int) -> None:
 
 def test_pixels_do_not_queue_up_ahead_of_the_engine(fake: Detector) -> None:
     """At most two batches are decoded ahead; everything else waits compressed, in its lane."""
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     futures = [fake.submit(pictures.png(), confidence=0) for _ in range(60)]
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     pipeline = fake._pipeline
     assert len(pipeline._lanes) >= 60 - 3 * 4
     assert len(pipeline._batcher._ready) <= 2 * 4
-    gate.open.set()
+    barrier.open.set()
     assert all(len(future.result(60).detections) == 1 for future in futures)
 
 
 def test_interactive_overtakes_batch_work(fake: Detector) -> None:
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     for _ in range(60):
         fake.submit(shade(200), lane="batch")
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     wait_for_decoded(fake, 4)
     last = fake.submit(shade(210, 320, 320), lane="interactive")
     wait_for_decoded(fake, 4 + 1)
     shapes: list[tuple[int, ...]] = []
     fake._engine.before_infer = lambda images: shapes.append(images.shape)  # type: ignore[attr-defined]
-    gate.open.set()
+    barrier.open.set()
     last.result(60)
     assert shapes[0] == max(shapes, key=lambda shape: shape[1]), "the call after the held one"
 
 
 def test_a_cancelled_picture_costs_no_inference(fake: Detector) -> None:
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     first = fake.submit(shade(200))
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     dropped = [fake.submit(shade(200)) for _ in range(30)]
     kept = fake.submit(shade(200))
     assert all(future.cancel() for future in dropped)
-    gate.open.set()
+    barrier.open.set()
     assert len(first.result(60).detections) == len(kept.result(60).detections) == 1
-    assert sum(gate.batches) == 2
+    assert sum(barrier.batches) == 2
     with pytest.raises(CancelledError):
         dropped[0].result(0)
 
 
 def test_a_passed_deadline_costs_no_inference(fake: Detector) -> None:
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     first = fake.submit(shade(200))
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     late = fake.submit(shade(200), timeout=0.01)
-    assert not gate.open.wait(0.05)  # its deadline passes
-    gate.open.set()
+    assert not barrier.open.wait(0.05)  # its deadline passes
+    barrier.open.set()
     with pytest.raises(DeadlineExceeded):
         late.result(60)
     first.result(60)
-    assert sum(gate.batches) == 1
+    assert sum(barrier.batches) == 1
 
 
 def test_a_picture_that_waits_longer_than_was_foreseen_is_refused(
     fake: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     first = fake.submit(shade(200))
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     monkeypatch.setattr(fake._pipeline._estimator, "seconds", lambda _: 0.0)
     late = fake.submit(shade(200), max_wait=0.05)  # it is let in
-    patient = fake.submit(shade(200), max_wait=60)
-    assert not gate.open.wait(0.1)  # the call under way takes its time
-    gate.open.set()
+    waiting = fake.submit(shade(200), max_wait=60)
+    assert not barrier.open.wait(0.1)  # the call under way takes its time
+    barrier.open.set()
     with pytest.raises(Overloaded, match=r"still waited after 0\.05 s") as caught:
         late.result(60)
     assert caught.value.retry_after == 1
-    assert len(first.result(60).detections) == len(patient.result(60).detections) == 1
-    assert sum(gate.batches) == 2
+    assert len(first.result(60).detections) == len(waiting.result(60).detections) == 1
+    assert sum(barrier.batches) == 2
 
 
 def test_a_picture_that_left_gives_its_place_back() -> None:
     with Detector(engine="fake", max_queue=10) as detector:
-        gate = Gate(detector)
+        barrier = Barrier(detector)
         first = detector.submit(shade(200))
-        assert gate.reached.wait(60)
+        assert barrier.reached.wait(60)
         leaving = [detector.submit(shade(200)) for _ in range(2 * 4)]
         wait_for_decoded(detector, 2 * 4)
         leaving += [detector.submit(shade(200)) for _ in range(10)]
         for future in leaving:
             future.cancel()
         staying = [detector.submit(shade(200)) for _ in range(5)]
-        gate.open.set()
+        barrier.open.set()
         assert all(len(future.result(60).detections) == 1 for future in [first, *staying])
 
 
 def test_a_queued_array_is_the_detectors_own(fake: Detector) -> None:
     """A caller that fills one buffer again and again gets each frame's own answer."""
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     frame, futures = shade(0), []
     for value in range(10, 250, 10):
         frame[:] = value
         futures.append(fake.submit(frame, confidence=0))
-    gate.open.set()
+    barrier.open.set()
     scores = [float(future.result(60).detections.confidence[0]) for future in futures]
     assert scores == pytest.approx([value / 255 for value in range(10, 250, 10)])
 
@@ -265,61 +265,61 @@ def test_predicted_wait_counts_a_batch_once(
     monkeypatch.setattr(
         fake._pipeline._estimator, "note", lambda _vision, inference: noted.append(inference)
     )
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     first = fake.submit(shade(200))
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     futures = [fake.submit(shade(200)) for _ in range(4)]
     wait_for_decoded(fake, 4)
-    gate.open.set()
+    barrier.open.set()
     first.result(60)
     calls = {future.result(60).timing.inference_ms for future in futures}
-    assert gate.batches == [1, 4]
+    assert barrier.batches == [1, 4]
     share = calls.pop() / 4000
     assert len([one for one in noted if one == pytest.approx(share)]) == 4
 
 
 def test_a_full_queue_refuses_with_a_time_and_loses_nothing() -> None:
     with Detector(engine="fake", max_queue=10) as detector:
-        gate = Gate(detector)
+        barrier = Barrier(detector)
         futures = [detector.submit(shade(200))]
-        assert gate.reached.wait(60)
+        assert barrier.reached.wait(60)
         futures += [detector.submit(shade(200)) for _ in range(2 * 4)]
         wait_for_decoded(detector, 2 * 4)
         futures += [detector.submit(shade(200)) for _ in range(10)]
         with pytest.raises(Overloaded) as caught:
             detector.submit(shade(200))
         assert caught.value.retry_after >= 1
-        gate.open.set()
+        barrier.open.set()
         assert all(len(future.result(60).detections) == 1 for future in futures)
         assert len(detector.detect(shade(200))) == 1
 
 
 def test_a_wait_that_would_be_too_long_is_refused_at_once(fake: Detector) -> None:
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     fake._pipeline._estimator.note(0, 2.0)
     futures = [fake.submit(shade(200)) for _ in range(50)]
     with pytest.raises(Overloaded, match="would wait") as caught:
         fake.submit(shade(200), max_wait=5)
     assert caught.value.retry_after > 1
-    gate.open.set()
+    barrier.open.set()
     for future in futures:
         future.result(60)
 
 
 def test_one_bad_picture_fails_alone(fake: Detector) -> None:
     """In a batch of four, the engine chokes on one: the other three are answered."""
-    gate = Gate(fake)
+    barrier = Barrier(fake)
 
     def choke(images: np.ndarray) -> None:
         if (images == 13).all(axis=(1, 2, 3)).any():
             raise RuntimeError("choked")
 
     first = fake.submit(shade(200))
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     futures = [fake.submit(shade(value, 640, 640)) for value in (200, 13, 210, 220)]
     wait_for_decoded(fake, 4)
     fake._engine.before_infer = choke  # type: ignore[attr-defined]
-    gate.open.set()
+    barrier.open.set()
     first.result(60)
     with pytest.raises(InferenceError, match="choked"):
         futures[1].result(60)
@@ -343,11 +343,11 @@ def test_a_dead_worker_is_known_and_strands_nobody(
     def die(_images: np.ndarray) -> None:
         raise SystemExit
 
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     futures = [fake.submit(shade(200)) for _ in range(30)]
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     fake._engine.before_infer = die  # type: ignore[attr-defined]
-    gate.open.set()
+    barrier.open.set()
     outcomes = [future.exception(60) for future in futures]
     answered = outcomes.count(None)
     assert 1 <= answered <= 4, "what the engine had taken before is answered"
@@ -373,15 +373,15 @@ def test_closing_is_no_death(fake: Detector) -> None:
 
 @pytest.mark.parametrize("error", [MemoryError, RuntimeError])
 def test_an_engine_that_fails_is_not_dead(fake: Detector, error: type[Exception]) -> None:
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     futures = [fake.submit(shade(200)) for _ in range(9)]
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
 
     def fail(_images: np.ndarray) -> None:
         raise error
 
     before, fake._engine.before_infer = fake._engine.before_infer, fail  # type: ignore[attr-defined]
-    gate.open.set()
+    barrier.open.set()
     outcomes = [future.exception(60) for future in futures]
     assert {type(outcome) for outcome in outcomes} == {type(None), InferenceError}
     assert fake.alive
@@ -416,13 +416,13 @@ def test_closing_over_an_engine_that_hangs_ends_every_future(
     fake: Detector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("sightline.serving.pipeline._CLOSE_TIMEOUT", 0.1)
-    gate = Gate(fake)
+    barrier = Barrier(fake)
     futures = [fake.submit(shade(200)) for _ in range(30)]
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     fake.close()
     assert all(isinstance(future.exception(60), DetectorClosed) for future in futures)
     assert "has not returned from a call" in caplog.text
-    gate.open.set()
+    barrier.open.set()
     (stream,) = fake._pipeline._batcher._streams
     eventually(lambda: not stream.thread.is_alive(), "the thread ends then")
 
@@ -430,13 +430,13 @@ def test_closing_over_an_engine_that_hangs_ends_every_future(
 def test_closing_ends_every_future_and_every_thread() -> None:
     before = set(threading.enumerate())
     detector = Detector(engine="fake")
-    gate = Gate(detector)
+    barrier = Barrier(detector)
     futures = [detector.submit(shade(200)) for _ in range(100)]
-    assert gate.reached.wait(60)
+    assert barrier.reached.wait(60)
     closing = threading.Thread(target=detector.close)
     closing.start()
     eventually(lambda: not detector.alive, "it is being closed")
-    gate.open.set()
+    barrier.open.set()
     closing.join(60)
     ended = [future.exception(60) for future in futures]
     answered = ended.count(None)

@@ -458,7 +458,7 @@ def test_who_drips_is_not_waited_for() -> None:
         assert (told["type"].rpartition(":")[2], code) == ("body-stalled", 1008)
 
 
-def test_who_says_nothing_is_told_goodbye(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_is_disconnected(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_module, "SILENCE", 0.2)
     with watching(server.url) as connection:
         refusal(connection, "body-stalled", 1008)
@@ -557,7 +557,7 @@ def test_who_is_gone_costs_no_more(server: Live) -> None:
     still_answers(server)
 
 
-def test_a_goodbye_that_is_not_answered(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_close_that_is_not_answered(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     from sightline.api.server import websocket
 
     monkeypatch.setattr(websocket, "_CLOSE_TIMEOUT", 0.2)

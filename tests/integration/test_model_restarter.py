@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sightline import Detector, ModelError
-from sightline.serving import restarter as revival
+from sightline.serving import restarter
 from sightline.serving.repository import Repository
 from support import pictures
 from support.eventually import eventually
@@ -103,7 +103,7 @@ def hold_openings(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> th
 
 
 def test_twenty_deaths_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(revival, "_SOUND_AFTER", 0.0)
+    monkeypatch.setattr(restarter, "_SOUND_AFTER", 0.0)
     with (
         live() as server,
         ThreadPoolExecutor(CLIENTS) as pool,

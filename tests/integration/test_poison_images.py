@@ -32,25 +32,25 @@ def die_of_green(self, images, **options):
 
 FakeEngine.infer = die_of_green
 with place(sys.argv[1]) as here:
-    ended(here.desk, sys.argv[2])
+    ended(here.services, sys.argv[2])
 """
 
 
 def test_a_picture_that_kills_the_process_twice_alone_is_given_up(tmp_path: Path) -> None:
-    desk = open_tasks(load_settings(engine="fake", data_dir=tmp_path))
+    services = open_tasks(load_settings(engine="fake", data_dir=tmp_path))
     files = [picture(number) for number in range(30)]
     files[4] = GREEN
-    task_id = submit(desk, files)
+    task_id = submit(services, files)
     codes: list[int] = []
-    while desk.store.get(task_id).status not in ENDED:
+    while services.store.get(task_id).status not in ENDED:
         assert len(codes) < 5, codes
         path = environment()["PYTHONPATH"]
         done = python("-c", WORKER, tmp_path, task_id, PYTHONPATH=path)
         codes.append(done.returncode)
     # Once in company, whose fault it is unknown; twice alone.
     assert codes == [SELF_KILL] * 3 + [0]
-    task = desk.store.get(task_id)
-    desk.close()
+    task = services.store.get(task_id)
+    services.close()
     assert task.status == "completed"
     assert Counter(image.status for image in task.images) == {"completed": 29, "error": 1}
     failure = task.images[4].failure

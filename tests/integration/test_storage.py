@@ -50,7 +50,7 @@ def kept(tmp_path: Path) -> Iterator[TaskFixture]:
 
 
 @pytest.fixture(params=["file", "postgres"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskFixture]:
+def new_tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskFixture]:
     """A place whose tables nobody else will use."""
     address = None if request.param == "file" else request.getfixturevalue("postgres_address")
     with open_tasks(request.param, tmp_path, address) as kept:
@@ -65,34 +65,34 @@ def add_colour(connection: Connection) -> None:
 
 
 def test_a_newer_program_brings_older_tables_up_to_date(
-    fresh: TaskFixture, monkeypatch: pytest.MonkeyPatch
+    new_tables: TaskFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = fresh.submit(2)
+    task = new_tables.submit(2)
     monkeypatch.setattr(schema, "SCHEMA_VERSION", NEXT)
     monkeypatch.setattr(schema, "MIGRATIONS", {NEXT - 1: add_colour})
     for _ in range(2):  # once, and then it is there
-        with fresh.database.write() as connection:
+        with new_tables.database.write() as connection:
             schema.prepare(connection)
-    with fresh.database.write() as connection:
+    with new_tables.database.write() as connection:
         connection.execute(text("UPDATE tasks SET colour = 'red'"))
-    assert fresh.store.get(task.id) == task
+    assert new_tables.store.get(task.id) == task
 
 
-def test_tables_of_version_1_become_todays(fresh: Keep) -> None:
-    task = fresh.submit(2)
-    with fresh.database.write() as connection:
+def test_tables_of_version_1_become_todays(new_tables: TaskFixture) -> None:
+    task = new_tables.submit(2)
+    with new_tables.database.write() as connection:
         connection.execute(text("ALTER TABLE images RENAME COLUMN quarantined TO suspect"))
         connection.execute(text("UPDATE images SET error = 'Culprit', status = 'error'"))
         connection.execute(text("UPDATE sightline_schema SET version = 1"))
-    with fresh.database.write() as connection:
+    with new_tables.database.write() as connection:
         schema.prepare(connection)
-    failures = [image.failure for image in fresh.store.get(task.id).images]
+    failures = [image.failure for image in new_tables.store.get(task.id).images]
     assert [failure and failure.error for failure in failures] == ["PoisonImage"] * 2
-    assert fresh.claim(2) == [], "they have ended"
+    assert new_tables.claim(2) == [], "they have ended"
 
 
 def test_a_migration_that_fails_changes_nothing(
-    fresh: TaskFixture, monkeypatch: pytest.MonkeyPatch
+    new_tables: TaskFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(connection: Connection) -> None:
         add_colour(connection)
@@ -101,9 +101,9 @@ def test_a_migration_that_fails_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(schema, "SCHEMA_VERSION", NEXT)
         patch.setattr(schema, "MIGRATIONS", {NEXT - 1: fails})
-        with pytest.raises(RuntimeError), fresh.database.write() as connection:
+        with pytest.raises(RuntimeError), new_tables.database.write() as connection:
             schema.prepare(connection)
-    with fresh.database.write() as connection:
+    with new_tables.database.write() as connection:
         schema.prepare(connection)
         add_colour(connection)  # the column is not there yet
 

@@ -69,14 +69,14 @@ def test_each_address_is_fetched_and_kept(here: Place, there: Host) -> None:
     task = here.ended(here.submit_urls(*(f"{there.url}/{n}" for n in range(30))))
     require_right(task)
     for number in range(30):
-        assert here.desk.blobs.read(f"{task.id}/{number}") == picture(number)
+        assert here.services.blobs.read(f"{task.id}/{number}") == picture(number)
 
 
 def test_silent_hosts_hold_up_nobody_else(here: Place, there: Host) -> None:
     silent = here.submit_urls(*[f"{there.url}/silence"] * 40)
     uploaded = here.submit([picture(n) for n in range(20)])
     require_right(here.ended(uploaded))
-    assert here.desk.store.get(silent).done == 0
+    assert here.services.store.get(silent).done == 0
     assert len(there.heads) <= FETCHING
 
 
@@ -128,10 +128,10 @@ def test_folders_that_are_open(here: Place, folder: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("prefix", ["ftp://host/folder", "file://host/folder", "/folder", "s4://x"])
 def test_a_prefix_that_is_not_understood_is_said_at_start(tmp_path: Path, prefix: str) -> None:
     settings = load_settings(engine="fake", data_dir=tmp_path, url_prefixes=prefix)
-    desk = open_tasks(settings)
+    services = open_tasks(settings)
     with pytest.raises(ConfigError, match="url_prefixes"):
-        open_processing(settings, None, desk)  # type: ignore[arg-type]  # it is not needed so far
-    desk.close()
+        open_processing(settings, None, services)  # type: ignore[arg-type]  # it is not needed so far
+    services.close()
 
 
 def test_a_bucket_that_is_open(

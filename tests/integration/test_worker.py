@@ -181,8 +181,8 @@ def test_what_does_not_pass_ends_after_five_attempts(
     assert "out of order" in failure.detail
 
     here.engine.before_infer = lambda _: None
-    here.desk.store.retry(task.id)
-    here.workshop.wake()
+    here.services.store.retry(task.id)
+    here.processing.wake()
     require_right(here.ended(task.id))
 
 
@@ -219,14 +219,14 @@ def test_a_worker_that_dies_says_so_and_comes_back(
 
     monkeypatch.setattr(TaskQueue, "claim", die)
     task_id = here.submit([picture(n) for n in range(20)])
-    eventually(here.workshop.unhealthy_reasons, "it says so")
+    eventually(here.processing.unhealthy_reasons, "it says so")
     eventually(
         lambda: any("a bug, after the claim" in str(record.exc_info) for record in caplog.records),
         "and why",
     )
     seen.set()
     require_right(here.ended(task_id))
-    eventually(lambda: not here.workshop.unhealthy_reasons(), "and that it is well again")
+    eventually(lambda: not here.processing.unhealthy_reasons(), "and that it is well again")
 
 
 def test_a_dead_worker_is_seen_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_leases_are_prolonged_while_work_is_long(
     monkeypatch.setattr("sightline.tasks.worker._HEARTBEAT_EVERY", 0.05)
     monkeypatch.setattr("sightline.tasks.worker._LOOK_EVERY", 0.05)
     now = [time.time()]
-    queue = here.workshop.worker._queue
+    queue = here.processing.worker._queue
     monkeypatch.setattr(queue, "_clock", lambda: now[0])
     release = threading.Event()
     here.engine.before_infer = lambda _: release.wait(60)
@@ -263,7 +263,7 @@ def test_leases_are_prolonged_while_work_is_long(
 
 
 def ends_of_leases(here: Place) -> set[float]:
-    with here.desk.database.read() as connection:
+    with here.services.database.read() as connection:
         return set(connection.execute(select(images.c.lease_until)).scalars())
 
 
@@ -271,13 +271,13 @@ def test_a_cancelled_task_is_run_no_further(here: Place) -> None:
     engine = Noted(here, 8)
     task_id = here.submit([picture(n) for n in range(100)])
     assert engine.reached.wait(60)
-    cancelled = here.desk.store.cancel(task_id)
+    cancelled = here.services.store.cancel(task_id)
     calls = len(engine.calls)
     other = here.submit([picture(0)])
     engine.go_on.set()
     require_right(here.ended(other))
     assert len(engine.calls) - calls <= here.detector.depth + 2
-    assert [image.status for image in here.desk.store.get(task_id).images] == [
+    assert [image.status for image in here.services.store.get(task_id).images] == [
         image.status for image in cancelled.images
     ]
 
@@ -288,10 +288,10 @@ def test_what_is_not_done_at_the_end_is_given_back(tmp_path: Path) -> None:
         here.engine.before_infer = lambda _: release.wait(60)
         task_id = here.submit([picture(n) for n in range(100)])
         eventually(lambda: counts(here, task_id)["processing"] > 4, "it works")
-        here.workshop.close()
+        here.processing.close()
         release.set()
         assert counts(here, task_id) == {"queued": 100}
-        with here.desk.database.read() as connection:
+        with here.services.database.read() as connection:
             assert not connection.execute(select(images).where(images.c.quarantined)).all()
     with place(tmp_path) as here:
         task = here.ended(task_id)
@@ -300,4 +300,4 @@ def test_what_is_not_done_at_the_end_is_given_back(tmp_path: Path) -> None:
 
 
 def counts(here: Place, task_id: str) -> Counter[str]:
-    return Counter(image.status for image in here.desk.store.get(task_id).images)
+    return Counter(image.status for image in here.services.store.get(task_id).images)

@@ -62,14 +62,14 @@ def test_a_database_that_another_program_holds(
     caplog.set_level(logging.WARNING)
     with place(tmp_path) as here, stuck(here, after=5) as go_on:
         task_id = here.submit([picture(n) for n in range(50)])
-        eventually(lambda: here.desk.store.get(task_id).done >= 5, "it works")
+        eventually(lambda: here.services.store.get(task_id).done >= 5, "it works")
         other = sqlite3.connect(tmp_path / "tasks" / "tasks.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         go_on.set()
         eventually(lambda: said(caplog, "tasks wait"), "it says that it waits")
         with pytest.raises(StorageUnavailable, match="locked"):
             here.submit([picture(0)])
-        assert not here.workshop.unhealthy_reasons()  # pictures are served all the while
+        assert not here.processing.unhealthy_reasons()  # pictures are served all the while
         here.detector.detect(picture(0))
         other.execute("ROLLBACK")
         other.close()
@@ -82,11 +82,11 @@ def test_a_database_that_another_program_holds(
 
 def submitted(folder: Path, files: list[bytes]) -> str:
     """Id of a task that nobody works on yet."""
-    desk = open_tasks(load_settings(engine="fake", data_dir=folder))
+    services = open_tasks(load_settings(engine="fake", data_dir=folder))
     try:
-        return submit(desk, files)
+        return submit(services, files)
     finally:
-        desk.close()
+        services.close()
 
 
 def test_a_picture_that_cannot_be_read_fails_alone(
@@ -108,8 +108,8 @@ def test_a_picture_that_cannot_be_read_fails_alone(
         assert failed.attempts == 5
         blob.rmdir()
         blob.write_bytes(picture(1))
-        here.desk.store.retry(task_id)
-        here.workshop.wake()
+        here.services.store.retry(task_id)
+        here.processing.wake()
         require_right(here.ended(task_id))
 
 
@@ -132,7 +132,7 @@ def test_a_folder_of_pictures_that_is_away_is_waited_for(
     with place(tmp_path) as here:
         for _ in range(2 * ATTEMPTS):
             assert tried.acquire(timeout=60), "it goes on trying"
-        assert here.desk.store.get(task_id).status == "processing"
+        assert here.services.store.get(task_id).status == "processing"
         blobs.unlink()
         away.rename(blobs)
         require_right(here.ended(task_id))
@@ -184,14 +184,14 @@ def test_hosts_are_not_asked_in_vain_while_nothing_can_be_kept(
 def test_a_full_disk(small_disk: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:
     with place(small_disk) as here, stuck(here, after=5) as go_on:
         task_id = here.submit([picture(n) for n in range(100)])
-        eventually(lambda: here.desk.store.get(task_id).done >= 5, "it works")
+        eventually(lambda: here.services.store.get(task_id).done >= 5, "it works")
         ballast = small_disk / "ballast"
         fill(ballast)
         go_on.set()
         eventually(lambda: said(caplog, "tasks wait"), "it says that it waits")
         with pytest.raises(StorageUnavailable, match="full"):
             here.submit([picture(0)])
-        before = here.desk.store.get(task_id)
+        before = here.services.store.get(task_id)
         assert before.done < 100
         here.detector.detect(picture(0))
         ballast.unlink()
@@ -226,7 +226,7 @@ def test_blobs_that_cannot_be_written(small_disk: Path, impatient: None) -> None
             fetched = here.submit_urls(f"{there.url}/0")
             require_right(here.ended(uploaded))
             eventually(lambda: len(there.heads) >= 2, "it tries again")
-            assert here.desk.store.get(fetched).status == "processing"
+            assert here.services.store.get(fetched).status == "processing"
             read_only(blobs, "rw")
             require_right(here.ended(fetched))
     finally:
@@ -246,6 +246,6 @@ def test_a_data_folder_that_is_gone_for_a_while(
     (tasks / "workers.lock").mkdir()  # so that it cannot be opened
     with place(tmp_path) as here:
         task_id = here.submit([picture(0)])
-        eventually(lambda: here.workshop.worker._away, "it waits")
+        eventually(lambda: here.processing.worker._away, "it waits")
         (tasks / "workers.lock").rmdir()
         require_right(here.ended(task_id))

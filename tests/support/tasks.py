@@ -42,12 +42,12 @@ def is_of(result: dict[str, Any], number: int, of_task: int = 0) -> bool:
     )
 
 
-def keep(desk: TaskServices, task_id: str, files: Sequence[bytes]) -> tuple[NewImage, ...]:
+def keep(services: TaskServices, task_id: str, files: Sequence[bytes]) -> tuple[NewImage, ...]:
     """The images of a task, with their blobs written."""
     images = []
     for number, data in enumerate(files):
         key = f"{task_id}/{number}"
-        blob = desk.blobs.create(key)
+        blob = services.blobs.create(key)
         blob.write(data)
         blob.finish()
         images.append(NewImage(f"{number}.png", key, size=len(data)))
@@ -55,27 +55,27 @@ def keep(desk: TaskServices, task_id: str, files: Sequence[bytes]) -> tuple[NewI
 
 
 def submit(
-    desk: TaskServices,
+    services: TaskServices,
     files: Sequence[bytes],
     priority: Priority = "normal",
     options: dict[str, Any] | None = None,
 ) -> str:
     """Id of a new task with these pictures."""
     task_id = uuid.uuid4().hex
-    images = keep(desk, task_id, files)
-    return desk.store.submit(NewTask(task_id, "", images, options or {}, priority)).id
+    images = keep(services, task_id, files)
+    return services.store.submit(NewTask(task_id, "", images, options or {}, priority)).id
 
 
-def submit_urls(desk: TaskServices, urls: Sequence[str]) -> str:
+def submit_urls(services: TaskServices, urls: Sequence[str]) -> str:
     """Id of a new task whose pictures lie at these addresses."""
     images = tuple(NewImage(url[-200:], url=url) for url in urls)
-    return desk.store.submit(NewTask(uuid.uuid4().hex, "", images, {})).id
+    return services.store.submit(NewTask(uuid.uuid4().hex, "", images, {})).id
 
 
-def ended(desk: TaskServices, task_id: str, within: float = 60) -> Task:
+def ended(services: TaskServices, task_id: str, within: float = 60) -> Task:
     """The task, once it has ended."""
-    eventually(lambda: desk.store.get(task_id).status in ENDED, "the task ends", within)
-    return desk.store.get(task_id)
+    eventually(lambda: services.store.get(task_id).status in ENDED, "the task ends", within)
+    return services.store.get(task_id)
 
 
 def require_right(task: Task, of_task: int = 0) -> None:
@@ -92,9 +92,9 @@ class Place:
     """Tasks and what works on them, in this process."""
 
     settings: Settings
-    desk: TaskServices
+    services: TaskServices
     repository: Repository
-    workshop: TaskProcessing
+    processing: TaskProcessing
 
     @property
     def detector(self) -> Detector:
@@ -107,29 +107,29 @@ class Place:
         return self.detector._engine
 
     def submit(self, files: Sequence[bytes], priority: Priority = "normal", **options: Any) -> str:
-        task_id = submit(self.desk, files, priority, options)
-        self.workshop.wake()
+        task_id = submit(self.services, files, priority, options)
+        self.processing.wake()
         return task_id
 
     def submit_urls(self, *urls: str) -> str:
-        task_id = submit_urls(self.desk, urls)
-        self.workshop.wake()
+        task_id = submit_urls(self.services, urls)
+        self.processing.wake()
         return task_id
 
     def ended(self, task_id: str, within: float = 60) -> Task:
-        return ended(self.desk, task_id, within)
+        return ended(self.services, task_id, within)
 
 
 @contextmanager
 def place(folder: Path | str, **options: Any) -> Iterator[Place]:
     settings = load_settings(engine="fake", data_dir=folder, **options)
-    desk = open_tasks(settings)
+    services = open_tasks(settings)
     repository = open_repository(settings)
-    workshop = open_processing(settings, repository, desk)
-    workshop.start()
+    processing = open_processing(settings, repository, services)
+    processing.start()
     try:
-        yield Place(settings, desk, repository, workshop)
+        yield Place(settings, services, repository, processing)
     finally:
-        workshop.close()
+        processing.close()
         repository.close()
-        desk.close()
+        services.close()

@@ -33,7 +33,7 @@ POSSIBLE = sys.platform != "win32" and not any(name.startswith("COV") for name i
 # Not onnxruntime: it begins threads at once, which a fork does not have and its end waits for.
 _MODULES = (
     *("sightline.cli", "sightline.cli.serve", "sightline.api.app", "sightline.api.server.config"),
-    *("sightline.wiring", "sightline.client", "sightline.engines.openvino"),
+    *("sightline.wiring.runtime", "sightline.client", "sightline.engines.openvino"),
     *("uvicorn", "uvloop", "onnx"),
 )
 _MOST = 2**20  # bytes of a request

@@ -22,8 +22,8 @@ ORDER: list[Status] = ["queued", "processing", "completed"]
 class Watch:
     """Looks at tasks all the time: what has ended stays as it is, and no task goes back."""
 
-    def __init__(self, desk: TaskServices) -> None:
-        self._desk = desk
+    def __init__(self, services: TaskServices) -> None:
+        self._services = services
         self._seen: dict[str, Task] = {}
         self._tasks: list[str] = []
         self._stop = threading.Event()
@@ -58,7 +58,7 @@ class Watch:
             self.wrong.append(error)
 
     def _look(self, task_id: str) -> None:
-        before, now = self._seen.get(task_id), self._desk.store.get(task_id)
+        before, now = self._seen.get(task_id), self._services.store.get(task_id)
         self._seen[task_id] = now
         if before is None:
             return
@@ -76,11 +76,11 @@ def changed_its_end(before: Image, now: Image) -> bool:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[TaskServices]:
-    desk = open_tasks(load_settings(engine="fake", data_dir=folder, result_ttl=KEPT))
+    services = open_tasks(load_settings(engine="fake", data_dir=folder, result_ttl=KEPT))
     try:
-        yield desk
+        yield services
     finally:
-        desk.close()
+        services.close()
 
 
 def post(url: str, files: list[bytes], key: str) -> str:

@@ -58,21 +58,21 @@ def take(
 
     async def run() -> tuple[tuple[NewImage, ...], list[Any]]:
         writers = WriterPool(2)
-        intake = TaskFiles(TASK, blobs, writers, (LARGEST, 10**6), strict=strict, compared=True)
-        reader = MultipartReader(b"multipart/form-data", {b"boundary": BOUNDARY}, intake)
+        files = TaskFiles(TASK, blobs, writers, (LARGEST, 10**6), strict=strict, compared=True)
+        reader = MultipartReader(b"multipart/form-data", {b"boundary": BOUNDARY}, files)
         try:
             for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
                 reader.feed(body[start:end])
-                intake.require_pictures(end)
-                await intake.flush()
+                files.require_pictures(end)
+                await files.flush()
             reader.finish()
-            return await intake.finish(), intake.fingerprints()
+            return await files.finish(), files.fingerprints()
         except BaseException:
-            intake.abandon()
+            files.abandon()
             raise
         finally:
-            if intake._finishing:
-                await asyncio.wait(intake._finishing)
+            if files._finishing:
+                await asyncio.wait(files._finishing)
             await asyncio.sleep(0)
             writers.threads.shutdown()
             assert writers.places._value == 2, "all places are given back"

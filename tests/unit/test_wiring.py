@@ -51,12 +51,12 @@ def test_nothing_is_said_where_memory_can_bear_what_is_asked(
 def test_tasks_in_memory_take_no_more_than_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with_memory(monkeypatch, 800 * 2**20)
     settings = Settings(engine="fake", data_dir=Path(":memory:"), max_backlog_mb=300)
-    desk = tasks.open_tasks(settings)
+    services = tasks.open_tasks(settings)
     images = (NewImage("", url="https://example.org/", size=60 * 2**20),)
-    desk.store.submit(NewTask("0" * 32, "", images, {}))
+    services.store.submit(NewTask("0" * 32, "", images, {}))
     with pytest.raises(Overloaded, match="100 MB"):
-        desk.store.submit(NewTask("1" * 32, "", images, {}))
-    desk.close()
+        services.store.submit(NewTask("1" * 32, "", images, {}))
+    services.close()
     with pytest.raises(ConfigError, match="'workers' needs a folder"):
         tasks.require_shared_tasks(settings)
 
