@@ -32,8 +32,9 @@ from pictures import HD, PHOTO, SHARED, resized
 from sightline.bench.about import About
 from sightline.bench.service import serve_command, served
 from sightline.engines import onnxruntime as engine_module
-from sightline.engines.base import Engine, open_engine
+from sightline.engines.base import Engine
 from sightline.engines.cache import EngineCache
+from sightline.engines.choose import open_engine
 from sightline.errors import SightlineError
 from sightline.models.digest import digest
 from sightline.models.spec import read_spec

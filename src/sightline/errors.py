@@ -1,54 +1,55 @@
-"""Every error Sightline raises on purpose, in one tree.
+"""All errors that Sightline raises on purpose.
 
-The branch says who can put it right, the message says what was wrong and what to do:
+The branch tells who can fix it; the message says what is wrong and what to do:
 
     SightlineError
     ├── ConfigError              the operator: a setting, a device, a model file
-    │   └── ModelError           … that cannot be found, read or understood
-    │       └── ModelUnreachable     whoever offers it does not give it now
-    ├── RequestError             the client: what was asked
-    │   ├── MalformedBody        … the envelope is broken (multipart, headers)
-    │   ├── BodyTooLarge         … more bytes than are allowed
-    │   ├── BodyStalled          … the body stopped coming, or came too slowly
-    │   ├── WrongFileCount       … no file, or more than one
-    │   ├── BadOption            … an option out of its range, an unknown class or model
-    │   ├── HostUnknown          … a name that this service does not answer to
-    │   ├── KeyWrong             … a key that is missing or not the right one
-    │   ├── NotAllowed           … something that nobody, or not this client, may do
-    │   ├── UnknownTask          … a task that does not exist, or is another's
-    │   ├── ExpiredTask          … a task whose results were kept for long enough
-    │   ├── Conflict             … an Idempotency-Key that was used for something else
-    │   ├── NotEnded             … to forget a task that has not ended
-    │   ├── NotYet               … a picture whose turn has not come
-    │   ├── UrlError             … the address of a picture
-    │   │   ├── UrlRefused           it may not be fetched
-    │   │   └── UrlFailed            it may, and its host did not give the picture
-    │   ├── CallbackRefused      … an address that may not be called when a task ends
-    │   └── ImageError           … the picture itself
-    │       ├── EmptyImage           no bytes at all
-    │       ├── UnsupportedImage     not a picture type that is read
-    │       ├── BrokenImage          damaged, truncated, or not what its header says
-    │       └── ImageTooLarge        more pixels than are allowed
-    ├── TryLater                 nothing was lost: try again after `retry_after` seconds
-    │   ├── Overloaded           … nobody's fault: too much waits
-    │   ├── StorageUnavailable   … the operator: disk full, database locked or away
-    │   │   └── UnreadablePicture    the disk does not give the bytes of one picture
-    │   ├── RateLimited          … the client: more requests than it may send in a while
-    │   └── TooManyAtOnce        … the client: more requests than it may have under way
-    ├── DeadlineExceeded         nobody's fault: it took longer than the caller would wait
-    ├── DetectorClosed           the program: used after close()
-    │   └── WorkerDied           … or us: its worker died; a service opens it again by itself
-    ├── PoisonImage              nobody knows: the process died each time it worked on this picture
-    └── InferenceError           us: the engine failed, or answered nonsense
+    │   └── ModelError               a model file cannot be found, read or understood
+    │       └── ModelUnreachable         a download fails for now
+    ├── RequestError             the client: its request
+    │   ├── MalformedBody            the multipart form is broken
+    │   ├── BodyTooLarge             more bytes than allowed
+    │   ├── BodyStalled              the body stopped, or came too slowly
+    │   ├── WrongFileCount           no file, or more than one
+    │   ├── BadOption                an option out of range, an unknown class or model
+    │   ├── HostUnknown              a `Host` header that is not allowed
+    │   ├── KeyWrong                 the API key is missing or wrong
+    │   ├── NotAllowed               nobody, or not this client, may do this
+    │   ├── NotAcceptable            the answer has no form that the request accepts
+    │   ├── UnknownTask              the task does not exist, or belongs to another key
+    │   ├── ExpiredTask              the task's results have expired
+    │   ├── Conflict                 the Idempotency-Key was used for something else
+    │   ├── NotEnded                 a task cannot be deleted before it has ended
+    │   ├── NotYet                   the picture has not been processed yet
+    │   ├── UrlError                 the address of a picture
+    │   │   ├── UrlRefused               it may not be fetched
+    │   │   └── UrlFailed                its host did not deliver the picture
+    │   ├── CallbackRefused          the address may not be called when a task ends
+    │   └── ImageError               the picture itself
+    │       ├── EmptyImage               no bytes at all
+    │       ├── UnsupportedImage         not a supported format
+    │       ├── BrokenImage              damaged, truncated, or not what its header says
+    │       └── ImageTooLarge            more pixels than allowed
+    ├── TryLater                 temporary: try again after `retry_after` seconds
+    │   ├── Overloaded               the queue is full
+    │   ├── StorageUnavailable       the operator: disk full, database locked or unreachable
+    │   │   └── UnreadablePicture        the bytes of one picture cannot be read
+    │   ├── RateLimited              the client: too many requests in a period of time
+    │   └── TooManyAtOnce            the client: too many concurrent requests
+    ├── DeadlineExceeded         it took longer than the client's deadline
+    ├── DetectorClosed           the calling program: used after close()
+    │   └── WorkerDied               a bug: the worker thread died; a service restarts it
+    ├── PoisonImage              unknown: the process died each time it worked on this picture
+    └── InferenceError           a bug: the engine failed, or its outputs are wrong
 
-No HTTP in here: `api/problems.py` holds the one table from errors to statuses.
+Nothing here knows of HTTP: the table from errors to statuses is in `api/problems.py`.
 """
 
 from __future__ import annotations
 
 
 class SightlineError(Exception):
-    """Something failed inside. Base of every error that Sightline raises on purpose."""
+    """Something failed inside. Base of all errors that Sightline raises on purpose."""
 
 
 class ConfigError(SightlineError):
@@ -60,7 +61,7 @@ class ModelError(ConfigError):
 
 
 class ModelUnreachable(ModelError):
-    """Whoever offers the model does not give it now: no connection, no such host, a stall."""
+    """A model cannot be downloaded for now: no connection, no such host, a stall."""
 
 
 class RequestError(SightlineError):
@@ -146,9 +147,8 @@ class UrlError(RequestError):
     """A picture cannot be had from its address.
 
     Attributes:
-        message: what is wrong with it, without the sentence that goes before.
-        reason: what happened, for the log alone. The message follows from the address and from
-            what a host that may be asked answered; the reason may name what lies inside.
+        message: what is wrong with the address.
+        reason: what happened, for the log only: unlike the message, it may name internal hosts.
     """
 
     def __init__(self, message: str, reason: str = "") -> None:
@@ -169,7 +169,7 @@ class CallbackRefused(RequestError):
     """An address that may not be called when a task ends."""
 
     def __init__(self, message: str, reason: str = "") -> None:
-        """`reason` is for the log alone: it may name what lies inside."""
+        """`reason` is for the log only: it may name internal hosts."""
         self.reason = reason
         super().__init__(f"The callback_url cannot be used: {message}")
 
@@ -197,7 +197,7 @@ class ImageTooLarge(ImageError):
     """More pixels than allowed, known from the header before anything is decoded."""
 
     def __init__(self, width: int, height: int, limit: int, bits: int | None = None) -> None:
-        """A picture of `width` × `height`; `bits` a pixel if these are why `limit` is lower."""
+        """`width`, `height` and `limit` in pixels; `bits` per pixel if they lower the limit."""
         self.width, self.height, self.limit = width, height, limit
         depth = f" of {bits} bits" if bits else ""
         super().__init__(
@@ -209,11 +209,11 @@ class ImageTooLarge(ImageError):
 
 
 class TryLater(SightlineError):
-    """Not now. Nothing was lost: try again.
+    """A temporary refusal. Nothing was lost: try again.
 
     Attributes:
-        reason: why not.
-        retry_after: seconds, at least 1, after which it will be accepted by today's estimate.
+        reason: why it was refused.
+        retry_after: estimated seconds until a retry is accepted, at least 1.
     """
 
     def __init__(self, reason: str, retry_after: int) -> None:

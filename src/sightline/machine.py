@@ -1,9 +1,9 @@
-"""What this process may use of the machine: cores and memory, as its container limits them.
+"""CPU and memory limits of this process: cgroup limits, affinity, and the budgets derived.
 
 Sources: Linux Documentation/admin-guide/cgroup-v2.rst (`cpu.max`, `memory.max`, `memory.high`),
 cgroup-v1/memory.rst (`memory.limit_in_bytes`), scheduler/sched-bwc.rst (`cpu.cfs_quota_us`),
-proc_pid_cgroup(5), proc_pid_mountinfo(5), cgroup_namespaces(7). What is missing, unreadable or
-odd limits nothing. Where there are no cgroups (macOS, Windows), the machine itself is the limit.
+proc_pid_cgroup(5), proc_pid_mountinfo(5), cgroup_namespaces(7). Missing, unreadable or malformed
+files count as no limit. Without cgroups (macOS, Windows), the machine's size is the limit.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-# What decoding a picture takes at its peak: measured 3 for a plain JPEG, 12 for one in CMYK,
-# 4 to 8 for PNG and TIFF, 16.4 for a WebP (benchmarks/soak.md).
+# Measured: 3 for a plain JPEG, 12 for one in CMYK, 4 to 8 for PNG and TIFF, 16.4 for a WebP
+# (benchmarks/soak.md).
 DECODING_BYTES = 17
-"""Bytes a pixel while a picture is decoded."""
+"""Peak memory of decoding a picture, in bytes per pixel."""
 
 _ROOT = Path("/")
 _MOST_WAITING = 512 * 2**20
@@ -34,13 +34,13 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")  # space, tab, newline and backslash in m
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What pictures may take of the memory that the process has.
+    """Memory budgets for pictures.
 
     Attributes:
-        waiting: compressed bytes in the queue.
-        decoded: bytes of decoded pixels up to which another picture is let in.
-        pixels: of the largest picture.
-        uploads: bytes of bodies that are still being read, beyond what each has for itself.
+        waiting: most compressed bytes in the queue.
+        decoded: bytes of decoded pixels up to which another picture is admitted.
+        pixels: most pixels of one picture.
+        uploads: most bytes of bodies being read, beyond each request's own share.
     """
 
     waiting: int
@@ -50,11 +50,11 @@ class Budget:
 
     @classmethod
     def of(cls, memory: int) -> Budget:
-        """Shares of `memory` bytes.
+        """Budgets out of `memory` bytes.
 
-        An eighth may wait, an eighth may be decoded when another picture is let in, and that one
-        takes a third at most while it is decoded; a sixteenth may be on its way in. The rest is
-        the model's and Python's.
+        An eighth is for the queue, an eighth for decoded pictures, a third for the one picture
+        that is admitted on top of these, and a sixteenth for uploads. The rest is for the model
+        and Python.
         """
         return cls(
             waiting=min(_MOST_WAITING, memory // 8),
@@ -71,13 +71,12 @@ def budget() -> Budget:
 
 
 def cores(root: Path = _ROOT) -> int:
-    """Cores that this process may keep busy, at least 1.
+    """Number of cores that this process may use, at least 1.
 
-    The smallest of its affinity and the CPU quotas of its cgroup and of those above it, rounded
-    up.
+    The minimum of its affinity and the CPU quotas of its cgroup and its parents, rounded up.
 
     Args:
-        root: folder in which `proc` and the cgroup mounts are found; another one in tests.
+        root: folder that contains `proc` and the cgroup mounts; another one in tests.
     """
     allowed = [float(_affinity())]
     for folder in _cgroups("cpu", root):
@@ -88,24 +87,23 @@ def cores(root: Path = _ROOT) -> int:
 
 
 def engine_threads() -> int:
-    """Threads for an engine on the CPU; 0 where the whole machine is ours.
+    """Number of threads for an engine on the CPU; 0 (the engine chooses) without a limit.
 
-    An engine then counts for itself: it knows physical from logical cores, and fast from slow
-    ones.
+    An engine chooses well: it distinguishes physical from logical cores, and fast from slow ones.
     """
     allowed = cores()
     return allowed if allowed < (os.cpu_count() or 1) else 0
 
 
 def memory_limit(root: Path = _ROOT) -> int:
-    """Bytes that this process may use.
+    """Memory that this process may use, in bytes.
 
-    The smallest of the physical memory and the limits of its cgroup and of those above it.
-    `memory.high` counts: nothing is killed there, but whoever goes beyond it is slowed down
-    until it hardly moves, which is as good as dead to those who wait for an answer.
+    The minimum of the physical memory and the limits of its cgroup and its parents.
+    `memory.high` counts: the kernel does not kill a process beyond it, but throttles it so much
+    that requests would time out.
 
     Args:
-        root: folder in which `proc` and the cgroup mounts are found; another one in tests.
+        root: folder that contains `proc` and the cgroup mounts; another one in tests.
     """
     names = ("memory.max", "memory.high", "memory.limit_in_bytes")
     found = [_number(folder / name) for folder in _cgroups("memory", root) for name in names]
@@ -113,11 +111,11 @@ def memory_limit(root: Path = _ROOT) -> int:
 
 
 def give_memory_back() -> None:
-    """Have glibc return large blocks to the system as soon as they are free.
+    """Configure glibc to return large blocks to the system as soon as they are free.
 
-    By itself it learns to keep blocks of up to 32 MB, in a heap for each thread: a service that has
-    decoded large pictures then holds several times what it uses. Source: mallopt(3), malloc.h.
-    Elsewhere this does nothing.
+    By default it learns to keep blocks of up to 32 MB, in a heap per thread: a service that has
+    decoded large pictures then holds several times the memory that it uses. Source: mallopt(3),
+    malloc.h. Without glibc this does nothing.
     """
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):  # musl has none
         mallopt = ctypes.CDLL(None).mallopt
@@ -126,7 +124,7 @@ def give_memory_back() -> None:
 
 
 class _Mount(NamedTuple):
-    """One line of mountinfo: which folder of the filesystem is mounted, and where."""
+    """One line of mountinfo: the mounted folder of a filesystem, and its mount point."""
 
     root: PurePosixPath
     point: PurePosixPath
@@ -135,7 +133,7 @@ class _Mount(NamedTuple):
 
 
 def _cgroups(controller: str, root: Path) -> Iterator[Path]:
-    """Folders of this process's cgroup and of those above it, in every hierarchy that counts."""
+    """Folders of this process's cgroup and its parents, in all hierarchies with `controller`."""
     for mount in _mounts(root):
         if mount.kind == "cgroup2":
             path = _cgroup_path("", root)
@@ -150,10 +148,10 @@ def _cgroups(controller: str, root: Path) -> Iterator[Path]:
 
 
 def _below(path: PurePosixPath, mounted: PurePosixPath) -> PurePosixPath:
-    """`path` seen from the mounted folder.
+    """`path` relative to the mounted folder.
 
-    A container may see its cgroup's path from outside while only its own part is mounted, or a
-    mount from outside its namespace ("/.."): then what is mounted is the best there is.
+    In a container the cgroup's path may be the host's while only its own part is mounted, or lie
+    outside its namespace ("/.."): then the mounted folder itself is used.
     """
     if ".." in path.parts or not path.is_relative_to(mounted):
         return PurePosixPath()
@@ -161,7 +159,7 @@ def _below(path: PurePosixPath, mounted: PurePosixPath) -> PurePosixPath:
 
 
 def _cgroup_path(controller: str, root: Path) -> PurePosixPath | None:
-    """This process's cgroup in the v1 hierarchy with `controller`, or ("") in that of v2."""
+    """This process's cgroup in the v1 hierarchy with `controller`, or in that of v2 (`""`)."""
     for line in _lines(root / "proc/self/cgroup"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -172,11 +170,11 @@ def _cgroup_path(controller: str, root: Path) -> PurePosixPath | None:
 
 def _mounts(root: Path) -> Iterator[_Mount]:
     for line in _lines(root / "proc/self/mountinfo"):
-        place, _, source = line.partition(" - ")
-        fields, about = place.split(" "), source.split(" ")
-        if len(fields) >= 5 and len(about) >= 3 and fields[4].startswith("/"):
-            inside, point = (PurePosixPath(_unescaped(field)) for field in fields[3:5])
-            yield _Mount(inside, point, about[0], about[2].split(","))
+        target, _, source = line.partition(" - ")
+        fields, source_fields = target.split(" "), source.split(" ")
+        if len(fields) >= 5 and len(source_fields) >= 3 and fields[4].startswith("/"):
+            root_folder, point = (PurePosixPath(_unescaped(field)) for field in fields[3:5])
+            yield _Mount(root_folder, point, source_fields[0], source_fields[2].split(","))
 
 
 def _unescaped(field: str) -> str:
@@ -184,7 +182,7 @@ def _unescaped(field: str) -> str:
 
 
 def _cpu_max(folder: Path) -> tuple[int | None, int | None]:
-    """(quota, period) in microseconds, of v2 or of v1; None for what is not limited."""
+    """(quota, period) in microseconds, of v2 or v1; None where there is no limit."""
     match " ".join(_lines(folder / "cpu.max")).split():
         case [quota, period]:
             return _positive(quota), _positive(period)
@@ -197,7 +195,7 @@ def _number(path: Path) -> int | None:
 
 
 def _positive(text: str) -> int | None:
-    """The number in `text`; None for `max`, for -1 (both: no limit) and for what is no number."""
+    """The number in `text`; None for `max` and -1 (no limit), and if it is not a number."""
     try:
         number = int(text)
     except ValueError:
@@ -206,10 +204,10 @@ def _positive(text: str) -> int | None:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of a file of the kernel; none if it cannot be read."""
+    """Lines of a kernel file; empty if it cannot be read."""
     try:
         return path.read_text("utf-8", "surrogateescape").splitlines()
-    except (OSError, ValueError):  # ValueError: a zero byte in the path
+    except (OSError, ValueError):  # ValueError: a NUL byte in the path
         return []
 
 
@@ -220,17 +218,17 @@ def _affinity() -> int:
 
 
 def _physical_memory() -> int:
-    """Bytes of memory in this machine."""
+    """Physical memory of this machine, in bytes."""
     if sys.platform == "win32":
         return _windows_memory()
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):  # a system that does not tell
+    except (OSError, ValueError):  # not supported by this system
         return _UNKNOWN_MEMORY
 
 
 def _windows_memory() -> int:
-    """Bytes, as GlobalMemoryStatusEx (sysinfoapi.h) tells."""
+    """Physical memory in bytes, by GlobalMemoryStatusEx (sysinfoapi.h)."""
 
     class _Status(ctypes.Structure):
         _fields_ = (

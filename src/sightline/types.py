@@ -1,6 +1,6 @@
-"""The core values: what a model is, what a detection is.
+"""Core types: detections, model specifications, options.
 
-This module imports nothing else of Sightline at import time (`Detections.draw` borrows
+This module imports nothing else of Sightline at import time (`Detections.draw` imports
 `vision.draw` when it is called: docs/decisions/0002).
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BGRImage: TypeAlias = NDArray[np.uint8]
-"""A picture: uint8 [height, width, 3], blue-green-red as OpenCV has it, upright."""
+"""A picture: uint8 [height, width, 3], blue-green-red as in OpenCV, upright."""
 
 FamilyName = Literal["yolov8", "yolov5", "yolox", "end2end", "detr"]
 ResizeMode = Literal["letterbox", "stretch"]
@@ -27,7 +27,7 @@ ColourOrder = Literal["rgb", "bgr"]
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One box.
+    """One detected object.
 
     Attributes:
         label: the class's name.
@@ -42,7 +42,7 @@ class Detection:
     bbox: tuple[float, float, float, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """The form that the HTTP API answers with (pixels to 2 decimals, confidence to 4)."""
+        """A dict as in the HTTP API (pixels rounded to 2 decimals, confidence to 4)."""
         return {
             "label": self.label,
             "class_id": self.class_id,
@@ -56,7 +56,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """All boxes of one image, highest confidence first. N = 0 is as good as any other.
+    """All detections in one image, highest confidence first. N may be 0.
 
     Attributes:
         boxes: float32 [N, 4], xyxy, pixels of the upright source image.
@@ -67,7 +67,7 @@ class Detections:
         height: of the upright source image, pixels.
 
     Raises:
-        ValueError: the arrays are not of these shapes, dtypes and ranges.
+        ValueError: the arrays do not have these shapes, dtypes and ranges.
     """
 
     boxes: NDArray[np.float32]
@@ -101,11 +101,11 @@ class Detections:
             yield Detection(self.labels[class_id], class_id, confidence, tuple(box))
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """One dict a detection, as in the HTTP API's `detections`."""
+        """One dict per detection, as in the HTTP API's `detections`."""
         return [detection.to_dict() for detection in self]
 
     def to_supervision(self) -> Any:
-        """The same as a `supervision.Detections`.
+        """Convert to a `supervision.Detections`.
 
         Raises:
             ImportError: supervision is not installed (`pip install 'sightline[supervision]'`).
@@ -123,7 +123,7 @@ class Detections:
         """A copy of `image` (uint8 [height, width, 3] BGR, upright) with the boxes drawn on it.
 
         Raises:
-            ValueError: `image` is not of the size that was detected in.
+            ValueError: `image` has another size than the picture that the detections are of.
         """
         from sightline.vision.draw import draw_detections
 
@@ -138,20 +138,20 @@ def _require(array: Any, name: str, dtype: type, shape: tuple[int, ...]) -> None
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """How pictures go into a network and what its outputs mean.
+    """A model's preprocessing and output format.
 
     Attributes:
-        name: what the model is called in answers.
-        family: how its outputs mean boxes.
+        name: the model's name in answers.
+        family: the format of its outputs.
         labels: class names, by class id.
         input_size: (height, width) of the input in pixels; where `dynamic` is set, the largest.
         dynamic: other input sizes work too, if each side is a multiple of `stride`.
-        stride: pixels, the network's coarsest step.
-        batch: images a call, where the file fixes it; None where it is free.
+        stride: the network's largest stride, in pixels.
+        batch: images per call, where the file fixes it; None where it does not.
         resize: `letterbox` keeps the aspect ratio and pads, `stretch` does not.
-        anchor: where a letterboxed picture lies within the padding.
+        anchor: position of a letterboxed picture within the padding.
         pad: grey value of the padding, 0..255.
-        colour: channel order that the network was trained on.
+        colour: channel order of the network's input.
         mean: per channel in `colour` order, in 0..255 units; input = (pixel - mean) / std.
         std: likewise; 255 scales to 0..1.
     """
@@ -183,12 +183,12 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class DetectOptions:
-    """What a caller may choose for one picture.
+    """Detection options of one request.
 
     Attributes:
         confidence: lowest confidence that is reported, 0..1.
-        iou: boxes of one class that overlap more than this are one object, 0..1; None for the
-            family's usual value. Families without duplicates do not use it.
+        iou: NMS threshold: boxes of one class that overlap more are one object, 0..1; None for the
+            family's default. Families without duplicates do not use it.
         classes: class ids to report; None for all.
         max_detections: most boxes reported, highest confidence first.
     """
@@ -201,7 +201,7 @@ class DetectOptions:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where one picture's time went, in milliseconds.
+    """The time that one picture took, in milliseconds.
 
     `inference_ms` is the engine call that the picture was part of; `total_ms` runs from
     submission to the answer.

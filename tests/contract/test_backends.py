@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sightline.api.schemas.detect import DetectQuery
-from sightline.backend import remote
+from sightline.backend.messages import DeviceInfo
+from sightline.backend.operations import OPERATIONS
 from sightline.errors import (
     BadOption,
     BrokenImage,
@@ -33,7 +33,9 @@ def check(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
     """Runs a scenario on an open backend of each kind."""
-    monkeypatch.setattr(remote._soon, "__defaults__", (60.0,))  # an engine process is busy at times
+    for operation in OPERATIONS.values():
+        if operation.timeout is not None:
+            monkeypatch.setattr(operation, "timeout", 60.0)  # an engine process is busy at times
 
     def run(scenario: Callable[[Bench], Awaitable[None]], **options: Any) -> None:
         async def whole() -> None:
@@ -50,8 +52,8 @@ def test_a_picture_becomes_json_or_a_picture(check: Callable[..., None]) -> None
         answer = await bench.detect()
         found = json.loads(answer.body)
         assert answer.media_type == "application/json"
-        assert answer.headers["X-Sightline-Model"] == "fake; digest=fake"
-        assert answer.headers["X-Sightline-Device"] == bench.backend.device
+        assert (answer.model, answer.digest) == ("fake", "fake")
+        assert answer.device == bench.backend.device == DeviceInfo("cpu", "fake", "fp32")
         assert (found["count"], found["image"]) == (1, {"width": 64, "height": 48})
         drawn = await bench.detect(drawn=True)
         assert (drawn.media_type, drawn.body[:3]) == ("image/jpeg", b"\xff\xd8\xff")
@@ -68,9 +70,9 @@ def test_a_picture_becomes_json_or_a_picture(check: Callable[..., None]) -> None
 
 def test_who_would_wait_too_long_is_told_before_the_picture(check: Callable[..., None]) -> None:
     async def scenario(bench: Bench) -> None:
-        await bench.backend.require_room(None)
+        await bench.require_room(None)
         with pytest.raises(BadOption, match="no model 'none'"):
-            await bench.backend.require_room("none")
+            await bench.require_room("none")
         bench.detector._pipeline._estimator.note(0, 4.0)
         go_on = threading.Event()
         bench.engine.before_infer = lambda _: go_on.wait(120)
@@ -78,7 +80,7 @@ def test_who_would_wait_too_long_is_told_before_the_picture(check: Callable[...,
         while bench.detector._pipeline.predicted_wait("interactive") <= 8:
             await asyncio.sleep(0.01)
         with pytest.raises(Overloaded) as refusal:
-            await bench.backend.require_room("fake")
+            await bench.require_room("fake")
         assert refusal.value.retry_after > 1
         go_on.set()
         await asyncio.gather(*asked)
@@ -96,7 +98,7 @@ def test_a_picture_is_closed_once_it_is_queued(check: Callable[..., None]) -> No
 
         bench.engine.before_infer = hold
         sent = Sent(GOOD)
-        asked = asyncio.create_task(bench.backend.detect(sent, DetectQuery(), drawn=False))
+        asked = asyncio.create_task(bench.detect(sent))
         assert await asyncio.to_thread(entered.wait, 60)
         assert sent.closed
         assert not asked.done()
@@ -135,7 +137,7 @@ def test_a_full_queue_says_when_to_come_back(check: Callable[..., None]) -> None
         assert isinstance(refusal, Overloaded)
         assert refusal.retry_after >= 1
         results = await asyncio.gather(*asked, return_exceptions=True)
-        assert {type(result).__name__ for result in results} == {"Answer", "Overloaded"}
+        assert {type(result).__name__ for result in results} == {"DetectReply", "Overloaded"}
 
     check(scenario, max_queue=4)
 
@@ -158,7 +160,7 @@ def test_who_does_not_wait_costs_no_inference(check: Callable[..., None]) -> Non
         for other in others:
             other.cancel()
         await asyncio.wait(others)
-        await bench.backend.status()  # by now the other side knows
+        await bench.status()  # by now the other side knows
         go_on.set()
         await first
         assert (await bench.detect()).body
@@ -169,20 +171,21 @@ def test_who_does_not_wait_costs_no_inference(check: Callable[..., None]) -> Non
 
 def test_models_come_and_go(check: Callable[..., None], tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        status = await bench.backend.status()
+        status = await bench.status()
         assert [model.name for model in status.models] == ["fake"]
         assert (status.unhealthy_reasons, status.notice) == ([], "")
         source = str(tmp_path / "shelf" / "other.onnx")
-        assert (await bench.backend.load("other", source)).loaded
+        assert (await bench.load("other", source)).loaded
         assert json.loads((await bench.detect(model="other")).body)["model"] == "other"
         with pytest.raises(NotAllowed, match="outside"):
-            await bench.backend.load("other", "/etc/passwd")
+            await bench.load("other", "/etc/passwd")
         with pytest.raises(NotAllowed, match="default"):
-            await bench.backend.remove("fake")
-        await bench.backend.remove("other")
+            await bench.remove("fake")
+        await bench.remove("other")
         with pytest.raises(BadOption, match="other"):
-            await bench.backend.remove("other")
-        assert len((await bench.backend.status(wake=True)).models) == 1
+            await bench.remove("other")
+        await bench.wake_default()
+        assert len((await bench.status()).models) == 1
 
     check(scenario, models_folder=tmp_path / "shelf")
 
@@ -196,44 +199,49 @@ def test_a_model_that_cannot_be_loaded_is_the_operators_to_mend(
 
         bench.repository._open = refuse
         with pytest.raises(ConfigError, match=r"hf://a/b/c\.onnx is no model"):
-            await bench.backend.load("other", "hf://a/b/c.onnx")
+            await bench.load("other", "hf://a/b/c.onnx")
 
     check(scenario)
 
 
 def test_rates_are_counted(check: Callable[..., None]) -> None:
     async def scenario(bench: Bench) -> None:
-        for place in (True, False, True):
-            (await bench.backend.admit("alice", place=place))()
+        await bench.count("alice")
+        await (await bench.admit("alice")).aclose()
+        await bench.count("alice")
         with pytest.raises(RateLimited) as caught:
-            await bench.backend.admit("alice", place=True)
+            await bench.admit("alice")
+        with pytest.raises(RateLimited):
+            await bench.count("alice")
         assert 1 <= caught.value.retry_after <= 61
-        (await bench.backend.admit("bob", place=True))()
+        await bench.count("bob")
 
     check(scenario, rate_limit="3/minute")
 
 
 def test_places_are_taken_and_given_back(check: Callable[..., None]) -> None:
     async def scenario(bench: Bench) -> None:
-        first = await bench.backend.admit("alice", place=True)
-        second = await bench.backend.admit("alice", place=True)
-        (await bench.backend.admit("alice", place=False))()
+        first = await bench.admit("alice")
+        second = await bench.admit("alice")
+        await bench.count("alice")
         with pytest.raises(TooManyAtOnce) as caught:
-            await bench.backend.admit("alice", place=True)
+            await bench.admit("alice")
         assert caught.value.retry_after >= 1
-        (await bench.backend.admit("bob", place=True))()
-        first()
-        third = await bench.backend.admit("alice", place=True)
-        second()
-        third()
-        (await bench.backend.admit("alice", place=True))()
+        await (await bench.admit("bob")).aclose()
+        await first.aclose()
+        third = await bench.admit("alice")
+        await second.aclose()
+        await third.aclose()
+        await (await bench.admit("alice")).aclose()
 
     check(scenario, max_concurrent=2)
 
 
 def test_without_limits_all_are_let_in(check: Callable[..., None]) -> None:
     async def scenario(bench: Bench) -> None:
-        assert len([await bench.backend.admit("alice", place=True) for _ in range(100)]) == 100
+        places = [await bench.admit("alice") for _ in range(100)]
+        for place in places:
+            await place.aclose()
 
     check(scenario)
 
@@ -251,7 +259,7 @@ def test_a_picture_waits_in_the_lane_that_is_named(
 
         monkeypatch.setattr(bench.detector, "submit", watched)
         await bench.detect()
-        await bench.backend.detect(Sent(GOOD), DetectQuery(), lane="stream")
+        await bench.detect(lane="stream")
         assert lanes == ["interactive", "stream"]
 
     check(scenario)
@@ -259,11 +267,11 @@ def test_a_picture_waits_in_the_lane_that_is_named(
 
 def test_status_tells_how_much_went_through(check: Callable[..., None]) -> None:
     async def scenario(bench: Bench) -> None:
-        before = (await bench.backend.status()).load
+        before = (await bench.status()).load
         await bench.detect()
         with pytest.raises(UnsupportedImage):
             await bench.detect(b"this never comes as far as the queue")
-        after = (await bench.backend.status()).load
+        after = (await bench.status()).load
         assert after.images_total - before.images_total == 1
         assert after.failed_total == before.failed_total
         assert after.queue_depth == 0

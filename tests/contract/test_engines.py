@@ -16,7 +16,8 @@ import onnx
 import pytest
 
 from sightline import ConfigError, InferenceError, ModelError, ModelSpec
-from sightline.engines.base import Engine, open_engine
+from sightline.engines.base import Engine
+from sightline.engines.choose import open_engine
 from support import graphs
 
 DEVICES = [

@@ -130,7 +130,7 @@ _STATES = "[tracks.map(({ readyState }) => readyState), sockets.map((one) => one
 
 
 def said(page: Page) -> Locator:
-    return page.locator("#camera .said")
+    return page.locator("#camera .status-text")
 
 
 def test_stopping_ends_the_camera_and_the_connection(browser: Browser, service: Process) -> None:
@@ -190,7 +190,7 @@ def test_a_key_that_was_entered_is_sent(browser: Browser) -> None:
         camera.page.get_by_role("button", name="Stop the camera").click()
         camera.page.add_init_script("sessionStorage.setItem('sightline-key:', 'another')")
         camera.page.reload()
-        dialog = camera.page.locator("#key")
+        dialog = camera.page.locator("#key-dialog")
         expect(dialog).to_be_visible()
         camera.page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()

@@ -210,12 +210,12 @@ def test_strict_takes_all_or_nothing(
     monkeypatch.setattr(handle, "_PARTING_LASTS", 60)
 
     def kept() -> int:
-        return sum(server.app.state.tasks._desk.store.glance().statuses.values())
+        return sum(server.context.tasks._services.store.glance().statuses.values())
 
     before = kept()
     with stuck(server), pytest.raises(errors.UnsupportedImage):
         client.submit([*[picture(1)] * 150, b"no picture"], strict=True)
-    found = server.app.state.tasks._desk.store.glance().statuses
+    found = server.context.tasks._services.store.glance().statuses
     assert found.get("queued", 0) == found.get("processing", 0) == 0, "the first task is cancelled"
     assert kept() <= before + 1
 

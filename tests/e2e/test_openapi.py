@@ -98,8 +98,8 @@ def whole(told: Any) -> Any:
 def described(**options: Any) -> Any:
     """The description of a service with these options, to make up requests from."""
     settings = load_settings(engine="fake", data_dir=":memory:", **options)
-    nothing: Any = None  # behind the API: it is not asked
-    app = create_app(settings, nothing, nothing, nothing)
+    nothing: Any = None  # the server is not started
+    app = create_app(settings, nothing)
     config = schemathesis.Config.from_dict(CONFIG)
     schema = schemathesis.openapi.from_dict(whole(app.openapi()), config=config)
     numbers = itertools.count()

@@ -96,20 +96,20 @@ def test_a_box_and_its_row_light_up_together(
     desktop.wait_for_end()
     pick(page, 0, photos[0].name)  # its boxes are where they stay
     row = page.locator("#objects button").nth(1)
-    lit = page.locator("figure .box.lit")
+    highlighted = page.locator("figure .box.highlighted")
     row.hover()
-    expect(lit).to_have_attribute("data-index", "1")
+    expect(highlighted).to_have_attribute("data-index", "1")
     page.mouse.move(0, 0)
-    expect(lit).to_have_count(0)
+    expect(highlighted).to_have_count(0)
     row.focus()
-    expect(lit).to_have_attribute("data-index", "1")
+    expect(highlighted).to_have_attribute("data-index", "1")
     row.evaluate("row => row.blur()")
     frame = page.locator('figure .box[data-index="2"] .frame').bounding_box()
     assert frame
     page.mouse.click(frame["x"] + 3, frame["y"] + 3)
-    expect(page.locator("#objects button.lit")).to_have_attribute("data-index", "2")
+    expect(page.locator("#objects button.highlighted")).to_have_attribute("data-index", "2")
     page.mouse.move(0, 0)
-    expect(lit).to_have_attribute("data-index", "2")  # a tap holds it
+    expect(highlighted).to_have_attribute("data-index", "2")  # a tap holds it
 
 
 def test_turned_and_shrunk_photographs_keep_their_boxes(
@@ -126,7 +126,7 @@ def test_turned_and_shrunk_photographs_keep_their_boxes(
     page = desktop.page
     page.goto(service.url)
     for small, within in ((False, 4), (True, 25)):
-        page.set_checked("#small", small)
+        page.set_checked("#shrink-first", small)
         page.set_input_files("#files", turned)
         desktop.wait_for_end()
         pick(page, int(small), "turned.jpg")
@@ -207,7 +207,7 @@ def test_a_pdf_is_refused_in_words_and_loses_no_other(
     assert "notes.pdf" in said
     assert "PDF document, not a picture" in said
     assert page.locator("#retry").is_hidden()  # it would not help
-    page.locator("#film button").first.click()
+    page.locator("#thumbnails button").first.click()
     expect(page.locator("#notice")).to_contain_text("PDF document")
     assert screen.errors == []
     assert screen.shifts() == []
@@ -237,9 +237,9 @@ def test_pasted_pictures_folders_and_samples(
     grey = pictures.encode(Image.new("RGB", (64, 48), (120, 120, 120)), "JPEG")
     (folder / "grey.jpg").write_bytes(grey)
     (folder / "notes.txt").write_text("no picture", "utf-8")
-    page.set_input_files("#tree", tmp_path / "folder")
+    page.set_input_files("#folder-files", tmp_path / "folder")
     desktop.wait_for_done(3)
-    assert page.locator("#film button").count() == 3  # of a folder, pictures alone
+    assert page.locator("#thumbnails button").count() == 3  # of a folder, pictures alone
     page.click("#clear")
-    page.wait_for_selector("#invitation:visible")
+    page.wait_for_selector("#empty-state:visible")
     assert page.evaluate("location.hash") == ""

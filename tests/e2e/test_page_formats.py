@@ -45,13 +45,13 @@ def test_a_tiff_is_shown_with_its_boxes_and_saved(
         photo.save(scan, compression="tiff_lzw")
     page = desktop.page
     page.goto(service.url)
-    page.check("#small")  # which it cannot be here
+    page.check("#shrink-first")  # which it cannot be here
     page.set_input_files("#files", scan)
     desktop.wait_for_end()
     pick(page, 0, scan.name)
     assert drawn_size(page) == size
     require_same(page.evaluate(BOXES), ask(service.url, scan.read_bytes()), within=1.5)
-    page.wait_for_function("() => document.querySelector('#film img')?.naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('#thumbnails img')?.naturalWidth > 0")
     with page.expect_download() as saving:
         page.click("#save-jpeg")
     with Image.open(saving.value.path()) as saved:
@@ -123,7 +123,7 @@ def test_a_webp_is_upright_as_its_exif_says(desktop: Watched, fake: Live) -> Non
     sizes = {"none": (80, 60), "over": (80, 60), "side": large}
     page = desktop.page
     page.goto(fake.url)
-    page.check("#small")
+    page.check("#shrink-first")
     files = zip(sizes, (1, 3, 6), sizes.values(), strict=True)
     desktop.drop([(name, "image/webp", turned(way, size)) for name, way, size in files])
     desktop.wait_for_end()
@@ -152,7 +152,7 @@ def test_what_is_transparent_is_white_wherever_it_is_drawn(desktop: Watched, fak
     clear = pictures.encode(Image.new("RGBA", (2400, 40), (0, 0, 0, 0)), "PNG")
     page = desktop.page
     page.goto(fake.url)
-    page.check("#small")
+    page.check("#shrink-first")
     desktop.drop([("clear.png", "image/png", clear)])
     desktop.wait_for_end()
     expect(page.locator("#objects .name")).to_have_text("bright")

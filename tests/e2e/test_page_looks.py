@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 100_000
 FOCUS = """() => {
   const one = document.activeElement;
-  const top = document.querySelector('#strip').getBoundingClientRect().top;
-  return [one.id, one.getBoundingClientRect().bottom > top && !one.closest('#strip')];
+  const top = document.querySelector('#status-bar').getBoundingClientRect().top;
+  return [one.id, one.getBoundingClientRect().bottom > top && !one.closest('#status-bar')];
 }"""
 LISTEN = """() => {
   performance.now = () => 0;
@@ -34,12 +34,12 @@ LISTEN = """() => {
   new MutationObserver(() => heard.push(said.textContent)).observe(said, { childList: true });
   return heard;
 }"""
-WATCH_FILM = """() => {
+WATCH_THUMBNAILS = """() => {
   const touched = [];
   const note = ({ target }) => touched.push(target.closest('button').dataset.name);
   const everything = { subtree: true, childList: true, attributes: true };
   new MutationObserver((changes) => changes.forEach(note)).observe(
-    document.querySelector('#film'), everything);
+    document.querySelector('#thumbnails'), everything);
   return touched;
 }"""
 LOOK = """(one) => {
@@ -84,10 +84,10 @@ def test_axe_finds_nothing_serious(
         )
         screen.wait_for_end()
         page.locator("#classes button").first.click()
-        page.locator("#film button").nth(1).click()
+        page.locator("#thumbnails button").nth(1).click()
         page.wait_for_selector("#notice:visible")
         assert serious(page) == []
-        page.evaluate("document.querySelector('#key').showModal()")
+        page.evaluate("document.querySelector('#key-dialog').showModal()")
         assert serious(page) == []
 
 
@@ -97,7 +97,7 @@ def test_the_first_paint_is_light(browser: Browser, service: Process, options: A
         session = screen.page.context.new_cdp_session(screen.page)
         session.send("Network.enable")
         asked: dict[str, str] = {}
-        sizes: dict[str, float] = {}  # by address: the strip asks for its figures all the time
+        sizes: dict[str, float] = {}  # by address: the status bar asks for its figures all the time
 
         def on_end(event: dict[str, Any]) -> None:
             address = asked[event["requestId"]]
@@ -149,7 +149,7 @@ def test_forced_colours_tell_what_is_chosen(browser: Browser, fake: Live) -> Non
         screen.drop([(f"{name}.png", "image/png", picture(90)) for name in "ab"])
         screen.wait_for_end()
         chip = page.locator("#classes button")
-        tiles = page.locator("#film button")
+        tiles = page.locator("#thumbnails button")
         plain = chip.evaluate(LOOK)
         ground = page.locator("body").evaluate(LOOK)[0]
         chip.click()
@@ -170,7 +170,7 @@ def test_a_screen_reader_hears_how_it_goes_now_and_then(desktop: Watched, fake: 
     begin, end = page.evaluate("(heard) => heard", heard)
     assert begin.endswith("0 of 6 done")
     assert end == page.inner_text("#progress p") == "6 of 6 done \u00b7 6 objects"
-    named = page.locator("#film button").first.get_attribute("aria-label")
+    named = page.locator("#thumbnails button").first.get_attribute("aria-label")
     assert named == "a.png, done, 1 object"
 
 
@@ -180,8 +180,8 @@ def test_the_slider_touches_only_tiles_that_change(desktop: Watched, fake: Live)
     page.goto(fake.url)
     desktop.drop([("dark", "image/png", picture(10)), ("bright", "image/png", picture(90))])
     desktop.wait_for_end()
-    page.wait_for_function("document.querySelectorAll('#film img').length === 2")
-    touched = page.evaluate_handle(WATCH_FILM)
+    page.wait_for_function("document.querySelectorAll('#thumbnails img').length === 2")
+    touched = page.evaluate_handle(WATCH_THUMBNAILS)
     set_confidence(page, 0.52)
     desktop.settle()
     set_confidence(page, 0.7)
@@ -205,18 +205,20 @@ def test_everything_can_be_done_with_a_keyboard(
     page.locator("#pick").focus()
     page.keyboard.press("Enter")
     desktop.wait_for_end()
-    page.locator("#film button").first.focus()
+    page.locator("#thumbnails button").first.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function(
         "(name) => document.querySelector('figure img').alt === name", arg=photos[1].name
     )
-    expect(page.locator("#film button[tabindex='0']")).to_have_attribute("title", photos[1].name)
-    expect(page.locator("#film button[tabindex='-1']")).to_have_count(1)
+    expect(page.locator("#thumbnails button[tabindex='0']")).to_have_attribute(
+        "title", photos[1].name
+    )
+    expect(page.locator("#thumbnails button[tabindex='-1']")).to_have_count(1)
     for _ in range(20):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('#objects') !== null"):
             break
-    assert page.locator("figure .box.lit").get_attribute("data-index") == "0"
+    assert page.locator("figure .box.highlighted").get_attribute("data-index") == "0"
     before = page.locator("figure .box").count()
     page.locator("#confidence").focus()
     page.keyboard.press("End")

@@ -53,7 +53,7 @@ def asked(screen: Watched, path: str) -> int:
 def test_what_is_no_sightline_is_named_and_gets_no_pictures(desktop: Watched, fake: Live) -> None:
     page = desktop.page
     page.clock.install()
-    service = page.locator("#service .said")
+    service = page.locator("#service .status-text")
     answers = [(404, "<h1>File not found</h1>"), (500, "<h1>Oops</h1>"), (200, SIGN_IN)]
     status, body = answers[0]
     page.route(
@@ -81,7 +81,7 @@ def test_what_hangs_is_given_up_and_asked_again(desktop: Watched, fake: Live) ->
     page = desktop.page
     page.clock.install()
     service = page.locator("#service")
-    page.route(  # the strip alone would find out that the service is well again
+    page.route(  # the status bar alone would find out that the service is well again
         "**/metrics", lambda route: route.fulfill(status=429, headers={"Retry-After": "6000"})
     )
     page.route("**/health", lambda _: None)
@@ -122,12 +122,12 @@ def test_a_service_that_dies_while_nothing_is_asked_of_it_is_missed(
     page = desktop.page
     page.clock.install()
     page.goto(fake.url)
-    service, model = page.locator("#service"), page.locator("#strip dd").first
+    service, model = page.locator("#service"), page.locator("#status-bar dd").first
     expect(service).to_have_attribute("data-state", "ready")
     expect(model).to_have_text("fake")
 
     def die() -> None:
-        page.route(  # what a proxy says; the strip alone would not look again for ten minutes
+        page.route(  # what a proxy says; the status bar alone would not look again for ten minutes
             "**/metrics", lambda route: route.fulfill(status=502, headers={"Retry-After": "600"})
         )
         page.route("**/health", lambda route: route.abort("connectionrefused"))
@@ -199,7 +199,7 @@ def test_a_picture_that_is_too_large_can_be_shrunk(desktop: Watched) -> None:
         desktop.drop([("large.jpg", "image/jpeg", pictures.jpeg(2600, 1700)), one()])
         desktop.wait_for_end()
         assert "Tick “Shrink large photographs first”, then Retry." in page.inner_text("#failures")
-        page.check("#small")
+        page.check("#shrink-first")
         page.click("#retry")
         desktop.wait_for_done(2)
         page.reload()
@@ -250,7 +250,7 @@ def test_addresses_of_tasks_are_followed(desktop: Watched, fake: Live) -> None:
     expect(page).to_have_url(f"{fake.url}/")
     page.goto(f"{fake.url}/#task={task}")
     desktop.wait_for_done(1)
-    assert page.locator("#film button").count() == 1
+    assert page.locator("#thumbnails button").count() == 1
 
 
 def failures(page: Page) -> list[str]:
@@ -266,11 +266,11 @@ def test_folders_without_a_picture_and_closed_ones_are_told(
     folder = tmp_path / "letters"
     folder.mkdir()
     (folder / "notes.txt").write_text("no picture", "utf-8")
-    page.set_input_files("#tree", folder)
+    page.set_input_files("#folder-files", folder)
     desktop.wait_for_end()
     (said,) = failures(page)
     assert said.startswith("letters No pictures in it. JPEG")
     page.evaluate(_DROP_FOLDER)
-    expect(page.locator("#film button")).to_have_count(3)
+    expect(page.locator("#thumbnails button")).to_have_count(3)
     assert failures(page)[1] == "secret It cannot be read. Permission denied"
     assert desktop.errors == []

@@ -21,7 +21,7 @@ from support.tasks import DARKEST, picture
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
-NAMES = "[...document.querySelectorAll('#film button')].map((tile) => tile.title)"
+NAMES = "[...document.querySelectorAll('#thumbnails button')].map((tile) => tile.title)"
 
 
 def several(count: int) -> list[tuple[str, str, bytes]]:
@@ -45,7 +45,7 @@ def test_a_hundred_are_found_again_and_cancelled_half_way(
         page.reload()
         screen.wait_for_done(20)
         assert tasks_of(page) == [task]
-        assert page.locator("#film button").count() == 100
+        assert page.locator("#thumbnails button").count() == 100
         screen.cancel()  # it goes on
         go_on.set()
         screen.wait_for_end()
@@ -154,14 +154,14 @@ def test_what_was_cancelled_can_be_sent_again(desktop: Watched, fake: Live) -> N
 
     page.route("**/predict?*", hold)
     desktop.drop(several(3))
-    page.wait_for_selector("#film [data-state=uploading]")
+    page.wait_for_selector("#thumbnails [data-state=uploading]")
     page.click("#cancel")
     page.wait_for_selector("#retry:visible")
-    assert page.locator("#film [data-state=cancelled]").count() == 3
+    assert page.locator("#thumbnails [data-state=cancelled]").count() == 3
     page.unroute("**/predict?*")
     page.click("#retry")
     desktop.wait_for_done(3)
-    assert page.locator("#film button").count() == 3
+    assert page.locator("#thumbnails button").count() == 3
 
 
 def test_a_busy_service_is_asked_again_when_it_says(desktop: Watched, fake: Live) -> None:
@@ -211,7 +211,7 @@ def test_a_page_waits_for_the_service_elsewhere_that_it_is_pointed_at(
         page.wait_for_selector("#service[data-state=trouble]")
         said = page.inner_text("#service")
         assert f"does not answer, or allows no pages of {fake.url} (SIGHTLINE_CORS_ORIGINS)" in said
-        assert f"sent to {other.url}" in page.inner_text("#elsewhere")
+        assert f"sent to {other.url}" in page.inner_text("#foreign-service")
         page.unroute(f"{other.url}/**")
         page.wait_for_selector("#service[data-state=ready]")
         desktop.drop(several(2))
@@ -230,7 +230,7 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(desktop: Watched) -> None:
             page.fill("dialog input", key)
             page.keyboard.press("Enter")
             page.wait_for_selector(
-                "dialog .wrong:visible" if key == "wrong" else "#service[data-state=ready]"
+                "dialog .error:visible" if key == "wrong" else "#service[data-state=ready]"
             )
         desktop.drop(several(2))
         desktop.wait_for_end()

@@ -35,8 +35,8 @@ _STORE = """new Promise((resolve) => {
     };
   };
 })"""
-KEPT = f"{_STORE % 'store.getAll()'}.then((all) => all.map((one) => one.name))"
-KEEP_OLD = _STORE % "store.put({ name: 'old.jpg', at: Date.now() - 7_200_000 }, ['old', 0])"
+STORED = f"{_STORE % 'store.getAll()'}.then((all) => all.map((one) => one.name))"
+STORE_OLD = _STORE % "store.put({ name: 'old.jpg', at: Date.now() - 7_200_000 }, ['old', 0])"
 
 
 def drawn(*names: str) -> list[File]:
@@ -134,7 +134,7 @@ def test_a_file_that_is_gone_before_it_is_sent_fails_alone(
     assert said.count("The file is gone or has changed. Choose it again.") == 4
     page.reload()
     desktop.wait_for_done(3)
-    assert page.locator("#film button").count() == 3
+    assert page.locator("#thumbnails button").count() == 3
 
 
 def test_pictures_of_long_ago_are_not_kept(desktop: Watched, fake: Live) -> None:
@@ -142,11 +142,11 @@ def test_pictures_of_long_ago_are_not_kept(desktop: Watched, fake: Live) -> None
     page.goto(fake.url)
     desktop.drop(drawn("new.jpg"))
     desktop.wait_for_done(1)
-    page.evaluate(KEEP_OLD)
-    assert sorted(page.evaluate(KEPT)) == ["new.jpg", "old.jpg"]
+    page.evaluate(STORE_OLD)
+    assert sorted(page.evaluate(STORED)) == ["new.jpg", "old.jpg"]
     page.goto("about:blank")
     page.goto(fake.url)  # with no task in its address
-    eventually(lambda: page.evaluate(KEPT) == ["new.jpg"], "the old picture is still kept", 60)
+    eventually(lambda: page.evaluate(STORED) == ["new.jpg"], "the old picture is still stored", 60)
 
 
 def test_a_cancel_whose_answer_is_lost_forgets_no_results(desktop: Watched, fake: Live) -> None:
@@ -177,7 +177,7 @@ def test_a_cancel_whose_answer_is_lost_forgets_no_results(desktop: Watched, fake
     state = httpx.get(f"{fake.url}/result/{task}", timeout=60).raise_for_status().json()
     assert state["status"] == "cancelled"
     done = [one for one in state["results"] if one["status"] == "completed"]
-    assert page.locator("#film [data-state=done]").count() == len(done)
+    assert page.locator("#thumbnails [data-state=done]").count() == len(done)
 
 
 def test_who_wants_a_key_is_named_and_no_other_gets_it(desktop: Watched, fake: Live) -> None:
@@ -236,10 +236,10 @@ def test_what_was_cancelled_and_sent_again_is_shown_once(desktop: Watched, fake:
         desktop.cancel()
         go_on.set()
         desktop.wait_for_end()
-    assert page.locator("#film [data-state=cancelled]").count() > 0
+    assert page.locator("#thumbnails [data-state=cancelled]").count() > 0
     page.click("#retry")
     desktop.wait_for_done(30)
-    shown = "[...document.querySelectorAll('#film button')].map((one) => one.title)"
+    shown = "[...document.querySelectorAll('#thumbnails button')].map((one) => one.title)"
     assert sorted(page.evaluate(shown)) == sorted(names)
     page.reload()
     desktop.wait_for_done(30)

@@ -18,9 +18,9 @@ from fastapi.routing import iter_route_contexts
 from limits.storage import memory
 from PIL import Image
 
-from sightline.api.middleware.access import OPEN
+from sightline.api.assets import PAGE
+from sightline.api.middleware.access import OPEN_PATHS
 from sightline.api.middleware.keys import ADMIN, Keys, new_key
-from sightline.api.routes.page import PAGE
 from sightline.backend import limits
 from sightline.errors import ConfigError
 from sightline.settings import load_settings
@@ -89,7 +89,9 @@ def test_every_route_wants_a_key(locked: Live) -> None:
                     problem(answer, 401, "key-wrong")
             else:
                 open_paths.append(path)
-    assert set(open_paths) == set(OPEN) == {"/health/live", *PAGE}  # the page asks for it itself
+    assert (
+        set(open_paths) == set(OPEN_PATHS) == {"/health/live", *PAGE}
+    )  # the page asks for it itself
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,8 @@ def test_so_many_at_once_and_a_retry_after_that_is_true() -> None:
 
         with ThreadPoolExecutor(2) as pool:
             under_way = [pool.submit(detect) for _ in range(2)]
-            taken = running.app.state.backend._limits._running
+            limits: Any = running.context.backend._handlers.limits  # type: ignore[attr-defined]
+            taken = limits._running
             eventually(lambda: taken.total() == 2, "both are under way")
             answer = httpx.get(f"{running.url}/models")
             problem(answer, 429, "too-many-at-once")

@@ -164,7 +164,7 @@ def test_a_server_that_dies_in_the_middle() -> None:
 
     with odd_server(die) as url:
         found: list[Summary] = []
-        plan = {"duration": 600, "patience": 4.0, "concurrency": 4}
+        plan = {"duration": 600, "silence_timeout": 4.0, "concurrency": 4}
         tester = threading.Thread(target=lambda: found.append(load(url, **plan)))
         tester.start()
         assert dying.wait(60)
@@ -185,7 +185,7 @@ def test_a_server_that_hangs() -> None:
 
     with odd_server(hang) as url:
         by_time = load(url, duration=1.0, timeout=0.5, concurrency=2)
-        given_up = load(url, requests=10**6, duration=None, timeout=0.5, patience=0.5)
+        given_up = load(url, requests=10**6, duration=None, timeout=0.5, silence_timeout=0.5)
     assert set(ended(by_time)) == {(0, "timed out")}
     assert given_up.gave_up.endswith("timed out")
 

@@ -22,7 +22,7 @@ from sightline.tasks.queue import TaskQueue
 from sightline.tasks.services import TaskServices
 from sightline.tasks.store import RESULT_TTL, TaskStore
 from sightline.tasks.task import Failure, Outcome, Task
-from sightline.wiring import open_tasks
+from sightline.wiring.tasks import open_tasks
 from support.tasks import picture, submit
 
 LONG = 60.0  # seconds; nothing here takes nearly as long

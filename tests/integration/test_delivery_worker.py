@@ -19,7 +19,7 @@ import pytest
 
 from sightline.errors import StorageUnavailable
 from sightline.net.guard import Guard, parse_allowed
-from sightline.net.webhooks import Caller, CallFailed, Reply, read_secret
+from sightline.net.webhooks import CallFailed, Reply, WebhookSender, read_secret
 from sightline.storage.blobs import MemoryBlobs
 from sightline.storage.database import Database
 from sightline.tasks.delivery.outbox import Outbox
@@ -67,7 +67,7 @@ class Place:
         clock: Callable[[], float] = time.time,
     ) -> Iterator[DeliveryWorker]:
         guard = guard or Guard(parse_allowed("127.0.0.1"))
-        caller = Caller(read_secret(SECRET), guard, seconds=60)
+        caller = WebhookSender(read_secret(SECRET), guard, seconds=60)
         deliveries = DeliveryWorker(Outbox(self.database, clock, LEASE), caller.post, schedule)
         deliveries.start()
         for told in (self.store.on_change, self.queue.on_change):
@@ -235,12 +235,12 @@ DOOMED = """
 import sys, threading
 from sightline.errors import StorageUnavailable
 from sightline.net.guard import Guard, parse_allowed
-from sightline.net.webhooks import Caller, read_secret
+from sightline.net.webhooks import WebhookSender, read_secret
 from sightline.storage.database import Database
 from sightline.tasks.delivery.worker import Deliveries
 from sightline.tasks.delivery.outbox import Outbox
 from pathlib import Path
-caller = Caller(read_secret(sys.argv[2]), Guard(parse_allowed("127.0.0.1")))
+caller = WebhookSender(read_secret(sys.argv[2]), Guard(parse_allowed("127.0.0.1")))
 Deliveries(Outbox(Database(Path(sys.argv[1])), lease=300.0), caller.post).start()
 threading.Event().wait(60)
 """
@@ -369,7 +369,7 @@ def test_what_goes_wrong_is_told_in_words(answer: bytes | None, told: str) -> No
 
     with odd_server(behave) as url:
         guard = Guard(parse_allowed("127.0.0.1"))
-        caller = Caller(read_secret(SECRET), guard, seconds=0.2 if answer is None else 20)
+        caller = WebhookSender(read_secret(SECRET), guard, seconds=0.2 if answer is None else 20)
         with pytest.raises(CallFailed) as caught:
             caller.post(url, "msg_1", b"{}")
     assert str(caught.value) == told
@@ -388,7 +388,7 @@ def test_an_answer_without_end_costs_little_and_counts_by_its_status() -> None:
             left.set()
 
     with odd_server(behave) as url:
-        caller = Caller(read_secret(SECRET), Guard(parse_allowed("127.0.0.1")))
+        caller = WebhookSender(read_secret(SECRET), Guard(parse_allowed("127.0.0.1")))
         reply = caller.post(url, "msg_1", b"{}")
         assert left.wait(60)
     assert reply.accepted

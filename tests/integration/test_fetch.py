@@ -32,7 +32,7 @@ from sightline.errors import (
 )
 from sightline.net.fetch import Fetcher
 from sightline.settings import load_settings
-from sightline.wiring import open_fetcher
+from sightline.wiring.network import open_fetcher
 from support import pictures
 from support.eventually import eventually
 from support.hosts import Answer, Wire, host, ok
@@ -358,7 +358,7 @@ def test_who_waits_too_long_behind_slow_hosts_is_told_when(
     ):
         first = [pool.submit(ask, server, slow.url) for _ in range(16)]
         eventually(lambda: len(slow.heads) == 16, "all threads wait for it")
-        waiting = server.app.state.fetches._pool._work_queue
+        waiting = server.context.fetches._pool._work_queue
         others = [pool.submit(ask, server, slow.url) for _ in range(32)]
         eventually(lambda: waiting.qsize() == 32, "all others wait for a thread")
         monkeypatch.setattr(

@@ -21,6 +21,7 @@ from sightline.api import live as live_module
 from sightline.api.middleware.keys import new_key
 from sightline.api.server.close_reason import close_with
 from sightline.api.uploads.spool import Upload
+from sightline.backend.operations import DETECT
 from support import pictures
 from support.eventually import eventually
 from support.frames import (
@@ -465,7 +466,7 @@ def test_who_says_nothing_is_told_goodbye(server: Live, monkeypatch: pytest.Monk
 
 def test_messages_that_are_not_whole_share_what_memory_there_is() -> None:
     with live(idle_timeout=60) as server:
-        room = server.app.state.room
+        room = server.app.upload_budget
         whole = room.memory
         room.memory = 3_000_000
         half = frame(BINARY, bytes(2_000_000), announced=4_000_000)
@@ -527,7 +528,7 @@ def test_what_is_written_when_a_connection_ends_gives_its_room_back(
     monkeypatch.setattr(live_module, "Upload", Full)
     monkeypatch.setattr(live_module, "SILENCE", 3.0)  # from when it is connected
     with live() as server, watching(server.url) as connection:
-        room = server.app.state.room
+        room = server.app.upload_budget
         disk = room.disk
         connection.send(GOOD + bytes(500_000))
         assert entered.wait(60)
@@ -539,7 +540,7 @@ def test_what_is_written_when_a_connection_ends_gives_its_room_back(
 
 
 def test_who_is_gone_costs_no_more(server: Live) -> None:
-    room = server.app.state.room
+    room = server.app.upload_budget
     eventually(lambda: connections(server) == 0, "the tests before are gone")
     large = GOOD + bytes(1_000_000)
     before = room.memory
@@ -589,10 +590,15 @@ def test_a_service_that_goes_down_answers_the_frame_under_way() -> None:
 def test_a_failure_that_nobody_foresaw(
     server: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def odd(*_: Any, **__: Any) -> None:
-        raise LookupError("a secret of ours")
+    backend = server.context.backend
+    usual = backend.call
 
-    monkeypatch.setattr(server.app.state.backend, "detect", odd)
+    async def odd(operation: Any, *rest: Any) -> Any:
+        if operation is DETECT:
+            raise LookupError("a secret of ours")
+        return await usual(operation, *rest)
+
+    monkeypatch.setattr(backend, "call", odd)
     with watching(server.url) as connection:
         connection.send(GOOD)
         assert "secret" not in json.dumps(refusal(connection, "internal", 1011))

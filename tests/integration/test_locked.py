@@ -47,16 +47,16 @@ def test_whoever_waits_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_has_gone_before_it_was_written_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     with live() as server, httpx.Client(base_url=server.url, timeout=90) as client:
-        tasks = server.app.state.tasks
+        tasks = server.context.tasks
         go_on, begun = threading.Event(), threading.Semaphore(0)
-        submit = tasks._desk.store.submit
+        submit = tasks._services.store.submit
 
         def slow(new: Any) -> Any:
             begun.release()
             go_on.wait(60)
             return submit(new)
 
-        monkeypatch.setattr(tasks._desk.store, "submit", slow)
+        monkeypatch.setattr(tasks._services.store, "submit", slow)
         with ThreadPoolExecutor(4) as people:
             first = [
                 people.submit(client.post, "/predict", files=files(picture(n))) for n in range(4)
@@ -73,7 +73,7 @@ def test_who_has_gone_before_it_was_written_is_not_kept(monkeypatch: pytest.Monk
 
 def hang_up_after_asking(server: Live) -> None:
     """Send all of a submission, and leave once its picture is safe."""
-    blobs = server.app.state.tasks.blobs
+    blobs = server.context.tasks.blobs
     body = httpx.Request("POST", server.url, files=files(picture(9)))
     head = (
         f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body.read())}\r\n"
@@ -82,5 +82,5 @@ def hang_up_after_asking(server: Live) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(head.encode() + body.content)
         eventually(lambda: len(blobs.folders()) == 5, "it is there")
-        jobs = server.app.state.tasks._changing._threads._work_queue
+        jobs = server.context.tasks._changing._threads._work_queue
         eventually(lambda: jobs.qsize() == 1, "it waits for its turn")

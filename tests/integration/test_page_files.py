@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from sightline.api.assets import WEB, policy
-from sightline.api.routes.page import PAGE
+from sightline.api.assets import PAGE, WEB, policy
 from sightline.errors import ConfigError
 from sightline.settings import load_settings
 from support.servers import Live, live

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sightline.settings import load_settings
 from sightline.tasks.task import ENDED
-from sightline.wiring import open_tasks
+from sightline.wiring.tasks import open_tasks
 from support import pictures
 from support.processes import environment
 from support.tasks import is_of, picture, submit

@@ -46,7 +46,7 @@ def client(server: Live) -> Iterator[httpx.Client]:
 
 
 def blobs_of(server: Live) -> Blobs:
-    blobs: Blobs = server.app.state.tasks.blobs
+    blobs: Blobs = server.context.tasks.blobs
     return blobs
 
 
@@ -385,9 +385,10 @@ def test_bodies_that_arrive_count_as_if_they_waited() -> None:
         part = form(picture(1) + b"\0" * 700_000)
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
             slow.sendall(begin(1_000_000) + part[:700_000])
-            eventually(lambda: server.app.state.tasks._arrivals._arriving == 700_000, "it arrives")
+            reservations = server.context.tasks._reservations
+            eventually(lambda: reservations._reserved == 700_000, "it arrives")
             assert b" 503 " in talk(server, begin(700_000))
-        eventually(lambda: not server.app.state.tasks._arrivals._arriving, "it has gone")
+        eventually(lambda: not reservations._reserved, "it has gone")
 
 
 def test_a_body_has_time_for_each_of_its_pictures() -> None:

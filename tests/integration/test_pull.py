@@ -25,12 +25,12 @@ from sightline.models.resolve import resolve
 from sightline.models.sources import locate
 from sightline.net.download import DownloadTimeouts
 from sightline.settings import load_settings
-from sightline.wiring import open_detector
+from sightline.wiring.models import open_detector
 from support import graphs
 from support.hosts import nobody
 from support.shelf import Fault, Shelf, network, open_shelf
 
-PATIENT = DownloadTimeouts(first_byte=20, idle=20)
+LONG = DownloadTimeouts(first_byte=20, idle=20)
 
 
 @pytest.fixture
@@ -49,13 +49,13 @@ def data(tmp_path: Path) -> bytes:
     return network(tmp_path)
 
 
-def fetch(address: str, cache: Path, patience: DownloadTimeouts = PATIENT) -> Path:
-    return pull(address, cache, timeouts=patience, sleep=lambda _: None)
+def fetch(address: str, cache: Path, timeouts: DownloadTimeouts = LONG) -> Path:
+    return pull(address, cache, timeouts=timeouts, sleep=lambda _: None)
 
 
-def fails(address: str, cache: Path, patience: DownloadTimeouts = PATIENT) -> str:
+def fails(address: str, cache: Path, timeouts: DownloadTimeouts = LONG) -> str:
     with pytest.raises(ModelError) as caught:
-        fetch(address, cache, patience)
+        fetch(address, cache, timeouts)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -233,18 +233,18 @@ def test_what_is_compressed_unasked_is_refused(shelf: Shelf, cache: Path, data: 
 
 
 @pytest.mark.parametrize(
-    ("fault", "patience", "message"),
+    ("fault", "timeouts", "message"),
     [
         ("stall", DownloadTimeouts(20, 1), "sent nothing for 1 s"),
         ("deaf", DownloadTimeouts(0.5, 20), "nothing came within 0.5 s"),
     ],
 )
 def test_a_server_that_stalls_is_given_up(
-    shelf: Shelf, cache: Path, data: bytes, fault: Fault, patience: DownloadTimeouts, message: str
+    shelf: Shelf, cache: Path, data: bytes, fault: Fault, timeouts: DownloadTimeouts, message: str
 ) -> None:
     address = shelf.put("/best.onnx", data)
     shelf.faults = [fault]
-    assert message in fails(address, cache, patience)
+    assert message in fails(address, cache, timeouts)
     assert not models_in(cache)
     assert fetch(address, cache).read_bytes() == data
     assert ("range" in shelf.asked[-1].headers) == (fault == "stall")

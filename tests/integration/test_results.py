@@ -146,7 +146,7 @@ def test_a_long_poll_returns_when_anything_changes(client: httpx.Client, server:
 
 def waiting(server: Live, task: str) -> int:
     """How many readers wait for its changes."""
-    return len(server.app.state.tasks.changes._waiting.get(task.rpartition("/")[2], ()))
+    return len(server.context.tasks.changes._waiting.get(task.rpartition("/")[2], ()))
 
 
 def test_a_long_poll_that_nothing_happens_to(client: httpx.Client, server: Live) -> None:
@@ -361,7 +361,7 @@ def test_forget(client: httpx.Client, server: Live) -> None:
     ]:
         answer = problem(client.request(method, f"{task}{path}"), 410, "expired-task")
         assert "pload" in answer["detail"]
-    names = {folder.name for folder in server.app.state.tasks.blobs.folders()}
+    names = {folder.name for folder in server.context.tasks.blobs.folders()}
     assert task.rpartition("/")[2] not in names
 
 
@@ -393,7 +393,7 @@ def test_what_is_to_be_deleted_must_be_clear(client: httpx.Client, query: str) -
 def test_forgetting_a_task_that_somebody_retries(
     client: httpx.Client, server: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = server.app.state.tasks._desk.store
+    store = server.context.tasks._services.store
     forget = store.forget
     task = submit(client, BROKEN)
     assert client.get(f"{task}?wait=30").json()["status"] == "error"
@@ -458,7 +458,7 @@ def test_many_pollers_uploaders_and_readers(
 ) -> None:
     """Each polls five times a second, beside 8 uploaders; the long form is 200 of them."""
     stop = threading.Event()
-    store = server.app.state.tasks._desk.store
+    store = server.context.tasks._services.store
     reads: list[str] = []
     get = store.get
 
@@ -509,8 +509,8 @@ def test_readers_do_not_wait_for_writers(
     client: httpx.Client, server: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process holds the database: submissions wait for it, and nobody else does."""
-    monkeypatch.setattr(server.app.state.tasks._changing, "_seconds", 60)
-    store = server.app.state.tasks._desk.store
+    monkeypatch.setattr(server.context.tasks._changing, "_seconds", 60)
+    store = server.context.tasks._services.store
     with stuck(server), ThreadPoolExecutor(8) as people:
         submit(client, *[picture(1)] * 30)
         until_full(server)
@@ -523,7 +523,7 @@ def test_readers_do_not_wait_for_writers(
             assert go_on.wait(60)
             return real(new)
 
-        store.submit = held
+        store.submit = held  # type: ignore[method-assign, assignment]
         try:
             sent = [people.submit(submit, client, picture(1)) for _ in range(8)]
             assert entered.acquire(timeout=60)

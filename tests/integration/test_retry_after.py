@@ -11,6 +11,7 @@ import pytest
 
 from sightline import Detector, Overloaded
 from sightline.engines.fake import FakeEngine
+from sightline.serving.events import Events, InferenceFinished
 from sightline.serving.lanes import waiting_bytes
 from sightline.serving.wait_estimator import WaitEstimator
 from support import pictures
@@ -40,10 +41,11 @@ class Time:
         """From here on, no engine call begins before all was told of those before."""
         self._seen = 0
         self._pipeline = detector._pipeline
-        self._pipeline.listeners.append(self._tell)
+        detector._events = Events()
+        detector._events.subscribe(InferenceFinished, self._tell)
 
-    def _tell(self, timing: object) -> None:
-        self._told += timing is not None
+    def _tell(self, event: InferenceFinished) -> None:
+        self._told += event.error is None
 
     def infer(self, pictures: int) -> None:
         """On the engine's thread."""

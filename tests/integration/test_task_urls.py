@@ -13,7 +13,7 @@ from sightline.errors import ConfigError
 from sightline.settings import load_settings
 from sightline.tasks.image_loader import FETCHING
 from sightline.tasks.task import Image
-from sightline.wiring import open_processing, open_tasks
+from sightline.wiring.tasks import open_processing, open_tasks
 from support.hosts import Answer, Host, host, ok
 from support.tasks import Place, is_of, picture, place, require_right
 

@@ -322,7 +322,7 @@ def test_many_large_uploads_lie_on_disk_and_are_answered(tmp_path: Path) -> None
     large = pictures.encode(Image.effect_noise((1200, 1200), 90).convert("RGB"), "PNG")
     assert len(large) > 10 * SMALL
     with live() as running:
-        room: UploadBudget = running.app.state.room
+        room: UploadBudget = running.app.upload_budget
         files = _nameless_files()
         room.memory = 2 * len(large)
         halves = []
@@ -361,7 +361,7 @@ def test_no_room_for_uploads_is_a_503(full: str, monkeypatch: pytest.MonkeyPatch
 
     large = GOOD + bytes(500_000)
     with live() as running:
-        room: UploadBudget = running.app.state.room
+        room: UploadBudget = running.app.upload_budget
         room.memory = 0
         if full == "budget":
             room.disk = 1000
@@ -375,7 +375,7 @@ def test_no_room_for_uploads_is_a_503(full: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_clients_that_hang_up_leave_nothing(server: Live) -> None:
-    room: UploadBudget = server.app.state.room
+    room: UploadBudget = server.app.upload_budget
     connections = server.server.server_state.connections
     eventually(lambda: not connections, "the tests before are gone")
     before, files = (room.memory, room.disk), _nameless_files()

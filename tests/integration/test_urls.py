@@ -19,7 +19,7 @@ from sightline.errors import UrlFailed, UrlRefused
 from sightline.net import guard as guards
 from sightline.net.fetch import Fetcher
 from sightline.settings import load_settings
-from sightline.wiring import open_fetcher
+from sightline.wiring.network import open_fetcher
 from support import pictures
 from support.hosts import Answer, Host, Wire, host, ok, redirect
 from support.names import Zone, name_server, resolver

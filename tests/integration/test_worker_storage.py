@@ -24,7 +24,7 @@ from sightline.tasks.object_reader import ObjectReader
 from sightline.tasks.retry_policy import ATTEMPTS, decide
 from sightline.tasks.task import Claim
 from sightline.tasks.url_policy import UrlPolicy
-from sightline.wiring import open_tasks
+from sightline.wiring.tasks import open_tasks
 from support.eventually import eventually
 from support.hosts import host, ok
 from support.predict import stuck

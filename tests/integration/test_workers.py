@@ -19,10 +19,10 @@ from sightline import errors
 from sightline.api.app import create_app
 from sightline.api.problems import answer_to
 from sightline.api.request_info import open_info
-from sightline.api.schemas.detect import DetectQuery
 from sightline.backend import remote as remote_module
-from sightline.backend.framing import error_from_header, error_to_header, pack, read_frame
-from sightline.backend.remote import RemoteBackend
+from sightline.backend.framing import Frame, error_from_header, error_to_header, pack, read_frame
+from sightline.backend.messages import DeviceInfo
+from sightline.backend.operations import STATUS
 from sightline.errors import (
     ConfigError,
     DetectorClosed,
@@ -33,13 +33,12 @@ from sightline.errors import (
 )
 from sightline.machine import budget
 from sightline.settings import load_settings
-from sightline.tasks.services import TaskServices
 from sightline.workers.balancing import ConnectionCounts
 from sightline.workers.engine import end_if_hung
 from sightline.workers.handover import from_json, to_json
 from sightline.workers.restarts import how_it_ended
 from sightline.workers.supervisor import require_unix_sockets, supervise
-from support.backends import GOOD, HELD, Bench, Sent, hub, local, remote
+from support.backends import GOOD, HELD, Bench, Sent, local, remote, rpc_server
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -128,8 +127,9 @@ def read(data: bytes, max_payload: int = 100) -> Any:
 
 
 def test_frames() -> None:
-    packed = b"".join(pack({"id": 1, "text": "ü"}, b"\0payload"))
-    assert read(packed) == ({"id": 1, "text": "ü"}, b"\0payload")
+    frame = Frame({"id": 1, "text": "ü"}, b'{"json": true}', b"\0body")
+    packed = b"".join(pack(frame))
+    assert read(packed) == frame
     for end in range(len(packed)):
         with pytest.raises(EOFError):
             read(packed[:end])
@@ -138,10 +138,10 @@ def test_frames() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"".join(pack({}, bytes(101))),
+        b"".join(pack(Frame({}, b"", bytes(101)))),
         b"GET / HTTP/1.1\r\n\r\n",
-        b"\0\0\0\x03\0\0\0\0{:}",
-        b"\0\0\0\x01\0\0\0\0\xff",
+        b"\0\0\0\x03" + bytes(8) + b"{:}",
+        b"\0\0\0\x01" + bytes(8) + b"\xff",
     ],
 )
 def test_what_is_no_frame(data: bytes) -> None:
@@ -161,9 +161,9 @@ def test_when_the_engine_process_ends_all_that_waits_fails_at_once_and_later_wor
     async def scenario() -> None:
         async with local(tmp_path, max_concurrent=1) as bench, AsyncExitStack() as stack:
             ending = await stack.enter_async_context(AsyncExitStack())
-            await ending.enter_async_context(hub(path, bench))
+            await ending.enter_async_context(rpc_server(path, bench))
             front = await stack.enter_async_context(remote(path, bench))
-            leave = await front.backend.admit("alice", place=True)
+            place = await front.admit("alice")
             with held(bench) as (reached, go_on, _):
                 asked = [asyncio.create_task(front.detect()) for _ in range(5)]
                 assert await asyncio.to_thread(reached.wait, 60)
@@ -172,26 +172,25 @@ def test_when_the_engine_process_ends_all_that_waits_fails_at_once_and_later_wor
                     assert isinstance(result, DetectorClosed)
                     assert "ended meanwhile" in str(result)
                 await away(front)
-                leave()
+                await place.aclose()
                 go_on.set()
-            assert front.backend.device == "cpu; engine=fake; precision=fp32"
-            await ending.enter_async_context(hub(path, bench))
+            assert front.backend.device == DeviceInfo("cpu", "fake", "fp32")
+            await ending.enter_async_context(rpc_server(path, bench))
             await front.backend.connected()  # type: ignore[attr-defined]
             assert (await front.detect()).body
-            (await front.backend.admit("alice", place=True))()
+            await (await front.admit("alice")).aclose()
 
     run(scenario)
 
 
 async def away(front: Bench) -> None:
     """Whatever is asked of it is refused at once."""
-    backend = front.backend
     for calling in (
         front.detect(),
-        backend.status(),
-        backend.load("a", "b"),
-        backend.remove("a"),
-        backend.admit("alice", place=True),
+        front.status(),
+        front.load("a", "b"),
+        front.remove("a"),
+        front.admit("alice"),
     ):
         with pytest.raises(DetectorClosed, match="not there"):
             await calling
@@ -201,22 +200,21 @@ def test_when_a_front_end_ends_nothing_of_it_is_left(tmp_path: Path) -> None:
     path = tmp_path / "engine"
 
     async def scenario() -> None:
-        async with local(tmp_path, max_concurrent=2) as bench, hub(path, bench):
+        async with local(tmp_path, max_concurrent=2) as bench, rpc_server(path, bench):
             with held(bench) as (reached, go_on, seen):
                 async with remote(path, bench) as other:
                     async with remote(path, bench) as front:
-                        for _ in range(2):
-                            await front.backend.admit("alice", place=True)
+                        places = [await front.admit("alice") for _ in range(2)]
                         first = asyncio.create_task(other.detect())
                         assert await asyncio.to_thread(reached.wait, 60)
                         asked = [asyncio.create_task(front.detect()) for _ in range(20)]
                         await until(lambda: bench.waiting >= 20)
                         with pytest.raises(TooManyAtOnce):
-                            await other.backend.admit("alice", place=True)
+                            await other.admit("alice")
                     results = await asyncio.gather(*asked, return_exceptions=True)
                     assert {type(result) for result in results} == {DetectorClosed}
                     await until(lambda: not bench.detector._pipeline._lanes)
-                    await other.backend.admit("alice", place=True)
+                    places.append(await other.admit("alice"))
                     go_on.set()
                     assert (await first).body
                     assert (await other.detect()).body
@@ -234,7 +232,7 @@ def test_a_front_end_that_sends_too_much_is_cut_off_and_no_other(tmp_path: Path)
     async def scenario() -> None:
         async with (
             local(tmp_path, max_upload_mb=0.1) as bench,
-            hub(path, bench),
+            rpc_server(path, bench),
             remote(path, bench) as good,
             remote(path, bench) as bad,
         ):
@@ -253,7 +251,7 @@ def test_what_is_sent_faster_than_it_is_queued_is_refused(
     path = tmp_path / "engine"
 
     async def scenario() -> None:
-        async with local(tmp_path) as bench, hub(path, bench), remote(path, bench) as front:
+        async with local(tmp_path) as bench, rpc_server(path, bench), remote(path, bench) as front:
             go_on, submit = threading.Event(), bench.detector.submit
 
             def slow(*arguments: Any, **options: Any) -> Any:
@@ -280,7 +278,7 @@ def test_a_bug_in_one_call_is_that_calls_alone(
     path = tmp_path / "engine"
 
     async def scenario() -> None:
-        async with local(tmp_path) as bench, hub(path, bench), remote(path, bench) as front:
+        async with local(tmp_path) as bench, rpc_server(path, bench), remote(path, bench) as front:
             with monkeypatch.context() as patched:
                 patched.setattr(bench.detector, "submit", lambda *_, **__: 1 / 0)
                 with pytest.raises(SightlineError, match="its log says how") as caught:
@@ -296,7 +294,7 @@ def test_a_picture_whose_client_is_gone_before_it_is_sent_is_not_sent(tmp_path: 
     path = tmp_path / "engine"
 
     async def scenario() -> None:
-        async with local(tmp_path) as bench, hub(path, bench), remote(path, bench) as front:
+        async with local(tmp_path) as bench, rpc_server(path, bench), remote(path, bench) as front:
             reading, go_on = threading.Event(), threading.Event()
 
             class Slow(Sent):
@@ -306,10 +304,7 @@ def test_a_picture_whose_client_is_gone_before_it_is_sent_is_not_sent(tmp_path: 
                     return self.data
 
             pictures = [Slow(GOOD) for _ in range(3)]
-            asked = [
-                asyncio.create_task(front.backend.detect(each, DetectQuery(), drawn=False))
-                for each in pictures
-            ]
+            asked = [asyncio.create_task(front.detect(each)) for each in pictures]
             assert await asyncio.to_thread(reading.wait, 60)
             for each in asked:
                 each.cancel()
@@ -327,20 +322,20 @@ def test_an_engine_process_that_does_not_answer_is_not_waited_for(
     path = tmp_path / "engine"
 
     async def scenario() -> None:
-        async def stuck(**_: Any) -> Any:
+        async def stuck(*_: Any) -> Any:
             await asyncio.Event().wait()
 
         async with (
             local(tmp_path, rate_limit="9/minute") as bench,
-            hub(path, bench),
+            rpc_server(path, bench),
             remote(path, bench) as front,
         ):
             with monkeypatch.context() as patch:
-                patch.setattr(remote_module, "_PATIENCE", 0.1)
-                patch.setattr(bench.backend, "status", stuck)
+                patch.setattr(STATUS, "timeout", 0.1)
+                patch.setattr(bench.backend, "call", stuck)
                 with pytest.raises(DetectorClosed, match="did not answer"):
-                    await front.backend.status()
-            (await front.backend.admit("alice", place=True))()
+                    await front.status()
+            await front.count("alice")
 
     run(scenario)
 
@@ -368,27 +363,22 @@ def test_settings_reach_another_process_whole(tmp_path: Path) -> None:
 
 
 def test_the_front_end_with_fewest_connections_goes_first(tmp_path: Path) -> None:
-    path = tmp_path / "tally"
-    tallies = [ConnectionCounts.make(path, 3), ConnectionCounts(path), ConnectionCounts(path)]
-    assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [True] * 3
-    tallies[0].write(0, 7)
-    tallies[1].write(1, 6)
-    assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [False, True, False]
-    tallies[2].write(1, None)  # it has died
-    assert [tally.is_least(seat) for seat, tally in enumerate(tallies)] == [True, False, False]
+    path = tmp_path / "counts"
+    counts = [ConnectionCounts.make(path, 3), ConnectionCounts(path), ConnectionCounts(path)]
+    assert [one.is_least(index) for index, one in enumerate(counts)] == [True] * 3
+    counts[0].write(0, 7)
+    counts[1].write(1, 6)
+    assert [one.is_least(index) for index, one in enumerate(counts)] == [False, True, False]
+    counts[2].write(1, None)  # it has died
+    assert [one.is_least(index) for index, one in enumerate(counts)] == [True, False, False]
 
 
-def no_desk() -> TaskServices:
-    raise AssertionError("nothing is entered")
-
-
-def test_front_ends_divide_the_room_for_uploads(tmp_path: Path) -> None:
+def test_front_ends_divide_the_budget_for_uploads(tmp_path: Path) -> None:
     settings = load_settings(engine="fake", data_dir=tmp_path, workers=3)
-    backend = RemoteBackend(tmp_path / "engine", settings)
-    apps = [create_app(settings, backend, lambda *_: b"", no_desk, share) for share in (1, 4)]
-    rooms = [app.state.room for app in apps]
-    assert rooms[1].memory == rooms[0].memory // 4 == budget().uploads // 4
-    assert rooms[1].disk == rooms[0].disk // 4
+    nothing: Any = None  # the server is not started
+    budgets = [create_app(settings, nothing, share).upload_budget for share in (1, 4)]
+    assert budgets[1].memory == budgets[0].memory // 4 == budget().uploads // 4
+    assert budgets[1].disk == budgets[0].disk // 4
 
 
 def test_a_platform_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,34 @@ from typing import Any
 from PIL import Image
 
 from sightline import Detector
-from sightline.api.schemas.detect import DetectQuery
-from sightline.backend.protocols import Backend
+from sightline.backend.base import Backend
+from sightline.backend.messages import (
+    BackendStatus,
+    ClientRequest,
+    DetectReply,
+    DetectRequest,
+    Done,
+    Empty,
+    LoadRequest,
+    ModelInfo,
+    RemoveRequest,
+    RoomRequest,
+)
+from sightline.backend.operations import (
+    ADMIT,
+    COUNT,
+    DETECT,
+    LOAD_MODEL,
+    REMOVE_MODEL,
+    REQUIRE_ROOM,
+    STATUS,
+    WAKE_DEFAULT,
+)
 from sightline.backend.remote import RemoteBackend
 from sightline.backend.rpc_server import RpcServer
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.wiring import local_backend, open_repository
+from sightline.wiring.runtime import open_runtime
 from support import pictures
 from support.servers import UNHURRIED
 
@@ -51,9 +72,9 @@ class Bench:
 
     @property
     def detector(self) -> Detector:
-        served = self.repository.slots()[0].loaded
-        assert served is not None
-        return served.detector
+        loaded = self.repository.slots()[0].loaded
+        assert loaded is not None
+        return loaded.detector
 
     @property
     def engine(self) -> Any:
@@ -65,21 +86,46 @@ class Bench:
         pipeline = self.detector._pipeline
         return len(pipeline._lanes) + pipeline._capacity - pipeline._room
 
-    async def detect(self, data: bytes = GOOD, *, drawn: bool = False, **asked: Any) -> Any:
-        return await self.backend.detect(Sent(data), DetectQuery(**asked), drawn=drawn)
+    async def detect(self, data: bytes | Sent = GOOD, **asked: Any) -> DetectReply:
+        sent = Sent(data) if isinstance(data, bytes) else data
+        return await self.backend.call(DETECT, DetectRequest(**asked), sent)
+
+    async def require_room(self, model: str | None) -> None:
+        await self.backend.call(REQUIRE_ROOM, RoomRequest(model))
+
+    async def status(self) -> BackendStatus:
+        return await self.backend.call(STATUS, Empty())
+
+    async def wake_default(self) -> None:
+        await self.backend.call(WAKE_DEFAULT, Empty())
+
+    async def load(self, name: str, source: str) -> ModelInfo:
+        return await self.backend.call(LOAD_MODEL, LoadRequest(name, source))
+
+    async def remove(self, name: str) -> None:
+        await self.backend.call(REMOVE_MODEL, RemoveRequest(name))
+
+    async def count(self, client: str) -> None:
+        await self.backend.call(COUNT, ClientRequest(client))
+
+    async def admit(self, client: str) -> AsyncGenerator[Done]:
+        """The place that `client` has: it is given back when this is closed."""
+        place = self.backend.stream(ADMIT, ClientRequest(client))
+        await anext(place)
+        return place
 
 
 @asynccontextmanager
 async def local(folder: Path, **options: Any) -> AsyncIterator[Bench]:
     """The backend that does the work."""
     settings = load_settings(engine="fake", data_dir=folder, **(UNHURRIED | options))
-    repository = open_repository(settings)
-    async with local_backend(settings, lambda: repository) as backend:
-        yield Bench(backend, repository, settings)
+    async with open_runtime(settings) as runtime:
+        assert runtime.repository is not None
+        yield Bench(runtime.backend, runtime.repository, settings)
 
 
 @asynccontextmanager
-async def hub(path: Path, bench: Bench) -> AsyncIterator[RpcServer]:
+async def rpc_server(path: Path, bench: Bench) -> AsyncIterator[RpcServer]:
     """The engine process's side of the socket at `path`, in this process."""
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
@@ -96,7 +142,7 @@ async def hub(path: Path, bench: Bench) -> AsyncIterator[RpcServer]:
 
 @asynccontextmanager
 async def remote(path: Path, bench: Bench) -> AsyncIterator[Bench]:
-    """`bench` as a front end sees it that is connected to the hub at `path`."""
+    """`bench` as a front end sees it that is connected to the RPC server at `path`."""
     async with RemoteBackend(path, bench.settings) as backend:
         await backend.connected()
         yield Bench(backend, bench.repository, bench.settings)
@@ -110,5 +156,5 @@ async def opened(kind: str, folder: Path, **options: Any) -> AsyncIterator[Bench
         if kind == "local":
             yield bench
         else:
-            async with hub(path, bench), remote(path, bench) as seen:
+            async with rpc_server(path, bench), remote(path, bench) as seen:
                 yield seen

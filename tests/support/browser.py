@@ -47,7 +47,7 @@ new PerformanceObserver((list) => {
   }
 }).observe({ type: 'layout-shift', buffered: true });
 """
-_DONE = "(least) => document.querySelectorAll('#film [data-state=done]').length >= least"
+_DONE = "(least) => document.querySelectorAll('#thumbnails [data-state=done]').length >= least"
 _DROP = """([target, files]) => {
   const transfer = new DataTransfer();
   for (const [name, type, data] of files) {
@@ -115,7 +115,7 @@ class Watched:
         return found
 
     def asked(self) -> list[str]:
-        """Every request to a service but those of the strip, which looks at it all the time."""
+        """Every request to a service but those of the status bar, which looks all the time."""
         sent = (url for url in self.requests if not url.startswith("blob:"))
         return [url for url in sent if not url.endswith("/metrics")]
 
@@ -135,7 +135,7 @@ class Watched:
     def cancel(self) -> None:
         """Press Cancel; return once the service has cancelled what had not begun."""
         self.page.click("#cancel")
-        self.page.wait_for_selector("#film [data-state=cancelled]")
+        self.page.wait_for_selector("#thumbnails [data-state=cancelled]")
 
     def look_away(self, *, hidden: bool) -> None:
         """Hide the page behind another tab, or come back to it."""

@@ -35,7 +35,7 @@ BOXES = """() => {
 
 # All that is said of what was copied: each goes away after a while.
 SAID = """() => {
-  const note = document.querySelector('#copied');
+  const note = document.querySelector('#copy-status');
   const said = [];
   new MutationObserver(() => said.push(note.textContent)).observe(note, { childList: true });
   return said;
@@ -51,8 +51,8 @@ def ask(url: str, data: bytes, **options: Any) -> list[dict[str, Any]]:
 
 
 def pick(page: Page, index: int, name: str) -> None:
-    """Choose a picture of the film; return once it is shown with its boxes."""
-    page.locator("#film button").nth(index).click()
+    """Choose a picture among the thumbnails; return once it is shown with its boxes."""
+    page.locator("#thumbnails button").nth(index).click()
     page.wait_for_function(
         "(name) => { const i = document.querySelector('figure img');"
         " return i.alt === name && i.complete && i.naturalWidth > 0"

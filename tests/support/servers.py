@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,27 +11,23 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from typing import Any
 
-import uvicorn
-from fastapi import FastAPI
+from uvicorn.loops.auto import auto_loop_factory
 
 from sightline import Detector
-from sightline.api.app import create_app
-from sightline.api.server.config import make_config
+from sightline.api.app import Service, create_app
+from sightline.api.context import ApiContext
+from sightline.api.server.config import DrainingServer, make_config
 from sightline.net.connect import Resolve
 from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
-from sightline.wiring import (
-    find_model,
-    local_backend,
-    open_fetcher,
-    open_repository,
-    open_tasks,
-)
+from sightline.wiring.models import find_model
+from sightline.wiring.runtime import open_runtime
 from support.eventually import eventually
 
 # On a machine that stalls: nothing is refused for its pace, nor cut, and no canary comes between.
@@ -51,19 +48,24 @@ class Live:
     port: int
     repository: Repository
     settings: Settings
-    app: FastAPI
-    server: uvicorn.Server
+    app: Service
+    server: DrainingServer
 
     def stop(self) -> None:
         """Begin to stop, as a SIGTERM does."""
         self.server.should_exit = True
 
     @property
+    def context(self) -> ApiContext:
+        """What its requests share."""
+        return self.app.context()
+
+    @property
     def detector(self) -> Detector:
         """The default model's."""
-        served = self.repository.slots()[0].loaded
-        assert served is not None
-        return served.detector
+        loaded = self.repository.slots()[0].loaded
+        assert loaded is not None
+        return loaded.detector
 
 
 @contextmanager
@@ -80,30 +82,54 @@ def live_resolving(resolve: Resolve, **options: object) -> Iterator[Live]:
         yield from _live(settings, resolve)
 
 
+class _Started(DrainingServer):
+    """The server that ships, but that it says when it has started."""
+
+    def __init__(self, config: Any, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+
 def _live(settings: Settings, resolve: Resolve) -> Iterator[Live]:
-    repository = open_repository(*find_model(settings))
-    desk = cache(partial(open_tasks, settings))
-    backend = local_backend(settings, lambda: repository, desk)
-    app = create_app(settings, backend, open_fetcher(settings, resolve).fetch, desk)
-    config = make_config(app, settings)
-    config.port = 0
-    server = uvicorn.Server(config)
-    started = threading.Event()
-    startup = server.startup
+    settings, notice = find_model(settings)
+    running: Future[Live] = Future()
 
-    async def startup_and_tell(sockets: object = None) -> None:
-        await startup(sockets)  # type: ignore[arg-type]
-        started.set()
+    async def serve(listener: socket.socket) -> None:
+        async with open_runtime(settings, notice, resolve) as runtime:
+            assert runtime.repository is not None
+            app = create_app(settings, lambda: nullcontext(runtime))
+            port = listener.getsockname()[1]
+            server = _Started(
+                make_config(app, settings, app.upload_budget), lambda: running.set_result(seen)
+            )
+            url = f"http://127.0.0.1:{port}"
+            seen = Live(url, port, runtime.repository, settings, app, server)
+            await server.serve(sockets=[listener])
 
-    server.startup = startup_and_tell  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.run)
+    def run() -> None:
+        try:
+            with (
+                socket.socket() as listener,
+                asyncio.Runner(loop_factory=auto_loop_factory()) as one,
+            ):
+                listener.bind(("127.0.0.1", 0))
+                one.run(serve(listener))
+        except BaseException as error:
+            if running.done():
+                raise
+            running.set_exception(error)
+
+    thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert started.wait(60)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield Live(f"http://127.0.0.1:{port}", port, repository, settings, app, server)
+        yield running.result(60)
     finally:
-        server.should_exit = True
+        if running.done() and running.exception() is None:
+            running.result().stop()
         thread.join(60)
 
 

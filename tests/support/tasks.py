@@ -17,7 +17,8 @@ from sightline.settings import Settings, load_settings
 from sightline.tasks.processing import TaskProcessing
 from sightline.tasks.services import TaskServices
 from sightline.tasks.task import ENDED, NewImage, NewTask, Priority, Task
-from sightline.wiring import open_processing, open_repository, open_tasks
+from sightline.wiring.models import open_repository
+from sightline.wiring.tasks import open_processing, open_tasks
 from support import pictures
 from support.eventually import eventually
 
@@ -125,6 +126,7 @@ def place(folder: Path | str, **options: Any) -> Iterator[Place]:
     desk = open_tasks(settings)
     repository = open_repository(settings)
     workshop = open_processing(settings, repository, desk)
+    workshop.start()
     try:
         yield Place(settings, desk, repository, workshop)
     finally:

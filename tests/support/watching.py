@@ -12,7 +12,7 @@ import httpx
 from sightline.settings import load_settings
 from sightline.tasks.services import TaskServices
 from sightline.tasks.task import ENDED, Image, Status, Task
-from sightline.wiring import open_tasks
+from sightline.wiring.tasks import open_tasks
 from support.eventually import eventually
 
 KEPT = 86_400  # seconds; longer than any test takes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,41 +16,46 @@ PACKAGE = Path(sightline.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What each part may import of ours, besides itself.
-EVERYONE = {"types", "errors", "settings", "sources", "machine", "backoff", "threads", "sightline"}
+EVERYONE = {"types", "errors", "settings", "machine", "backoff", "threads", "sightline"}
 ALLOWED = {
     "sightline": EVERYONE | {"serving"},  # the public names
     "__main__": {"cli"},
     "types": {"vision"},  # Detections.draw, when it is called: docs/decisions/0002
     "errors": set(),
-    "settings": {"errors", "sources"},
-    "sources": {"errors"},
+    "settings": {"errors"},
     "machine": set(),
     "backoff": set(),
     "threads": set(),
     "vision": EVERYONE,
     "engines": EVERYONE,
     "net": EVERYONE,
-    "models": EVERYONE | {"net", "vision"},
-    "serving": EVERYONE | {"engines.base", "engines.cache", "models", "vision"},
     "storage": EVERYONE,
-    "tasks": EVERYONE | {"storage", "serving", "net", "vision"},
     "telemetry": EVERYONE,
-    "client": {"types", "errors"},
-    "api": EVERYONE | {"backend", "serving", "tasks", "storage", "engines", "vision", "telemetry"},
-    "backend": EVERYONE | {"api", "serving", "tasks", "storage", "engines", "vision", "telemetry"},
-    "bench": EVERYONE | {"serving", "models", "engines", "vision"},
-    "wiring": EVERYONE
-    | {"api", "backend", "serving", "tasks", "storage", "engines", "models", "vision", "net"}
-    | {"telemetry", "demo"},
-    "workers": EVERYONE | {"api", "backend", "serving", "tasks", "storage", "telemetry", "wiring"},
     "demo": EVERYONE | {"vision"},
+    "models": EVERYONE | {"net", "vision"},
+    "serving": EVERYONE | {"engines.base", "engines.cache", "engines.choose", "models", "vision"},
+    "tasks": EVERYONE | {"serving", "net", "storage"},
+    "backend": EVERYONE | {"serving", "tasks"},
+    "api": EVERYONE | {"backend", "tasks", "serving", "storage", "vision"},
+    "wiring": EVERYONE
+    | {"backend", "tasks", "serving", "storage", "engines", "models", "vision", "net"}
+    | {"telemetry", "demo"},
+    "workers": EVERYONE | {"wiring", "api", "backend", "telemetry"},
     "training": EVERYONE | {"serving", "engines", "models", "vision", "demo"},
+    "client": {"types", "errors"},
+    "bench": EVERYONE | {"serving", "models", "engines", "vision"},
     "cli": EVERYONE
-    | {"backend"}
-    | {"wiring", "workers", "api", "telemetry", "serving", "models", "net", "vision", "demo"}
-    | {"training", "bench", "tasks", "client"},
+    | {"wiring", "workers", "api", "backend", "telemetry", "serving", "models", "net", "vision"}
+    | {"demo", "training", "bench", "tasks", "client"},
     "asgi": EVERYONE | {"api", "wiring"},
 }
+
+# The rooms of api/, lowest first: each may import those before it.
+API = [
+    *("headers", "negotiation", "deadline", "disconnect", "methods", "request_info", "assets"),
+    *("admission", "problems", "uploads", "server", "middleware", "schemas", "tasks", "openapi"),
+    *("context", "live", "routes", "app"),
+]
 
 
 def part_of(path: Path) -> str:
@@ -78,6 +84,66 @@ def test_imports_point_one_way(path: Path) -> None:
         public = top in sightline.__all__ or top == ""
         allowed = any(name == target or name.startswith(f"{target}.") for target in ALLOWED[part])
         assert allowed or public or top == part, f"{part} must not import sightline.{name}"
+
+
+def api_room(name: str) -> str:
+    """Of a module of api/ by its name in Python, without the leading `sightline.`."""
+    return name.split(".")[1]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "api").rglob("*.py")), ids=lambda path: path.stem
+)
+def test_imports_inside_the_api_point_one_way(path: Path) -> None:
+    relative = path.relative_to(PACKAGE / "api")
+    room = relative.parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    for name in imports_of(path):
+        if name.startswith("api."):
+            imported = api_room(name)
+            assert API.index(imported) <= API.index(room), f"{relative}: sightline.{name}"
+
+
+def test_no_module_is_part_of_a_circle() -> None:
+    """Imports for types count too; `types` and `vision.draw` may: docs/decisions/0002."""
+    known = {".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in MODULES}
+    graph = {}
+    for path in MODULES:
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found = {one if one in known else one.rpartition(".")[0] for one in imports_of(path)}
+        graph[name] = (found & known) - {name}
+    graph["types"] = set()
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(" → ".join(circle.args[1]))
+
+
+@pytest.mark.parametrize(
+    "folder", [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())], ids=str
+)
+def test_no_folder_is_flat_and_wide(folder: Path) -> None:
+    modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= 20, "divide it by concern"
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGE.rglob("__init__.py")), ids=str)
+def test_every_room_says_what_belongs_in_it(package: Path) -> None:
+    assert ast.get_docstring(ast.parse(package.read_text("utf-8")))
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """But for the client's errors, which are the service's, and names that the API shows."""
+    homes: dict[str, list[Path]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(path.relative_to(PACKAGE))
+    shared = {Path("client/errors.py"), Path("client/answers.py"), Path("client/task.py")}
+    shared |= {path.relative_to(PACKAGE) for path in (PACKAGE / "api" / "schemas").glob("*.py")}
+    twice = {name: paths for name, paths in homes.items() if len(set(paths) - shared) > 1}
+    assert not twice
 
 
 @pytest.mark.parametrize("name", ["types", "errors", "machine", "backoff", "threads"])
@@ -152,6 +218,7 @@ def test_nothing_under_agpl_or_gpl_and_no_torch_in_the_base_install() -> None:
 
 def test_no_part_but_training_reaches_torch() -> None:
     """The command line may name `training`, but loads it only when a command needs it."""
-    code = "import sys, sightline.cli, sightline.demo.dataset; print(' '.join(sys.modules))"
+    names = [f"sightline.cli.{path.stem}" for path in (PACKAGE / "cli").glob("[!_]*.py")]
+    code = f"import sys, sightline.demo.dataset, {', '.join(names)}; print(' '.join(sys.modules))"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert not {"torch", "sightline.training"} & set(loaded.split())

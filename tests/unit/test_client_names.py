@@ -1,4 +1,4 @@
-"""WebSockets at the gate, without a server."""
+"""Access control of WebSockets, and the names of clients, without a server."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from sightline.api.admission import Admission
 from sightline.api.middleware.access import AccessControl
 from sightline.api.middleware.access_log import AccessLog
 from sightline.api.middleware.keys import Keys
-from sightline.backend.limits import LongestRequest, client_name
+from sightline.api.request_info import client_name
+from sightline.backend.limits import LongestRequest
 from sightline.settings import load_settings
-from sightline.wiring import local_backend, open_repository
 
 PAGE = b"https://app.example.org"
 
@@ -36,8 +37,10 @@ def statuses(headers: list[tuple[bytes, bytes]], **options: Any) -> list[int]:
     async def receive() -> Any:
         return {"type": "websocket.connect"}
 
-    backend = local_backend(settings, lambda: open_repository(settings))
-    gate = AccessLog(AccessControl(application, settings, Keys(settings), backend))
+    nobody: Any = None  # without limits nobody is asked
+    admission = Admission(nobody, settings)
+    access = AccessControl(application, settings, Keys(settings), lambda: admission)
+    layers = AccessLog(access)
     scope = {
         "type": "websocket",
         "path": "/detect/ws",
@@ -45,7 +48,7 @@ def statuses(headers: list[tuple[bytes, bytes]], **options: Any) -> list[int]:
         "client": ("203.0.113.9", 1234),
         "server": ("203.0.113.1", 8000),
     }
-    asyncio.run(gate(scope, receive, send))
+    asyncio.run(layers(scope, receive, send))
     return told
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from sightline import ConfigError, ModelSpec
 from sightline.engines import devices
-from sightline.engines.base import Device, choose, parse_device
+from sightline.engines.base import Device
 from sightline.engines.cache import EngineCache
+from sightline.engines.choose import choose, parse_device
 
 ONNX, IR = Path("m.onnx"), Path("m.xml")
 

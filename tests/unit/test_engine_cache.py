@@ -10,8 +10,9 @@ import pytest
 
 from sightline import Detector, InferenceError, ModelSpec
 from sightline.engines import openvino
-from sightline.engines.base import Device, Engine, open_engine
+from sightline.engines.base import Device, Engine
 from sightline.engines.cache import EngineCache
+from sightline.engines.choose import open_engine
 from sightline.engines.fake import FakeEngine
 from sightline.models.digest import digest
 from sightline.serving.tuning import best_batch

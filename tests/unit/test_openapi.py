@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from openapi_spec_validator import validate
 
 from sightline.api.app import create_app
-from sightline.api.middleware.access import OPEN
+from sightline.api.middleware.access import OPEN_PATHS
 from sightline.api.openapi.operations import UNGENERATED
 from sightline.api.problems import KINDS
 from sightline.api.server.early_errors import EARLY_ERRORS
@@ -24,8 +24,8 @@ PROBLEM = "application/problem+json"
 
 def description(**options: Any) -> dict[str, Any]:
     settings = load_settings(engine="fake", data_dir=":memory:", **options)
-    nothing: Any = None  # behind the API: it is not asked
-    return create_app(settings, nothing, nothing, nothing).openapi()
+    nothing: Any = None  # the server is not started
+    return create_app(settings, nothing).openapi()
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_keys_are_asked_for_as_the_gate_does(options: dict[str, str]) -> None:
     assert {name for choice in told["security"] for name in choice} == schemes
     assert ({} in told["security"]) == ("api_keys" not in options)
     for method, path, operation in operations(told):
-        if path in OPEN:
+        if path in OPEN_PATHS:
             assert operation["security"] == []
         elif path == "/models/{name}":
             assert {} not in operation["security"], method
@@ -187,7 +187,7 @@ def test_a_route_that_is_added_needs_nothing_special() -> None:
     """What it shares with all others is told of it too; pages are no part of the description."""
     settings = load_settings(engine="fake", data_dir=":memory:")
     nothing: Any = None
-    app = create_app(settings, nothing, nothing, nothing)
+    app = create_app(settings, nothing)
     before = app.openapi()
     router = APIRouter(tags=["health"])
 

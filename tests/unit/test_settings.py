@@ -5,13 +5,18 @@ from pathlib import Path
 import pytest
 
 from sightline import ConfigError
-from sightline.settings import load_settings
+from sightline.settings import GROUPS, Settings, load_settings
 
 
 def test_defaults() -> None:
     settings = load_settings()
     assert (settings.host, settings.port, settings.engine) == ("127.0.0.1", 8000, "auto")
     assert settings.max_upload_bytes == 10 * 2**20
+
+
+def test_every_option_is_in_one_group() -> None:
+    names = [name for group in GROUPS for name in group.model_fields]
+    assert sorted(names) == sorted(Settings.model_fields)
 
 
 def test_flags_win_over_environment_over_file(

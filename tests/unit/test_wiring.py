@@ -5,24 +5,25 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from sightline import wiring
 from sightline.errors import ConfigError, ImageTooLarge, Overloaded
 from sightline.machine import Budget
 from sightline.settings import Settings
 from sightline.tasks.task import NewImage, NewTask
+from sightline.wiring import models, tasks
 from support import pictures
 
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
-    monkeypatch.setattr(wiring, "memory_limit", lambda: memory)
-    monkeypatch.setattr(wiring, "budget", lambda: Budget.of(memory))
+    for module in (models, tasks):
+        monkeypatch.setattr(module, "memory_limit", lambda: memory)
+    monkeypatch.setattr(models, "budget", lambda: Budget.of(memory))
 
 
 def test_pictures_that_memory_cannot_bear_are_refused_and_it_is_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with_memory(monkeypatch, 600 * 2**20)
-    repository = wiring.open_repository(Settings(engine="fake"))
+    repository = models.open_repository(Settings(engine="fake"))
     with repository.lease() as detector:
         assert len(detector.detect(pictures.bare_png(4100, 3000), confidence=0)) == 1
         with pytest.raises(ImageTooLarge, match=r"limit is 12\.3"):
@@ -40,7 +41,7 @@ def test_nothing_is_said_where_memory_can_bear_what_is_asked(
 ) -> None:
     with_memory(monkeypatch, memory)
     with (
-        wiring.open_detector(Settings(engine="fake", max_pixels=pixels)) as detector,
+        models.open_detector(Settings(engine="fake", max_pixels=pixels)) as detector,
         pytest.raises(ImageTooLarge, match=f"limit is {pixels / 1e6:g} million"),
     ):
         detector.detect(pictures.bare_png(8000, 8000))
@@ -50,18 +51,18 @@ def test_nothing_is_said_where_memory_can_bear_what_is_asked(
 def test_tasks_in_memory_take_no_more_than_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with_memory(monkeypatch, 800 * 2**20)
     settings = Settings(engine="fake", data_dir=Path(":memory:"), max_backlog_mb=300)
-    desk = wiring.open_tasks(settings)
+    desk = tasks.open_tasks(settings)
     images = (NewImage("", url="https://example.org/", size=60 * 2**20),)
     desk.store.submit(NewTask("0" * 32, "", images, {}))
     with pytest.raises(Overloaded, match="100 MB"):
         desk.store.submit(NewTask("1" * 32, "", images, {}))
     desk.close()
     with pytest.raises(ConfigError, match="'workers' needs a folder"):
-        wiring.require_shared_tasks(settings)
+        tasks.require_shared_tasks(settings)
 
 
 def test_a_database_outlives_no_pictures_in_memory() -> None:
     address = SecretStr("postgresql+pg8000://localhost/tasks")
     settings = Settings(engine="fake", data_dir=Path(":memory:"), database_url=address)
     with pytest.raises(ConfigError, match="loses their pictures"):
-        wiring.open_tasks(settings)
+        tasks.open_tasks(settings)

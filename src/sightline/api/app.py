@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import WebSocketRequestValidationError
 from starlette.datastructures import MutableHeaders
@@ -14,7 +13,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from sightline import __version__
 from sightline.api import problems
-from sightline.api.headers import DEVICE_HEADER
+from sightline.api.context import ApiContext
+from sightline.api.headers import DEVICE_HEADER, device_header
 from sightline.api.middleware.access import AccessControl
 from sightline.api.middleware.access_log import AccessLog
 from sightline.api.middleware.body_limits import BodyLimits
@@ -23,21 +23,19 @@ from sightline.api.middleware.keys import Keys
 from sightline.api.openapi.description import TAGS, complete
 from sightline.api.routes import detect, docs, health, live, metrics, models, page, predict, results
 from sightline.api.server.close_reason import close_with
-from sightline.api.tasks.annotated import AnnotatedImages
-from sightline.api.tasks.service import TaskService
-from sightline.api.uploads.by_url import FetchPool
 from sightline.api.uploads.spool import DISK_BYTES, UploadBudget
 from sightline.machine import budget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from sightline.api.uploads.by_url import Fetch
-    from sightline.backend.protocols import Backend
+    from sightline.backend.runtime import Runtime
     from sightline.settings import Settings
-    from sightline.tasks.services import TaskServices
+
+    OpenRuntime = Callable[[], AbstractAsyncContextManager[Runtime]]
 
 DESCRIBED: dict[str, Any] = {
     "title": "Sightline",
@@ -53,21 +51,13 @@ came of them. Every error is an
 }
 
 
-def create_app(
-    settings: Settings,
-    backend: Backend,
-    fetch: Fetch,
-    open_tasks: Callable[[], TaskServices],
-    share: int = 1,
-) -> Service:
+def create_app(settings: Settings, open_runtime: OpenRuntime, share: int = 1) -> Service:
     """The service's application.
 
     Args:
         settings: limits and defaults.
-        backend: does the work; entered when the server starts, left when it stops.
-        fetch: gets a picture that a client names by its address.
-        open_tasks: called when the server starts, before the backend is entered; what it opens is
-            closed when the server has stopped.
+        open_runtime: opens what the service stands on, when the server starts; closed when it
+            has stopped.
         share: how many processes divide the memory and the disk for uploads among them.
 
     Raises:
@@ -75,21 +65,18 @@ def create_app(
     """
     app = Service(
         settings,
-        backend,
+        open_runtime,
         share,
-        lifespan=_lifespan,
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
         **DESCRIBED,
     )
-    app.state.fetches = FetchPool(fetch, settings.url_timeout)
-    app.state.open_tasks = open_tasks
     for topic in (detect, live, predict, results, models, health, metrics):
         app.include_router(topic.router)
     docs.install(app)
     page.install(app, settings)
-    app.add_middleware(DeviceHeader, backend=backend)
+    app.add_middleware(DeviceHeader, context=app.context)
     problems.install(app)
     return app
 
@@ -97,21 +84,32 @@ def create_app(
 class Service(FastAPI):
     """The framework's application, with our layers around all of it.
 
-    Outermost first: who asks through a proxy, `AccessLog`, `BodyLimits`, CORS, `AccessControl`.
+    Outermost first: `ProxyHeadersMiddleware`, `AccessLog`, `BodyLimits`, CORS, `AccessControl`.
+
+    Attributes:
+        keys: of clients.
+        upload_budget: what uploads may take of memory and disk.
     """
 
-    def __init__(self, settings: Settings, backend: Backend, share: int, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, settings: Settings, open_runtime: OpenRuntime, share: int, **options: Any
+    ) -> None:
+        super().__init__(lifespan=self._open, **options)
+        self._settings = settings
+        self._open_runtime = open_runtime
         self._described: dict[str, Any] | None = None
         self.add_exception_handler(WebSocketRequestValidationError, close_with)
-        self.state.settings = settings
-        self.state.backend = backend
-        self.state.keys = Keys(settings)
+        self.keys = Keys(settings)
         memory, disk = budget().uploads // share, DISK_BYTES // share
-        self.state.upload_budget = UploadBudget(memory, disk, ceil(settings.body_timeout))
+        self.upload_budget = UploadBudget(memory, disk, ceil(settings.body_timeout))
+
+    def context(self) -> ApiContext:
+        """What requests share; there once the server has started."""
+        context: ApiContext = self.state.context
+        return context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        root = self.state.settings.root_path
+        root = self._settings.root_path
         if root and scope["type"] in {"http", "websocket"}:
             scope["root_path"] = root
             if not scope["path"].startswith(f"{root}/"):  # the proxy took it off
@@ -122,14 +120,14 @@ class Service(FastAPI):
         """The API's description: made once, and anew where a route was added."""
         schema = super().openapi()
         if schema is not self._described:
-            complete(schema, keys=self.state.keys.required)
+            complete(schema, keys=self.keys.required)
             self._described = schema
         return schema
 
     def build_middleware_stack(self) -> ASGIApp:
-        settings: Settings = self.state.settings
+        settings = self._settings
         app: ASGIApp = super().build_middleware_stack()
-        app = AccessControl(app, settings, self.state.keys, self.state.backend)
+        app = AccessControl(app, settings, self.keys, lambda: self.context().admission)
         if settings.cors_origins:
             app = Cors(app, settings.cors_origins)
         app = AccessLog(BodyLimits(app, settings))
@@ -137,18 +135,11 @@ class Service(FastAPI):
             app = ProxyHeadersMiddleware(app, list(settings.trusted_proxies))  # type: ignore[arg-type, assignment]
         return app
 
-
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    services: TaskServices = await anyio.to_thread.run_sync(app.state.open_tasks)
-    settings: Settings = app.state.settings
-    app.state.tasks = TaskService(services, app.state.backend, settings)
-    app.state.drawing = AnnotatedImages(services.blobs, settings.max_pixels)
-    try:
-        async with app.state.backend:
+    @asynccontextmanager
+    async def _open(self, _: FastAPI) -> AsyncIterator[None]:
+        async with self._open_runtime() as runtime:
+            self.state.context = ApiContext.of(runtime, self.keys, self.upload_budget)
             yield
-    finally:
-        await anyio.to_thread.run_sync(services.close)
 
 
 class DeviceHeader:
@@ -157,16 +148,16 @@ class DeviceHeader:
     Of the model that answered, where one did; else of the default.
     """
 
-    def __init__(self, app: ASGIApp, backend: Backend) -> None:
+    def __init__(self, app: ASGIApp, context: Callable[[], ApiContext]) -> None:
         self._app = app
-        self._backend = backend
+        self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_header(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if DEVICE_HEADER not in headers and (device := self._backend.device):
-                    headers[DEVICE_HEADER] = device
+                if DEVICE_HEADER not in headers and (device := self._context().backend.device):
+                    headers[DEVICE_HEADER] = device_header(device)
             await send(message)
 
         await self._app(scope, receive, send_with_header if scope["type"] == "http" else send)

@@ -82,3 +82,7 @@ def _read(file: Path) -> Asset:
         packed=gzip.compress(body, mtime=0) if file.suffix in _PACKED else None,
         digest=hashlib.sha256(body).hexdigest()[:20],
     )
+
+
+PAGE = read_assets()
+"""The page's files by path: the same for everybody, and nobody's secret."""

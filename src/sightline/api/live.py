@@ -9,11 +9,12 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.frames import CloseCode
 
 from sightline.api.deadline import deadline
-from sightline.api.request_info import info_of
+from sightline.api.request_info import info_of, name_of
 from sightline.api.server.close_reason import accept, close_reason, close_with
 from sightline.api.server.shutdown import until_shutdown
 from sightline.api.uploads.spool import Upload
-from sightline.backend.limits import name_of
+from sightline.backend.messages import RoomRequest
+from sightline.backend.operations import DETECT, REQUIRE_ROOM
 from sightline.errors import (
     BodyStalled,
     BodyTooLarge,
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
     from starlette.types import Message
     from starlette.websockets import WebSocket
 
+    from sightline.api.context import ApiContext
     from sightline.api.schemas.detect import DetectQuery
-    from sightline.backend.protocols import Backend
-    from sightline.settings import Settings
 
 SILENCE = 60.0
 """Seconds without a frame after which a client is taken for gone."""
@@ -51,14 +51,14 @@ class _Frame(NamedTuple):
 class LiveSession:
     """One client's frames: at most one is worked on, and the newest of the others waits."""
 
-    def __init__(self, websocket: WebSocket, query: DetectQuery) -> None:
+    def __init__(self, websocket: WebSocket, query: DetectQuery, context: ApiContext) -> None:
         """For a client that has not been answered yet."""
-        state = websocket.app.state
-        self._backend: Backend = state.backend
-        self._settings: Settings = state.settings
-        self._upload_budget = state.upload_budget
+        self._backend = context.backend
+        self._admission = context.admission
+        self._settings = context.settings
+        self._upload_budget = context.upload_budget
+        self._request = query.to_request(lane="stream")
         self._websocket = websocket
-        self._query = query
         self._info = info_of(websocket.scope)
         self._counts = self._info.counts
         self._counts |= dict.fromkeys(("frames", "answered", "refused", "dropped"), 0)
@@ -70,7 +70,7 @@ class LiveSession:
         tasks: list[asyncio.Task[None]] = []
         try:
             await accept(self._websocket)
-            await self._backend.require_room(self._query.model)
+            await self._backend.call(REQUIRE_ROOM, RoomRequest(self._request.model))
             tasks = [asyncio.create_task(work()) for work in (self._answer_all, self._read)]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             next(task for task in tasks if task.done()).result()
@@ -169,6 +169,6 @@ class LiveSession:
         if isinstance(picture, SightlineError):
             raise picture
         async with deadline(self._settings.request_timeout):
-            await self._backend.admit(name_of(self._info), place=False)
-            answer = await self._backend.detect(picture, self._query, lane="stream")
-        return answer.body.decode()
+            await self._admission.count(name_of(self._info))
+            reply = await self._backend.call(DETECT, self._request, picture)
+        return reply.body.decode()

@@ -1,9 +1,12 @@
-"""What front ends and the engine process say to each other over a Unix socket.
+"""Frames between front ends and the engine process, over a Unix socket.
 
-A frame is the sizes of its two parts (4 bytes each, big-endian), a header in JSON, and a payload of
-any bytes. A front end sends calls, each with an `id` of its own and the `call`'s name; the frame
-that answers it has the same `id`. `cancel` with the `id` of a call gives it up. The engine speaks
-first: a frame without an `id` says that it is ready.
+A frame is the sizes of its three parts (4 bytes each, big-endian), a header in JSON, a message in
+JSON, and a body of any bytes (a picture, an answer). A front end sends calls: the header has an
+`id` of its own and the `call`'s name. The frames that answer it have the same `id`; `more` is true
+on each reply of a stream, which ends with a frame that has `end`. Of a stream the engine sends
+`WINDOW` replies, and one more for each frame with the call `next` that has its `id`: who reads
+slowly is waited for, and holds up nobody else. `cancel` with the `id` of a call gives it up. The
+engine speaks first: a frame without an `id` says that it is ready.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ from sightline.errors import SightlineError
 if TYPE_CHECKING:
     from asyncio import StreamReader
 
-_SIZES = struct.Struct("!II")
+_SIZES = struct.Struct("!III")
 _MAX_HEADER = 2**20
+_MAX_MESSAGE = 2**26
 _MAX_DETAIL = 10_000
 _ERRORS = {
     name: cls
@@ -30,39 +34,47 @@ _ERRORS = {
 READ_AHEAD = 2**20
 """Bytes that a reader takes in before it is asked for them."""
 
+WINDOW = 4
+"""Replies of a stream that may be on their way."""
+
 
 class Frame(NamedTuple):
-    """One message."""
+    """One frame."""
 
     header: dict[str, Any]
-    payload: bytes
+    message: bytes = b""
+    body: bytes = b""
 
 
 class BrokenFrame(ConnectionError):
     """What came is no frame, or one that is too large."""
 
 
-def pack(header: dict[str, Any], payload: bytes = b"") -> tuple[bytes, bytes]:
-    """A frame in two pieces, so that a large payload is not copied."""
-    head = json.dumps(header, separators=(",", ":")).encode()
-    return _SIZES.pack(len(head), len(payload)) + head, payload
+def pack(frame: Frame) -> tuple[bytes, bytes, bytes]:
+    """A frame in pieces, so that a large body is not copied."""
+    head = json.dumps(frame.header, separators=(",", ":")).encode()
+    sizes = _SIZES.pack(len(head), len(frame.message), len(frame.body))
+    return sizes + head, frame.message, frame.body
 
 
-async def read_frame(reader: StreamReader, max_payload: int) -> Frame:
+async def read_frame(reader: StreamReader, max_body: int) -> Frame:
     """The next frame.
 
     Raises:
         EOFError: the other side is gone.
-        BrokenWire: it does not keep to the format, or to `max_payload` bytes.
+        BrokenFrame: it does not keep to the format, or to `max_body` bytes.
     """
-    head_size, payload_size = _SIZES.unpack(await reader.readexactly(_SIZES.size))
-    if head_size > _MAX_HEADER or payload_size > max_payload:
-        raise BrokenFrame(f"a frame of {head_size} + {payload_size} bytes is too large")
+    head_size, message_size, body_size = _SIZES.unpack(await reader.readexactly(_SIZES.size))
+    if head_size > _MAX_HEADER or message_size > _MAX_MESSAGE or body_size > max_body:
+        raise BrokenFrame(
+            f"a frame of {head_size} + {message_size} + {body_size} bytes is too large"
+        )
     try:
         header = json.loads(await reader.readexactly(head_size))
     except ValueError as error:
         raise BrokenFrame(f"a frame's header is not JSON: {error}") from error
-    return Frame(header, await reader.readexactly(payload_size))
+    message = await reader.readexactly(message_size)
+    return Frame(header, message, await reader.readexactly(body_size))
 
 
 def error_to_header(error: SightlineError) -> dict[str, Any]:

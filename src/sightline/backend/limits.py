@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from functools import partial
-from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,13 @@ from limits import RateLimitItem, RateLimitItemPerSecond, parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from sightline.backend.messages import Done
 from sightline.errors import ConfigError, RateLimited, TooManyAtOnce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
-    from sightline.api.request_info import RequestInfo
+    from sightline.backend.messages import ClientRequest
     from sightline.settings import Settings
 
 _FORGET = 60.0  # seconds in which the longest request seen counts half
@@ -27,7 +28,7 @@ _FORGET = 60.0  # seconds in which the longest request seen counts half
 class ClientLimits:
     """The limits on one client, known by the name of its key or by its address.
 
-    Used from the event loop alone.
+    Used from the event loop alone. See `protocols.Limits`.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -43,12 +44,20 @@ class ClientLimits:
         self._longest = LongestRequest(settings.max_wait)
         self._most = settings.request_timeout
 
-    def count(self, client: str) -> None:
-        """Count a request of `client` against its rates.
+    async def count(self, request: ClientRequest) -> Done:
+        self._count(request.client)
+        return Done()
 
-        Raises:
-            RateLimited: it has sent too many.
-        """
+    async def admit(self, request: ClientRequest) -> AsyncGenerator[Done]:
+        self._count(request.client)
+        release = self._take(request.client)
+        try:
+            yield Done()
+            await asyncio.Event().wait()  # until the stream is closed
+        finally:
+            release()
+
+    def _count(self, client: str) -> None:
         if self._window is None:
             return
         full = [rate for rate in self._rates if not self._window.test(rate, client)]
@@ -60,14 +69,10 @@ class ClientLimits:
         for rate in self._rates:
             self._window.hit(rate, client)
 
-    def take(self, client: str) -> Callable[[], None]:
-        """A place for a request of `client`, until what is returned is called.
-
-        Raises:
-            TooManyAtOnce: it has as many under way as it may.
-        """
+    def _take(self, client: str) -> Callable[[], None]:
+        """A place for a request of `client`, until what is returned is called."""
         if self._max_concurrent is None:
-            return nothing
+            return _nothing
         if self._running[client] >= self._max_concurrent:
             raise TooManyAtOnce(
                 f"{self._max_concurrent} requests of yours are under way, and no more are taken.",
@@ -84,8 +89,8 @@ class ClientLimits:
             del self._running[client]
 
 
-def nothing() -> None:
-    """What gives a place back where none was taken."""
+def _nothing() -> None:
+    """No place was taken."""
 
 
 class LongestRequest:
@@ -104,27 +109,6 @@ class LongestRequest:
     def seconds(self) -> float:
         """By today's estimate."""
         return float(self._seconds * 0.5 ** ((time.monotonic() - self._noted) / _FORGET))
-
-
-def name_of(record: RequestInfo) -> str:
-    """What the client of a request is known by: the name of its key, or its address."""
-    return record.caller.name if record.caller else client_name(record.client)
-
-
-def client_name(address: str) -> str:
-    """What a client without a key is known by: its address, of IPv6 its /64.
-
-    Whoever has one IPv6 address has 2^64 of them (RFC 6177).
-    """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address  # a Unix socket, or what a trusted proxy calls its clients
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(IPv6Address(int(parsed) >> 64 << 64))
-    return address
 
 
 def _parse(text: str | None) -> list[RateLimitItem]:

@@ -1,21 +1,29 @@
-"""The engine process's end of the Unix socket: what front ends ask for, the backend does."""
+"""The engine process's end of the Unix socket: front ends call, the backend answers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sightline.api.schemas.detect import DetectQuery
-from sightline.backend.framing import READ_AHEAD, BrokenFrame, error_to_header, pack, read_frame
-from sightline.backend.limits import nothing
+from sightline.backend.framing import (
+    READ_AHEAD,
+    WINDOW,
+    BrokenFrame,
+    Frame,
+    error_to_header,
+    pack,
+    read_frame,
+)
+from sightline.backend.operations import OPERATIONS, Unary
 from sightline.errors import Overloaded, SightlineError
 
 if TYPE_CHECKING:
     import socket
 
-    from sightline.backend.protocols import Backend
+    from sightline.backend.base import Backend
 
 _log = logging.getLogger("sightline")
 
@@ -44,9 +52,10 @@ class RpcServer:
         while True:
             connection, _ = await loop.sock_accept(listener)
             reader, writer = await asyncio.open_unix_connection(sock=connection, limit=READ_AHEAD)
-            session = asyncio.create_task(self._serve(reader, writer))
-            self._sessions.add(session)
-            session.add_done_callback(self._sessions.discard)
+            session = _Session(self._backend, self._budget, writer)
+            serving = asyncio.create_task(session.serve(reader, self._max_upload))
+            self._sessions.add(serving)
+            serving.add_done_callback(self._sessions.discard)
 
     async def drain(self, seconds: float) -> None:
         """Wait until the last front end is gone, but no longer; then give up what they want."""
@@ -56,95 +65,104 @@ class RpcServer:
             session.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        calls: dict[int, asyncio.Task[None]] = {}
+
+class _Session:
+    """One front end."""
+
+    def __init__(
+        self, backend: Backend, budget: _ReceiveBudget, writer: asyncio.StreamWriter
+    ) -> None:
+        self._backend = backend
+        self._budget = budget
+        self._writer = writer
+        self._calls: dict[int, _Call] = {}
+
+    async def serve(self, reader: asyncio.StreamReader, max_upload: int) -> None:
+        """Answer calls until the front end is gone."""
         try:
-            if not writer.is_closing():
-                writer.writelines(pack({"device": self._backend.device}))
+            if not self._writer.is_closing():
+                self._writer.writelines(pack(Frame({"device": self._backend.device})))
             while True:
-                await self._take_next(reader, writer, calls)
+                self._take(await read_frame(reader, max_upload))
         except BrokenFrame as error:
             _log.error("a front end is cut off: %s", error)
         except (EOFError, ConnectionError):
             pass  # it is gone; the supervisor says how
         finally:
-            for call in list(calls.values()):
-                call.cancel()
-            writer.close()
+            for call in list(self._calls.values()):
+                call.task.cancel()
+            self._writer.close()
 
-    async def _take_next(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        calls: dict[int, asyncio.Task[None]],
-    ) -> None:
-        asked, payload = await read_frame(reader, self._max_upload)
-        number = asked["id"]
-        if asked["call"] != "cancel":
-            picture = _Received(payload, self._budget)
-            calls[number] = asyncio.create_task(self._answer(asked, picture, writer))
-            calls[number].add_done_callback(lambda _: calls.pop(number))
-        elif number in calls:
-            calls[number].cancel()
-
-    async def _answer(
-        self, asked: dict[str, Any], picture: _Received, writer: asyncio.StreamWriter
-    ) -> None:
-        leave = nothing
-        header: dict[str, Any] = {}
-        payload = b""
-        try:
-            if asked["call"] == "admit":
-                leave = await self._backend.admit(asked["client"], place=asked["place"])
+    def _take(self, frame: Frame) -> None:
+        number, name = frame.header["id"], frame.header["call"]
+        if name in {"cancel", "next"}:
+            call = self._calls.get(number)
+            if call is None:
+                return  # it has ended meanwhile
+            if name == "next":
+                call.window.release()
             else:
-                header, payload = await self._do(asked, picture)
-        except SightlineError as error:
-            header = error_to_header(error)
-        except Exception:  # noqa: BLE001  one call's failure is no other's
-            _log.exception("a call of a front end failed: %s", asked["call"])
-            header = error_to_header(SightlineError("The engine process failed; its log says how."))
-        finally:
-            picture.close()
+                call.task.cancel()
+            return
+        window = asyncio.Semaphore(WINDOW)
+        task = asyncio.create_task(self._answer(frame, window))
+        self._calls[number] = _Call(task, window)
+        task.add_done_callback(lambda _: self._calls.pop(number))
+
+    async def _answer(self, frame: Frame, window: asyncio.Semaphore) -> None:
+        image = _Received(frame.body, self._budget)
         try:
-            header |= {"id": asked["id"], "device": self._backend.device}
-            if writer.is_closing():
-                return  # nobody is left to be answered
-            writer.writelines(pack(header, payload))
-            await writer.drain()
-            if leave is not nothing:
-                await asyncio.Event().wait()  # until the call is given up
+            await self._run(frame, image, window)
+        except SightlineError as error:
+            await self._send(frame, error_to_header(error))
         except ConnectionError:
             pass  # it has gone meanwhile
+        except Exception:  # noqa: BLE001  one call's failure is no other's
+            _log.exception("a call of a front end failed: %s", frame.header["call"])
+            failed = SightlineError("The engine process failed; its log says how.")
+            await self._send(frame, error_to_header(failed))
         finally:
-            leave()
+            image.close()
 
-    async def _do(self, asked: dict[str, Any], picture: _Received) -> tuple[dict[str, Any], bytes]:
-        match asked["call"]:
-            case "detect":
-                picture.count()
-                query = DetectQuery.model_validate(asked["query"])
-                answer = await self._backend.detect(
-                    picture, query, drawn=asked["drawn"], lane=asked["lane"]
-                )
-                header = {"media_type": answer.media_type, "headers": answer.headers}
-                return header, answer.body
-            case "require_room":
-                await self._backend.require_room(asked["model"])
-                return {}, b""
-            case "status":
-                status = await self._backend.status(wake=asked["wake"])
-                return {}, status.model_dump_json().encode()
-            case "load":
-                model = await self._backend.load(asked["name"], asked["source"])
-                return {}, model.model_dump_json().encode()
-            case "remove":
-                await self._backend.remove(asked["name"])
-                return {}, b""
-            case "nudge":
-                await self._backend.wake()
-                return {}, b""
-            case other:
-                raise ValueError(f"there is no call {other!r}")
+    async def _run(self, frame: Frame, image: _Received, window: asyncio.Semaphore) -> None:
+        operation = OPERATIONS[frame.header["call"]]
+        request = operation.requests.decode(frame.message, b"")
+        if isinstance(operation, Unary):
+            image.count()
+            await self._reply(frame, operation, request, image)
+            return
+        async with aclosing(self._backend.stream(operation, request)) as replies:
+            async for reply in replies:
+                await window.acquire()
+                await self._send(frame, {"more": True}, *operation.replies.encode(reply))
+        await self._send(frame, {"end": True})
+
+    async def _reply(
+        self, frame: Frame, operation: Unary[Any, Any], request: Any, image: _Received
+    ) -> None:
+        reply = await self._backend.call(operation, request, image)
+        image.close()  # before the front end reads on
+        await self._send(frame, {}, *operation.replies.encode(reply))
+
+    async def _send(
+        self, asked: Frame, header: dict[str, Any], message: bytes = b"", body: bytes = b""
+    ) -> None:
+        if self._writer.is_closing():
+            return  # nobody is left to be answered
+        header |= {"id": asked.header["id"], "device": self._backend.device}
+        try:
+            self._writer.writelines(pack(Frame(header, message, body)))
+            await self._writer.drain()
+        except ConnectionError:
+            pass  # it has gone meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call under way, and the replies that may still be sent before others are asked for."""
+
+    task: asyncio.Task[None]
+    window: asyncio.Semaphore
 
 
 @dataclass(slots=True)
@@ -156,7 +174,7 @@ class _ReceiveBudget:
 
 
 class _Received:
-    """A picture that a front end sent."""
+    """A picture that a front end sent (none, if it has no bytes)."""
 
     def __init__(self, data: bytes, budget: _ReceiveBudget) -> None:
         self._data = data
@@ -170,7 +188,7 @@ class _Received:
             Overloaded: there are too many already.
         """
         size = len(self._data)
-        if self._budget.held and self._budget.held + size > self._budget.limit:
+        if size and self._budget.held and self._budget.held + size > self._budget.limit:
             raise Overloaded("Too many pictures wait for their place in the queue.", 1)
         self._budget.held += size
         self._counted = size

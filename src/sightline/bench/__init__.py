@@ -1,1 +1,1 @@
-"""How fast is it: load on a service, and what this machine could do at best."""
+"""Benchmarks: load tests of a service, and in-process limits of this machine."""

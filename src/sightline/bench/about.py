@@ -1,4 +1,4 @@
-"""What a figure is worth nothing without: the machine, the versions, the command, the date."""
+"""Metadata of a measurement: machine, versions, command, date."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Where and how figures came about.
+    """Metadata of a measurement.
 
     Attributes:
-        command: as it can be typed again, without the key.
+        command: the command line, without the key.
         date: local time with its offset, to the second.
-        machine: that of the client, which is the service's too where it is asked by loopback.
-        versions: of what is installed here.
-        service: what the service says of itself; empty if it says nothing.
+        machine: the client's, which is the service's too over loopback.
+        versions: of packages installed here.
+        service: the answer of the service's `/health`; empty without one.
     """
 
     command: str
@@ -66,7 +66,7 @@ class About:
 
 
 def shown_command(arguments: list[str]) -> str:
-    """The command line `arguments` (without the program) as one would type it, the key hidden."""
+    """The quoted command line of `arguments` (without the program), the key hidden."""
     import shlex
 
     shown = ["sightline"]

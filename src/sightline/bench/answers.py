@@ -1,4 +1,4 @@
-"""What is taken from an answer's body: its problem type, or its annotated picture."""
+"""Evaluation of response bodies: the problem type, or the annotated picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sightline.errors import ConfigError
 
 
 def problem_type(answer: HttpReply) -> str:
-    """The `type` of an RFC 9457 problem, the title where it has none; "" if it is no problem."""
+    """The `type` of an RFC 9457 problem, or its title without one; "" if it is not a problem."""
     if "json" not in answer.headers.get("content-type", ""):
         return ""
     try:
@@ -26,13 +26,13 @@ def problem_type(answer: HttpReply) -> str:
 
 
 class Saver:
-    """Keeps the first annotated answer of each picture."""
+    """Saves the first annotated answer of each picture."""
 
     def __init__(self, folder: Path | None, pictures: tuple[BenchImage, ...]) -> None:
-        """Save to `folder`, made if need be; nothing is kept if it is None.
+        """Save to `folder`, created if needed; if None, save nothing.
 
         Raises:
-            ConfigError: it cannot be made.
+            ConfigError: it cannot be created.
         """
         self._files: dict[int, Path] = {}
         self._count = len(pictures)
@@ -47,11 +47,11 @@ class Saver:
             self._files[index] = folder / f"{index + 1:0{digits}}-{picture.name}.jpg"
 
     def wants(self, index: int) -> bool:
-        """Whether the answer to request `index` is to be kept."""
+        """Whether the answer to request `index` is to be saved."""
         return index % self._count in self._files
 
     def save(self, index: int, answer: HttpReply) -> None:
-        """Write the answer to request `index`, if it is one to keep."""
+        """Write the answer to request `index`, if it is to be saved."""
         if not (self.wants(index) and answer.headers.get("content-type") == "image/jpeg"):
             return
         self._files.pop(index % self._count).write_bytes(answer.body)

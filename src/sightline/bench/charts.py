@@ -1,4 +1,4 @@
-"""Plots as inline SVG: a few lines, bars and axes; colours are the page's (CSS classes)."""
+"""Charts as inline SVG: lines, bars and axes, coloured by the page's CSS classes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _Point = tuple[float, float | None]
 
 
 def shown_ms(value: float | None) -> str:
-    """A time as people read it: 8.4 ms, 170 ms, 1.33 s; a dash for none."""
+    """A duration as text: 8.4 ms, 170 ms, 1.33 s; a dash for None."""
     if value is None:
-        return "–"  # noqa: RUF001  a dash for what is not there
+        return "–"  # noqa: RUF001  a dash for no value
     if value < 999.5:
         return f"{value:.3g} ms"
     return f"{value / 1000:.3g} s" if value < 999_500 else f"{value / 1000:,.0f} s"
@@ -53,7 +53,7 @@ def latency_over_time(slices: Sequence[Slice], end: float) -> str:
 
 
 def throughput_over_time(slices: Sequence[Slice], end: float) -> str:
-    """Answers with 200 a second, and on top of them what failed; `end` as above."""
+    """Answers with 200 per second, stacked with failures; `end` as above."""
     if not slices:
         return _svg("Throughput over time", _nothing("no request ended"))
     frame = _Frame.over(slices, max(p.ok_per_s + p.failed_per_s for p in slices))
@@ -71,7 +71,7 @@ def throughput_over_time(slices: Sequence[Slice], end: float) -> str:
 
 
 def histogram(bars: Sequence[tuple[float, float, int]], marks: dict[str, float | None]) -> str:
-    """How many requests took how long; `marks` names latencies to point out, ms."""
+    """Number of requests by latency; `marks` are named latencies to mark, ms."""
     if not bars:
         return _svg("Latencies", _nothing("no request was answered with 200"))
     low = bars[0][0]
@@ -91,7 +91,7 @@ def histogram(bars: Sequence[tuple[float, float, int]], marks: dict[str, float |
 
 
 def curve(points: Sequence[tuple[float, float]]) -> str:
-    """The latency below which so many per cent lie; each step to the right is rarer by a tenth."""
+    """Latency by percentile; each step to the right is ten times rarer."""
     if not points:
         return _svg("Percentiles", _nothing("no request was answered with 200"))
     places = [(-math.log10(1 - percent / 100), ms) for percent, ms in points]
@@ -111,7 +111,7 @@ def curve(points: Sequence[tuple[float, float]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """From values to pixels; y starts at 0 and ends a little above `top`."""
+    """A plot's coordinate system, from values to pixels; y is from 0 to a little above `top`."""
 
     low: float
     high: float
@@ -135,7 +135,7 @@ class _Frame:
             if y is None:
                 pen = "M"
                 continue
-            # Round caps make a dot of what is there alone.
+            # Round caps make a dot of a single point.
             path.append(f"{pen}{self.x(x):.1f} {self.y(y):.1f}{'h0' * (pen == 'M')}")
             pen = "L"
         return f'<path class="{style}" d="{"".join(path)}"/>' if path else ""
@@ -157,7 +157,7 @@ class _Frame:
         )
 
     def end(self, second: float) -> str:
-        """Where the last request was sent, if answers came much later."""
+        """A mark where the last request was sent, if answers came much later."""
         return self.mark(second, "load ends") if second < 0.97 * self.high else ""
 
     def mark(self, value: float, name: str, row: int = 0) -> str:
@@ -175,7 +175,7 @@ class _Frame:
         shown: Callable[[float], str],
         ticks: Sequence[tuple[float, str]] | None = None,
     ) -> str:
-        """Grid, labels of both axes, and what the x axis counts."""
+        """Grid, labels of both axes, and the x axis's title."""
         bottom = HEIGHT - _BOTTOM
         parts = []
         for value in _ticks(0, (self.top or 1.0) * 1.06, 4):
@@ -212,7 +212,7 @@ def _ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def _hints(frame: _Frame, slices: Sequence[Slice], hints: Iterable[str]) -> list[str]:
-    """What a pointer shows anywhere over a part of the test."""
+    """Tooltips, one for each part of the test."""
     half = slices[0].at_s
     return [
         f'<rect class="hint" x="{frame.x(part.at_s - half):.1f}" y="{_TOP}" '

@@ -1,6 +1,6 @@
-"""A light HTTP/1.1 client: one connection, one request at a time, nothing parsed without need.
+"""A minimal HTTP/1.1 client: one connection, one request at a time, as little parsing as possible.
 
-It shares the machine with the service that it measures, so what it costs would show in the figures.
+It shares the machine with the service that it measures, so its own cost affects the figures.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import httptools
 from sightline.bench.plan import Target
 from sightline.errors import ConfigError
 
-_MOST_TOLD = 64 * 2**10  # bytes of a failing answer: its problem type is in there
+_MOST_KEPT = 64 * 2**10  # bytes of a failed response, which contain its problem type
 
 
 class ConnectionEnded(ConnectionError):
-    """The service closed the connection and gave no whole answer."""
+    """The service closed the connection before a complete response."""
 
 
 @dataclass(slots=True)
 class HttpReply:
-    """What came back.
+    """A response.
 
     Attributes:
-        status: of the answer.
-        headers: of the answer, names in lower case.
-        body: kept if it was asked for, or if the status is not 200.
-        size: bytes of the body.
+        status: its status code.
+        headers: its headers, names in lower case.
+        body: kept if requested, or if the status is not 200.
+        size: of the body, bytes.
     """
 
     status: int = 0
@@ -42,7 +42,7 @@ class HttpReply:
 
 
 class Connection(asyncio.Protocol):
-    """One connection to a service, kept while the service keeps it."""
+    """A keep-alive connection to a service."""
 
     def __init__(self) -> None:
         self.open = False
@@ -53,11 +53,11 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     async def ask(self, request: bytes, keep: bool = False) -> HttpReply:
-        """Send `request`, a whole one, and wait for its answer; `keep` wants the body.
+        """Send a complete `request` and wait for its response; `keep`: with its body.
 
         Raises:
             OSError: the connection failed.
-            httptools.HttpParserError: what came back is no HTTP.
+            httptools.HttpParserError: the response is not HTTP.
         """
         self._keep = keep
         self._waiting = asyncio.get_running_loop().create_future()
@@ -68,11 +68,11 @@ class Connection(asyncio.Protocol):
             self._waiting = None
 
     def close(self) -> None:
-        """Drop the connection, whatever is still on its way."""
+        """Abort the connection."""
         self.open = False
         self._transport.abort()
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         self.open = False
         self._fail(exc or ConnectionEnded("closed without an answer"))
 
-    # What httptools calls.
+    # Called by httptools.
 
     def on_message_begin(self) -> None:
         self._answer = HttpReply()
@@ -109,13 +109,13 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         answer = self._answer
         answer.size += len(body)
-        if self._keep if answer.status == 200 else len(answer.body) < _MOST_TOLD:
+        if self._keep if answer.status == 200 else len(answer.body) < _MOST_KEPT:
             answer.body += body
 
     def on_message_complete(self) -> None:
         if self._answer.status < 200:
             return  # an interim answer
-        # A connection is of no more use to us if part of the request has not left yet.
+        # A connection cannot be reused if part of the request has not been sent yet.
         if not self._parser.should_keep_alive() or self._transport.get_write_buffer_size():
             self.close()
         if self._waiting is not None and not self._waiting.done():
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
 
 
 async def reach(target: Target, timeout: float) -> str:
-    """The address of the target's host that takes connections, found once for all of them.
+    """Find the address of the target's host that accepts connections, once for all of them.
 
     Raises:
         ConfigError: none does.
@@ -154,10 +154,10 @@ async def reach(target: Target, timeout: float) -> str:
 
 
 async def connect(target: Target, address: str) -> Connection:
-    """A new connection to `address`, one that `reach` found.
+    """Open a connection to `address`, as found by `reach`.
 
     Raises:
-        OSError: there is none to be had.
+        OSError: the connection failed.
     """
     _, connection = await asyncio.get_running_loop().create_connection(
         Connection,
@@ -175,7 +175,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def kind_of(error: Exception) -> str:
-    """What went wrong, in a word or two."""
+    """The kind of an error, in a word or two."""
     match error:
         case TimeoutError():
             return "timed out"

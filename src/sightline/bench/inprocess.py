@@ -1,7 +1,7 @@
-"""How near the service is to what this machine can do: the network, the detector, the service.
+"""Throughput of network, detector and service on this machine, to compare with each other.
 
-Each is measured in every round, one after the other, so that a machine that is slow for a while
-is slow for all; the median of the rounds counts.
+All three are measured in each round, so that a temporary slowdown of the machine affects all; the
+result is the median of the rounds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from sightline.bench.load import run
 from sightline.bench.plan import BenchImage, Plan, parse_target
 from sightline.bench.service import serve_command, served
 from sightline.bench.stats import summarise
-from sightline.engines.base import Engine, open_engine
+from sightline.engines.base import Engine
+from sightline.engines.choose import open_engine
 from sightline.errors import SightlineError
 from sightline.serving.detector import Detector
 from sightline.vision.decode import decode
@@ -34,23 +35,23 @@ if TYPE_CHECKING:
     from sightline.types import ModelSpec
 
 THREADS = 8
-"""Pictures under way at once, in this process and over HTTP."""
+"""Concurrent pictures, in this process and over HTTP."""
 
 STEPS = (
     "the network alone",
     f"in this process, {THREADS} threads",
     f"over HTTP, {THREADS} clients",
 )
-"""What is measured, each with all that the one before it does."""
+"""Names of the measurements; each includes the work of the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One thing that was measured.
+    """One measurement.
 
     Attributes:
-        name: what it is.
-        per_s: images a second in each round.
+        name: one of `STEPS`.
+        per_s: images per second in each round.
         share: of the first limit's median.
     """
 
@@ -64,11 +65,11 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What was measured on one model, from the widest limit to the service.
+class InProcessLimits:
+    """All measurements of one model.
 
     Attributes:
-        model, engine, device, precision: what ran.
+        model, engine, device, precision: of the detector.
         size: (width, height) of the tensor, pixels.
         limits: the network alone first.
     """
@@ -87,14 +88,14 @@ def measure(
     seconds: float,
     rounds: int,
     tell: Callable[[str], None],
-) -> Limits:
+) -> InProcessLimits:
     """Measure the model that `settings` name, a file on this machine.
 
     Args:
         settings: model, engine, device.
         pictures: measured in turn; the network sees the first.
-        seconds: for each figure in each of `rounds`.
-        tell: told what is being measured.
+        seconds, rounds: of each measurement in a round, and how many rounds.
+        tell: called with the current step.
 
     Raises:
         ConfigError: the model cannot be loaded, or served.
@@ -107,7 +108,7 @@ def measure(
         for picture in pictures:
             detector.detect(picture.data)
         tensor = fit(decode(pictures[0].data, settings.max_pixels), detector.spec)[0][None]
-        engine = stack.enter_context(_alone(settings, detector.spec))
+        engine = stack.enter_context(_own_engine(settings, detector.spec))
         tell("starting the service")
         url = stack.enter_context(served(_command(settings)))
         plan = Plan(parse_target(url), pictures, THREADS, seconds, warm_up=min(1.0, seconds))
@@ -120,23 +121,23 @@ def measure(
     base = median(next(iter(found.values())))
     limits = (Limit(name, rates, median(rates) / base) for name, rates in found.items())
     runs = (detector.spec.name, detector.engine, detector.device, detector.precision)
-    return Limits(*runs, (tensor.shape[2], tensor.shape[1]), tuple(limits))
+    return InProcessLimits(*runs, (tensor.shape[2], tensor.shape[1]), tuple(limits))
 
 
 def network_rate(engine: Engine, tensor: NDArray[np.uint8], seconds: float) -> float:
-    """Images a second of `engine` on a ready tensor, one at a time."""
+    """Images per second of `engine` on a prepared tensor, one at a time."""
     engine.infer(tensor)
-    return _counted(lambda: engine.infer(tensor), seconds)
+    return _rate(lambda: engine.infer(tensor), seconds)
 
 
 def detector_rate(
     detector: Detector, pictures: tuple[BenchImage, ...], seconds: float, threads: int = THREADS
 ) -> float:
-    """Images a second of `detector` on compressed pictures, from so many threads."""
+    """Images per second of `detector` on compressed pictures, from `threads` threads."""
 
     def work(first: int) -> float:
-        turns = _turns(pictures, first)
-        return _counted(lambda: detector.detect(next(turns)), seconds)
+        sources = _cycle(pictures, first)
+        return _rate(lambda: detector.detect(next(sources)), seconds)
 
     with ThreadPoolExecutor(threads) as pool:
         return sum(pool.map(work, range(threads)))
@@ -147,7 +148,7 @@ def _path(settings: Settings) -> Path | None:
 
 
 def _command(settings: Settings) -> list[str]:
-    """The service as `settings` have it, all else as it comes."""
+    """The command of a service with model, engine and device of `settings`, else defaults."""
     model = _path(settings)
     return serve_command(
         *("--engine", settings.engine),
@@ -158,8 +159,8 @@ def _command(settings: Settings) -> list[str]:
 
 
 @contextmanager
-def _alone(settings: Settings, spec: ModelSpec) -> Iterator[Engine]:
-    """An engine of its own, that nobody else runs."""
+def _own_engine(settings: Settings, spec: ModelSpec) -> Iterator[Engine]:
+    """An engine that no detector uses."""
     engine = open_engine(
         _path(settings) or Path(),
         spec,
@@ -184,10 +185,10 @@ def _rounds(
 
 
 def _service_rate(plan: Plan) -> float:
-    """Images a second over HTTP.
+    """Images per second over HTTP.
 
     Raises:
-        SightlineError: not every request was answered with 200: the rate would mean nothing.
+        SightlineError: a request was not answered with 200, so the rate would be meaningless.
     """
     summary = summarise(run(plan)[0])
     if summary.stopped:
@@ -198,8 +199,8 @@ def _service_rate(plan: Plan) -> float:
     return summary.ok_per_s
 
 
-def _counted(work: Callable[[], object], seconds: float) -> float:
-    """How often a second `work` is done."""
+def _rate(work: Callable[[], object], seconds: float) -> float:
+    """Calls of `work` per second."""
     started = time.perf_counter()
     count = 0
     while (spent := time.perf_counter() - started) < seconds:
@@ -208,7 +209,7 @@ def _counted(work: Callable[[], object], seconds: float) -> float:
     return count / spent
 
 
-def _turns(pictures: tuple[BenchImage, ...], first: int) -> Iterator[bytes]:
+def _cycle(pictures: tuple[BenchImage, ...], first: int) -> Iterator[bytes]:
     while True:
         yield pictures[first % len(pictures)].data
         first += 1

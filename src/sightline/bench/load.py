@@ -1,9 +1,9 @@
-"""The load itself: clients that send one picture after the other, each on a connection it keeps.
+"""Load generator: clients that send one request after the other, each on a keep-alive connection.
 
-Closed loop: a client sends its next request when it was answered. A service that stalls is then
-asked less, and its stall shows in few latencies (coordinated omission). Open loop (`rate`):
-requests are due at a constant rate; one that finds every client busy goes out late, and its latency
-counts from when it was due.
+Closed loop: a client sends its next request after the answer to the last. A stalled service then
+gets fewer requests, so the stall affects few latencies (coordinated omission). Open loop (`rate`):
+requests are due at a constant rate; if all clients are busy, a request is sent late, and its
+latency counts from when it was due.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from sightline.bench.plan import Plan
 from sightline.bench.record import RequestOutcome, RequestRecord
 
 Tell = Callable[[RequestRecord, float], None]
-"""Told about once a second: what happened so far, and after how many seconds."""
+"""Called about once a second with the record so far, and the seconds since the start."""
 
-_BACK_OFF = 0.1  # seconds after a failed connection: a service that is down is not hammered
+_BACK_OFF = 0.1  # seconds after a failed connection, to spare a service that is down
 _TELL_EVERY = 1.0
 
 
 def run(plan: Plan, tell: Tell | None = None) -> tuple[RequestRecord, dict[str, Any]]:
-    """Load the service as planned; Ctrl-C ends it early, and what was measured counts.
+    """Run a load test of `POST /detect`; Ctrl-C ends it early, and its record counts.
 
     Returns:
-        What happened, and what the service says of itself (empty if it says nothing).
+        The record, and the answer of the service's `/health` (empty without one).
 
     Raises:
-        ConfigError: nothing listens there, or the folder to save to cannot be made.
+        ConfigError: nothing listens there, or the folder to save to cannot be created.
         OSError: an answer cannot be saved.
     """
     return run_load(Load(plan, tell))
 
 
 def run_load(load: Load) -> tuple[RequestRecord, dict[str, Any]]:
-    """`run`, of a load of another kind."""
+    """Run any kind of load; see `run`."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(load.run())
 
@@ -60,10 +60,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 class Load:
-    """One load test, of `POST /detect`.
+    """A load test of `POST /detect`.
 
     Attributes:
-        plan: what it shall do.
+        plan: its parameters.
     """
 
     def __init__(self, plan: Plan, tell: Tell | None) -> None:
@@ -85,7 +85,7 @@ class Load:
                     record = await self._phase(plan.warm_up, None, None)
                 if record.stopped:
                     record = RequestRecord(stopped=True)
-                elif not record.gave_up:  # if it did, then that is the result
+                elif not record.gave_up:  # otherwise the warm-up is the result
                     record = await self._phase(plan.duration, plan.requests, self._tell)
         finally:
             for connection in self._idle:
@@ -93,7 +93,7 @@ class Load:
         return record, about
 
     async def _health(self) -> dict[str, Any]:
-        """What the service says of itself; nothing if it is no service of ours."""
+        """The answer of the service's `/health`; empty if it is not a Sightline service."""
         import json
 
         try:
@@ -109,7 +109,7 @@ class Load:
     async def _phase(
         self, seconds: float | None, most: int | None, tell: Tell | None
     ) -> RequestRecord:
-        """Clients at work, until all of them are through."""
+        """Run all clients until they finish, or the test is stopped."""
         self.begin()
         phase = Phase(self.plan.rate, seconds, most)
         cpu = time.process_time()
@@ -131,13 +131,13 @@ class Load:
         return record
 
     def begin(self) -> None:
-        """A phase begins: nothing of an earlier one counts."""
+        """Reset at the beginning of a phase."""
 
     async def _client(self, phase: Phase) -> None:
         connection = self._idle.pop() if self._idle else None
         try:
-            while (turn := await phase.next()) is not None:
-                connection = await self.request(phase, connection, *turn)
+            while (scheduled := await phase.next()) is not None:
+                connection = await self.request(phase, connection, *scheduled)
         finally:
             if connection is not None:
                 self._idle.append(connection)
@@ -145,7 +145,7 @@ class Load:
     async def request(
         self, phase: Phase, connection: Connection | None, index: int, due: float
     ) -> Connection | None:
-        """One request, and the wait that follows from its answer; returns what can be kept."""
+        """Send one request, and heed its answer's Retry-After; returns a reusable connection."""
         closed_loop = not self.plan.rate
         phase.record.sent += 1
         request = self._requests[index % len(self._requests)]
@@ -169,7 +169,7 @@ class Load:
     async def ask(
         self, connection: Connection | None, request: bytes, record: RequestRecord, *, keep: bool
     ) -> tuple[Connection, HttpReply]:
-        """The answer to `request`, on `connection` if it is open, else on a new one."""
+        """Send `request` on `connection` if it is open, else on a new one."""
         before = 0
         try:
             async with asyncio.timeout(self.plan.timeout):
@@ -186,7 +186,7 @@ class Load:
         return connection, answer
 
     async def failed(self, phase: Phase, error: Exception) -> None:
-        """Give up if nothing has been answered for too long; else a pause (in a closed loop)."""
+        """Give up if there was no answer for too long; else pause (in a closed loop)."""
         kind = kind_of(error)
         slow = 2 * self.plan.timeout if kind == "timed out" else 0.0
         if phase.silence() >= max(self.plan.silence_timeout, slow):
@@ -204,7 +204,7 @@ async def _tick(phase: Phase, tell: Tell) -> None:
 
 @contextmanager
 def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the test in good order (where the system and the thread allow it)."""
+    """Stop the test on Ctrl-C and SIGTERM (where the system and the thread allow it)."""
     loop = asyncio.get_running_loop()
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield

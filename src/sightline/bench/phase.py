@@ -1,4 +1,4 @@
-"""When the requests of a load test are due, and what became of them."""
+"""A phase of a load test: schedules requests and records their outcomes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sightline.bench.record import RequestOutcome, RequestRecord
 
 
 class Phase:
-    """When requests are due, and what became of them."""
+    """Schedules the requests of one phase, and records their outcomes."""
 
     def __init__(self, rate: float | None, seconds: float | None, most: int | None) -> None:
         self.record = RequestRecord()
-        self._over = asyncio.Event()  # nothing more is begun
-        self._dead = asyncio.Event()  # … not even what is due later
+        self._over = asyncio.Event()  # no more requests are scheduled
+        self._dead = asyncio.Event()  # … and scheduled ones are dropped
         self._rate = rate
         self._seconds = seconds
         self._most = most
@@ -27,10 +27,10 @@ class Phase:
         self._started = self._contact = self._last = time.perf_counter()
 
     async def next(self) -> tuple[int, float] | None:
-        """Wait for a turn.
+        """Wait until the next request is due.
 
         Returns:
-            The next request's number and when it was due, in seconds; None if there is none.
+            Its number, and when it was due, in seconds; None if there are no more.
         """
         now = self._now()
         due = self._taken / self._rate if self._rate else now
@@ -45,7 +45,7 @@ class Phase:
         if due > now:
             if await _set_within(self._dead, due - now):
                 return None
-            # This client was free in time: that the timer is late is not the service's doing.
+            # This client was free in time: a late timer must not count against the service.
             due = self._now()
         self._last = time.perf_counter()
         return index, due
@@ -56,7 +56,7 @@ class Phase:
         self.note(due, RequestOutcome(answer.status, kind))
 
     def heard(self) -> None:
-        """The service has answered something."""
+        """Record that the service has answered."""
         self._contact = time.perf_counter()
 
     def note(self, due: float, outcome: RequestOutcome) -> None:
@@ -64,7 +64,7 @@ class Phase:
         self.record.add(ended, ended - due, outcome)
 
     async def heed(self, answer: HttpReply) -> None:
-        """Wait as Retry-After says, but not beyond the end of the test."""
+        """Wait for Retry-After, but not beyond the end of the test."""
         seconds = retry_after(answer)
         if seconds is None or answer.status not in {429, 503} or self._over.is_set():
             return
@@ -80,10 +80,10 @@ class Phase:
         left = math.inf if self._seconds is None else self._seconds - self._now()
         await _set_within(self._over, min(seconds, left))
         if seconds >= left:
-            self._over.set()  # timers are early at times: another request would be begun
+            self._over.set()  # a timer may fire early, and another request would be sent
 
     def give_up(self, why: str) -> None:
-        """Begin nothing more; what is under way goes on."""
+        """Send no more requests; those in flight continue."""
         self.record.gave_up = why
         self._over.set()
         self._dead.set()
@@ -93,7 +93,7 @@ class Phase:
         return time.perf_counter() - self._contact
 
     def close(self, *, stopped: bool) -> RequestRecord:
-        """The record, complete: how long requests were begun, and which never were."""
+        """Complete the record: how long requests were sent, and how many never were."""
         record = self.record
         record.stopped = stopped
         whole = self._seconds is not None and not (stopped or record.gave_up)
@@ -108,7 +108,7 @@ class Phase:
         return record
 
     def _arrivals(self) -> int:
-        """Requests that are due before the phase ends."""
+        """Number of requests that are due before the phase ends."""
         rate, seconds = self._rate or 0.0, self._seconds or 0.0
         count = math.ceil(rate * seconds)
         while count and (count - 1) / rate >= seconds:  # rounding
@@ -127,7 +127,7 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 def retry_after(answer: HttpReply) -> float | None:
-    """Seconds that the answer asks to wait: a number of them, or a date (RFC 9110, 10.2.3)."""
+    """Seconds of Retry-After, which may be a date too (RFC 9110, 10.2.3); None without one."""
     text = answer.headers.get("retry-after", "")
     if text.isdecimal():
         return float(text)

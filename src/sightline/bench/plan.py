@@ -1,4 +1,4 @@
-"""What a load test shall do: where to, with which pictures, how many at once, for how long."""
+"""Parameters of a load test: target, pictures, concurrency, duration; and their parsers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from sightline.errors import ConfigError
 
 MOST_BYTES = 2**30
-"""Most bytes of pictures: they are kept in memory, so that no disk is measured."""
+"""Most bytes of all pictures, which are kept in memory so that the disk is not measured."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -20,7 +20,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 @dataclass(frozen=True, slots=True)
 class BenchImage:
-    """A compressed picture and what its file is called."""
+    """A compressed picture and its file name."""
 
     name: str
     data: bytes
@@ -28,7 +28,7 @@ class BenchImage:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A service over HTTP: where it listens, and what is asked of it."""
+    """The address of a service, and the path to request."""
 
     host: str
     port: int
@@ -42,31 +42,31 @@ class Target:
 
     @property
     def health(self) -> str:
-        """The path that tells what serves, beside the one that detects."""
+        """The path of `/health`, beside that of detection."""
         return f"{self.path.partition('?')[0].rpartition('/')[0]}/health"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A load test.
+    """Parameters of a load test.
 
     Attributes:
         target: the service.
-        pictures: what is posted, in turn; at least one.
-        concurrency: clients, each with one connection that it keeps.
+        pictures: posted in turn; at least one.
+        concurrency: number of clients, each with one keep-alive connection.
         duration: seconds in which requests start; None where `requests` ends the test.
         requests: most requests; None where `duration` ends the test.
-        rate: requests a second that arrive whatever the service does (an open loop); None for a
-            closed loop, in which a client sends its next request when it was answered.
-        warm_up: seconds of the same load before, of which nothing is counted.
+        rate: requests per second, sent whether or not the service answers (open loop); None for a
+            closed loop, in which a client sends its next request after an answer.
+        warm_up: seconds of the same load before, not counted.
         timeout: seconds for one request, its connection included.
         silence_timeout: seconds without any answer after which a test whose requests fail is given
             up.
         key: sent as `Authorization: Bearer`.
         wait: heed Retry-After (in a closed loop).
-        save: folder for annotated answers, the first of each picture; asks for `image/jpeg`.
-        batch: pictures in each task that is submitted; None detects one at a time. `requests`
-            and `rate` are tasks then, and `concurrency` those under way.
+        save: folder for annotated answers, the first of each picture; requests `image/jpeg`.
+        batch: pictures per submitted task; None for `POST /detect`. `requests`, `rate` and
+            `concurrency` then count tasks.
     """
 
     target: Target
@@ -84,11 +84,11 @@ class Plan:
     batch: int | None = None
 
     def encode(self, picture: BenchImage) -> bytes:
-        """The whole request that posts `picture` as multipart/form-data (RFC 7578)."""
+        """The complete request that posts `picture` as multipart/form-data (RFC 7578)."""
         return self._post([("file", picture.name, picture.data)])
 
     def encode_task(self, files: list[tuple[str, bytes]]) -> bytes:
-        """The whole request that submits `files`, names and bytes, as one task."""
+        """The complete request that submits `files` (name, bytes) as one task."""
         return self._post([("files", name, data) for name, data in files])
 
     def _post(self, files: list[tuple[str, str, bytes]]) -> bytes:
@@ -110,11 +110,11 @@ class Plan:
         return head.encode() + body
 
     def ask_result(self, path: str) -> bytes:
-        """The whole request that asks how a task is."""
+        """The complete request for a task's result."""
         return f"{self.head('GET', path)}\r\n".encode()
 
     def ask_health(self) -> bytes:
-        """The whole request that asks what serves."""
+        """The complete request for `/health`."""
         return f"{self.head('GET', self.target.health)}\r\n".encode()
 
     def head(self, method: str, path: str) -> str:
@@ -130,7 +130,7 @@ def parse_duration(text: str) -> float:
     """Seconds of `10s`, `2m`, `500ms`, `1h`, `1m30s`, or of a bare number.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is not a duration.
     """
     try:
         seconds = float(text)
@@ -146,10 +146,10 @@ def parse_duration(text: str) -> float:
 
 
 def parse_target(url: str, default: str = "/detect") -> Target:
-    """The service at `url`; without a path, what it has at `default`.
+    """Parse `url`; without a path, `default` is used.
 
     Raises:
-        ConfigError: it is no http:// or https:// address.
+        ConfigError: it is not an http:// or https:// address.
     """
     try:
         parts = urlsplit(url)
@@ -172,10 +172,10 @@ def parse_target(url: str, default: str = "/detect") -> Target:
 
 
 def check_key(key: str | None) -> str | None:
-    """`key`, fit for a header; None for none.
+    """`key`, checked to be valid in a header; None for none.
 
     Raises:
-        ConfigError: it has characters that no key has.
+        ConfigError: it has invalid characters.
     """
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigError("the key has characters that no key has (a space, a line end?)")
@@ -183,7 +183,7 @@ def check_key(key: str | None) -> str | None:
 
 
 def read_pictures(paths: list[Path]) -> tuple[BenchImage, ...]:
-    """The files at `paths`, in memory.
+    """Read the files at `paths` into memory.
 
     Raises:
         ConfigError: one cannot be read, or together they are too large.

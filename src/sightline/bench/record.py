@@ -1,4 +1,4 @@
-"""What happened in a load test, request by request, in little memory."""
+"""The record of a load test: outcome and times of each request, stored compactly."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 
 class RequestOutcome(NamedTuple):
-    """How a request ended: with a `status`, or (0) with an error.
+    """The outcome of a request: a `status`, or 0 for an error.
 
-    `kind` is the error's, or the problem type of a failing answer ("" where it has none).
+    `kind` is that of the error, or the problem type of a failed response ("" without one).
     """
 
     status: int
@@ -27,19 +27,19 @@ class RequestRecord:
         ended: when each request ended.
         took: how long each took, from when it was due.
         outcomes: the index in `kinds` of each one's outcome.
-        kinds: outcomes that were seen, each once.
-        sent: requests that were begun.
-        unfinished: of these, those that were cut off when the test was ended by hand.
-        unsent: arrivals that were due (open loop) and never sent, since every client was busy.
-        sending: seconds in which requests were begun.
+        kinds: the distinct outcomes.
+        sent: requests that were started.
+        unfinished: of these, those that were cut off when the test was stopped.
+        unsent: requests that were due (open loop) and never sent, since every client was busy.
+        sending: seconds in which requests were started.
         bytes_sent: of requests, heads included, as far as they were handed to the network.
-        bytes_received: of answers, heads included.
-        waits: times that a client heeded Retry-After.
-        waited: seconds that clients spent doing so, all of them together.
-        ok: answers with 200.
-        cpu: seconds of CPU time that the load client itself took.
-        gave_up: why the test ended before its time; "" if it did not.
-        stopped: it was ended by hand.
+        bytes_received: of responses, heads included.
+        waits: number of times that a client heeded Retry-After.
+        waited: seconds that all clients together spent doing so.
+        ok: responses with 200.
+        cpu: CPU seconds of the load generator itself.
+        gave_up: why the test ended early; "" if it did not.
+        stopped: whether it was stopped by a signal.
     """
 
     ended: array[float] = field(default_factory=lambda: array("d"))
@@ -60,7 +60,7 @@ class RequestRecord:
     stopped: bool = False
 
     def add(self, ended: float, took: float, outcome: RequestOutcome) -> None:
-        """A request ended."""
+        """Add a request that has ended."""
         self.ok += outcome.status == 200
         self.ended.append(ended)
         self.took.append(took)

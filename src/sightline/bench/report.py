@@ -1,4 +1,4 @@
-"""The HTML report of a load test: one file, no script, nothing fetched from anywhere."""
+"""The HTML report of a load test: one self-contained file without scripts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sightline.bench.charts import shown_ms
 from sightline.bench.plan import Plan
 from sightline.bench.stats import Ending, Latency, Summary
 
-# Nothing may be loaded, whatever a service puts into what is shown here.
+# Nothing may be loaded: parts of the page come from the service under test.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What is counted, and what of it went well."""
+    """Wording of a report: the unit that is counted, and its success."""
 
     counted: str
     fine: str
@@ -38,7 +38,7 @@ def words_for(plan: Plan) -> Words:
 
 
 def render(plan: Plan, summary: Summary, about: About, submits: Latency | None = None) -> str:
-    """The page, as HTML; `submits` is how long the submissions of tasks took."""
+    """The report as HTML; `submits` are the latencies of task submissions."""
     title = f"Load on {plan.target.url}"
     style = Path(__file__).with_name("page.css").read_text("utf-8")
     return (
@@ -55,7 +55,7 @@ def render(plan: Plan, summary: Summary, about: About, submits: Latency | None =
 
 
 def verdict(summary: Summary, words: Words = DETECT) -> str:
-    """What came out, in a sentence or three."""
+    """A summary in one to three sentences."""
     told = [f"{summary.ok:,} of {summary.sent:,} {words.counted} were {words.fine}"]
     if summary.ok:
         told[0] += (
@@ -77,7 +77,7 @@ def verdict(summary: Summary, words: Words = DETECT) -> str:
 
 
 def name_of(ending: Ending) -> str:
-    """What an outcome is called: 200, 503 overloaded, timed out."""
+    """An outcome's name: 200, 503 overloaded, timed out."""
     kind = ending.kind.removeprefix("urn:sightline:problem:")
     return f"{ending.status} {kind}".strip() if ending.status else ending.kind
 
@@ -229,7 +229,7 @@ def _facts(about: About) -> dict[str, str]:
 
 
 def _row(figures: dict[str, str]) -> str:
-    """Figures side by side, as many as fit."""
+    """Figures side by side."""
     cells = (f"<div><span>{name}</span><b>{value}</b></div>" for name, value in figures.items())
     return f'<div class="row">{"".join(cells)}</div>'
 

@@ -1,4 +1,4 @@
-"""A service of one's own to measure: a child process on a free port."""
+"""Starts a service to be measured, as a child process on a free port."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ from sightline.bench.plan import parse_target
 from sightline.errors import ConfigError
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
-_START_TIMEOUT = (
-    30  # seconds in which it has to listen once it has started, and to end when told to
-)
+_START_TIMEOUT = 30  # seconds from its start until it listens, and from SIGTERM until it ends
 
 
 @contextmanager
 def served(command: list[str]) -> Iterator[str]:
-    """The address (http://127.0.0.1:port) of the service that `command` starts, once it is ready.
+    """Start a service with `command`; yields its address (http://127.0.0.1:port) once it is ready.
 
-    It runs in an empty folder and without SIGHTLINE_* of this shell, so that what is measured is
-    the service as it comes. What it needs to know is in `command`.
+    It runs in an empty folder and without this shell's SIGHTLINE_* variables, so with default
+    settings except for those in `command`.
 
     Raises:
         ConfigError: it ended at start.
@@ -48,13 +46,13 @@ def served(command: list[str]) -> Iterator[str]:
             text=True,
             cwd=folder,
             env=environment | {"PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # Ctrl-C is for us: we stop it when we have our figures
+            start_new_session=True,  # Ctrl-C must not reach it: it is stopped after the report
         ) as process,
     ):
         try:
             output = process.stdout or sys.stdin
             url = _address(output, command)
-            # What it says from here on is dropped, so that a full pipe cannot stop it.
+            # Later output is discarded, so that a full pipe cannot block it.
             threading.Thread(target=output.read, daemon=True).start()
             _until_it_listens(url)
             yield url
@@ -63,22 +61,22 @@ def served(command: list[str]) -> Iterator[str]:
 
 
 def serve_command(*options: str) -> list[str]:
-    """The command of our own service, on a free port."""
+    """The command of a Sightline service on a free port."""
     return [sys.executable, "-m", "sightline", "serve", "--port", "0", *options]
 
 
 def _address(output: IO[str], command: list[str]) -> str:
-    said = ""
-    while not ((found := _ADDRESS.search(said)) and "startup complete" in said):
+    printed = ""
+    while not ((found := _ADDRESS.search(printed)) and "startup complete" in printed):
         line = output.readline()
         if not line:
-            raise ConfigError(f"the service ended at start: {' '.join(command)}\n{said.strip()}")
-        said += line
+            raise ConfigError(f"the service ended at start: {' '.join(command)}\n{printed.strip()}")
+        printed += line
     return found[0]
 
 
 def _until_it_listens(url: str) -> None:
-    """Uvicorn says that it started just before it listens, and nothing after."""
+    """Wait until the service listens: uvicorn logs its start just before that."""
     target = parse_target(url)
     end = time.monotonic() + _START_TIMEOUT
     while True:
@@ -99,6 +97,6 @@ def _stop(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
     if sys.platform != "win32":
-        # Some services leave processes of theirs behind, which would hold the pipe open for ever.
+        # Some services leave child processes behind, which would keep the pipe open.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

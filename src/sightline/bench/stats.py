@@ -1,4 +1,4 @@
-"""From a record to figures: rates, percentiles, how it went over time."""
+"""Statistics of a load test's record: rates, percentiles, course over time."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 PERCENTS = (50.0, 90.0, 95.0, 99.0)
 _CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999)
 _MOST_SLICES = 40
-_A_SLICE = 10  # requests at least, on average: fewer make a line of noise
+_LEAST_IN_SLICE = 10  # requests per slice, on average: with fewer the chart is noise
 _MOST_BARS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of requests that were answered with 200, in ms.
+    """Latencies of requests that were answered with 200: mean and percentiles, ms.
 
-    A percentile is the time in which at least so many per cent of them were answered (nearest
-    rank); None where there were none.
+    Percentiles are nearest-rank; all are None if there were no such requests.
     """
 
     mean: float | None
@@ -37,7 +36,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Requests that ended alike: with this status and problem type, or (status 0) this error."""
+    """Requests with one outcome: a status and problem type, or (status 0) an error."""
 
     status: int
     kind: str
@@ -47,7 +46,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A part of the test: `at_s` is its middle; latencies are of answers with 200."""
+    """A time slice of the test: `at_s` is its middle; latencies are of answers with 200."""
 
     at_s: float
     ok_per_s: float
@@ -59,29 +58,29 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a load test found.
+    """The results of a load test.
 
     Attributes:
-        sent: requests begun; answered + errors + unfinished.
-        answered: with whatever status.
+        sent: requests started; answered + errors + unfinished.
+        answered: answered with any status.
         ok: answered with 200.
         errors: ended without an answer.
-        unfinished: cut off when the test was ended by hand.
-        unsent: due at the rate that was asked for, and never sent: every client was busy.
+        unfinished: cut off when the test was stopped.
+        unsent: due at the given rate but never sent, since every client was busy.
         seconds: from the first request to the last answer, or to the end of the test.
         sending_s: seconds in which requests were sent.
-        ok_per_s: answers with 200 a second.
-        images_per_min: the same a minute: a request carries one image.
+        ok_per_s: answers with 200 per second.
+        images_per_min: the same per minute: a request carries one image.
         latency: of answers with 200.
         endings: all outcomes, the most frequent first.
-        bytes_sent, bytes_received: with heads.
-        waits, waited_s: how often clients heeded Retry-After, and for how long together.
-        client_cpu: share of one core that this client took.
-        gave_up: why it ended before its time; "" if it did not.
-        stopped: it was ended by hand.
-        slices: the course of it, in parts of equal length.
-        histogram: (from ms, to ms, count) of latencies; the last bar holds all that is above.
-        curve: (per cent, ms): the latency curve.
+        bytes_sent, bytes_received: heads included.
+        waits, waited_s: how often clients heeded Retry-After, and for how long in total.
+        client_cpu: share of one core that the load generator took.
+        gave_up: why the test ended early; "" if it did not.
+        stopped: whether it was stopped by a signal.
+        slices: the course of the test, in slices of equal length.
+        histogram: (from ms, to ms, count) of latencies; the last bar holds all above.
+        curve: (per cent, ms): latency by percentile.
     """
 
     sent: int
@@ -109,7 +108,7 @@ class Summary:
 
     @property
     def clean(self) -> bool:
-        """Every request was sent, and all that ended were answered with 200."""
+        """Whether every request was sent, and all that ended were answered with 200."""
         return self.sent > 0 and self.ok + self.unfinished == self.sent and not self.unsent
 
 
@@ -121,13 +120,13 @@ def percentile(values: NDArray[np.float64], percent: float) -> float | None:
 
 
 def summarise(record: RequestRecord) -> Summary:
-    """The figures of a record."""
+    """Compute the statistics of a record."""
     ended = np.array(record.ended)
     took = np.array(record.took) * 1000
     outcomes = np.array(record.outcomes)
     endings = _endings(record, took, outcomes)
     answered = sum(ending.count for ending in endings if ending.status)
-    statuses = np.zeros(len(record.kinds) + 1, int)  # one more: there may be none
+    statuses = np.zeros(len(record.kinds) + 1, int)  # one more, as there may be none
     statuses[: len(record.kinds)] = [outcome.status for outcome in record.kinds]
     status = statuses[outcomes] if outcomes.size else np.empty(0, int)
     fine = status == 200
@@ -161,7 +160,7 @@ def summarise(record: RequestRecord) -> Summary:
 
 
 def latency_of(took: NDArray[np.float64]) -> Latency:
-    """Of these times, in ms."""
+    """Mean and percentiles of times in ms."""
     mean = float(took.mean()) if took.size else None
     return Latency(mean, *(percentile(took, percent) for percent in (*PERCENTS, 100.0)))
 
@@ -181,9 +180,9 @@ def _slices(
 ) -> tuple[Slice, ...]:
     if not (ended.size and seconds):
         return ()
-    count = min(_MOST_SLICES, max(1, ended.size // _A_SLICE))
+    count = min(_MOST_SLICES, max(1, ended.size // _LEAST_IN_SLICE))
     width = seconds / count
-    # What timed out after the end belongs to the last part.
+    # Requests that timed out after the end belong to the last slice.
     place = np.minimum((ended / width).astype(int), count - 1)
     slices = []
     for index in range(count):
@@ -201,7 +200,7 @@ def _slices(
 
 
 def _histogram(took: NDArray[np.float64]) -> tuple[tuple[float, float, int], ...]:
-    """Bars from the fastest to where the tail begins; a few stragglers would flatten them."""
+    """Bars from the fastest request to the start of the tail: outliers would flatten them."""
     if not took.size:
         return ()
     low, top = float(took.min()), float(took.max())
@@ -218,6 +217,6 @@ def _histogram(took: NDArray[np.float64]) -> tuple[tuple[float, float, int], ...
 
 
 def _curve(took: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
-    """As far as there are requests to speak of: one in a thousand needs a thousand."""
+    """Percentiles for which there are enough requests: 99.9 % needs a thousand."""
     points = [percent for percent in _CURVE if (100 - percent) / 100 * took.size >= 1]
     return tuple((percent, percentile(took, percent) or 0.0) for percent in points)

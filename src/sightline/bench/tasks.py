@@ -1,7 +1,7 @@
-"""Load by tasks: submit so many pictures at once, ask until they are done, check what came.
+"""Load test of tasks: submits tasks, polls them until they end, and checks their results.
 
-Each picture counts as one: from when its task was (to be) submitted to when the task was seen to
-have ended. Every client has one task at a time.
+Each picture counts as one request, from when its task was due to be submitted until the task was
+seen to have ended. Every client has one task at a time.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ WRONG = RequestOutcome(0, "another picture's")
 STUCK = RequestOutcome(0, "stuck")
 
 _ENDED = frozenset({"completed", "error", "cancelled"})
-_POLL = 1.0  # seconds, where the service does not say
-_HELD = 20.0  # seconds that the service may hold an answer back
-_NEAR = 0.05  # of a box' sides and of confidence: how far two answers to one picture may differ
-_ALONE = 0.1  # of all boxes: one that is just sure enough to be told may come and go
+_POLL = 1.0  # seconds between polls, without Retry-After
+_HELD = 20.0  # seconds that the service may hold a response (long polling)
+_NEAR = 0.05  # tolerance between answers to one picture: share of a box's side, and confidence
+_UNMATCHED = (
+    0.1  # share of boxes that may be in one answer only: near the threshold they come and go
+)
 
 
 class TaskLoad(Load):
@@ -49,7 +51,7 @@ class TaskLoad(Load):
         self._progressed = time.perf_counter()
 
     def submits_ms(self) -> NDArray[np.float64]:
-        """How long each accepted submission took, from its first byte to its answer."""
+        """Latency of each accepted submission, from its first byte to its response, ms."""
         return np.array(self._submits) * 1000
 
     def begin(self) -> None:
@@ -78,7 +80,7 @@ class TaskLoad(Load):
     async def _task(
         self, phase: Phase, connection: Connection | None, index: int
     ) -> tuple[Connection, list[RequestOutcome], HttpReply | None]:
-        """One task from its submission to its end: what became of each picture."""
+        """Run one task from its submission to its end; returns each picture's outcome."""
         wanted = [index * self._batch + number for number in range(self._batch)]
         files = [(str(number), self._picture(number)) for number in wanted]
         started = time.perf_counter()
@@ -97,13 +99,13 @@ class TaskLoad(Load):
         connection, task = await self._poll(phase, connection, where)
         if isinstance(task, RequestOutcome):
             return connection, [task] * self._batch, None
-        return connection, self._judge(task, wanted), None
+        return connection, self._outcomes(task, wanted), None
 
     async def _poll(
         self, phase: Phase, connection: Connection, where: str
     ) -> tuple[Connection, dict[str, Any] | RequestOutcome]:
-        """The task as it is once it has ended; or why it cannot be had."""
-        # Held back until the end: what is measured is the task, and not how often it is asked for.
+        """Poll until the task has ended; returns it, or an outcome if it cannot be fetched."""
+        # Long polling until the end: the task is measured, not the polling interval.
         request = self.plan.ask_result(f"{where}?wait={min(_HELD, self.plan.timeout / 2):g}")
         done = -1
         self._progressed = time.perf_counter()
@@ -122,11 +124,11 @@ class TaskLoad(Load):
                 return connection, RequestOutcome(answer.status, problem_type(answer))
             if time.perf_counter() - self._progressed > self.plan.timeout:
                 return connection, STUCK
-            if time.perf_counter() - asked < _POLL:  # it was not held back
+            if time.perf_counter() - asked < _POLL:  # the response was not held
                 await asyncio.sleep(retry_after(answer) or _POLL)
 
-    def _judge(self, task: dict[str, Any], wanted: list[int]) -> list[RequestOutcome]:
-        """What became of each picture that was sent: each has to be there, once, as its own."""
+    def _outcomes(self, task: dict[str, Any], wanted: list[int]) -> list[RequestOutcome]:
+        """The outcome of each sent picture: its own result must be there exactly once."""
         results = task.get("results") or []
         return [
             self._outcome([one for one in results if one["index"] == place], number)
@@ -151,13 +153,13 @@ class TaskLoad(Load):
 
 
 def alike(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
-    """Whether two answers can be of one picture: all but a tenth of what is found is in both."""
-    alone = sum(
+    """Whether two answers may be of one picture: at least nine tenths of their boxes match."""
+    unmatched = sum(
         not any(_same(found, twin) for twin in there)
         for here, there in ((one, other), (other, one))
         for found in here
     )
-    return alone <= _ALONE * (len(one) + len(other))
+    return unmatched <= _UNMATCHED * (len(one) + len(other))
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: thin, one file a command."""
+"""The command line: thin, one file a command, imported when it is called."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from typing import NoReturn
 import typer
 
 from sightline import __version__
-from sightline.cli.bench import bench
-from sightline.cli.demo import demo
-from sightline.cli.detect import detect
-from sightline.cli.key import key
-from sightline.cli.models import models
-from sightline.cli.pull import pull
-from sightline.cli.quantize import quantize
-from sightline.cli.serve import serve
-from sightline.cli.tasks import tasks
+from sightline.cli.lazy import add_lazily
 from sightline.errors import SightlineError
+
+# The first line of each command's own help: the list shows it, and imports no command.
+COMMANDS = {
+    "serve": "Serve object detection over HTTP.",
+    "detect": "Detect objects in pictures.",
+    "pull": "Fetch a model, so that it can be served without a connection.",
+    "models": "List the models that --model and `sightline pull` take by name.",
+    "key": "Make an API key: the key itself for its owner, and a line without it for the service.",
+    "bench": "Measure a service under load, or what this machine can do with a model.",
+    "quantize": "Quantise a model to INT8 for OpenVINO, and tell what is lost and gained.",
+    "tasks": "The tasks of a running service: list, show, watch, cancel, retry.",
+    "demo": "Make scenes of toys on a table, with the truth beside them.",
+}
 
 app = typer.Typer(
     name="sightline",
@@ -29,15 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(serve)
-app.command()(detect)
-app.command()(pull)
-app.command()(models)
-app.command()(key)
-app.command()(bench)
-app.command()(quantize)
-app.add_typer(tasks, name="tasks")
-app.add_typer(demo, name="demo")
+add_lazily(app, COMMANDS)
 
 
 def _print_version(wanted: bool) -> None:

@@ -68,7 +68,7 @@ def detect(
     Boxes go to stdout, messages to stderr. The exit code is 1 if a picture failed; the others
     are answered all the same.
     """
-    from sightline.wiring import open_detector
+    from sightline.wiring.models import open_detector
 
     settings = load_settings(model=model, confidence=confidence, engine=engine, device=device)
     names = expand(sources)

@@ -13,7 +13,7 @@ from sightline.bench.charts import shown_ms
 from sightline.bench.report import DETECT, Words, name_of, verdict
 
 if TYPE_CHECKING:
-    from sightline.bench.inprocess import Limits
+    from sightline.bench.inprocess import InProcessLimits
     from sightline.bench.load import Tell
     from sightline.bench.plan import Plan
     from sightline.bench.record import RequestRecord
@@ -83,7 +83,7 @@ def print_load(
         typer.secho(verdict(summary, words), fg="yellow", err=True)
 
 
-def print_limits(limits: Limits, *, to_stderr: bool) -> None:
+def print_limits(limits: InProcessLimits, *, to_stderr: bool) -> None:
     """The table of what this machine can do."""
     what = f"{limits.model} with {limits.engine} on {limits.device}, {limits.precision}"
     heads = f"{'':30}{'images/s':>10}{'ms each':>10}{'ratio':>8}{'least to most':>18}"

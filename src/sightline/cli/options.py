@@ -1,4 +1,4 @@
-"""Options that several commands share, with the names and help of `settings.py`."""
+"""Options that several commands share, with the names and help of `settings/`."""
 
 from __future__ import annotations
 

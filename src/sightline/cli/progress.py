@@ -92,10 +92,10 @@ def find_model(settings: Settings) -> tuple[Settings, str]:
     Raises:
         ConfigError: there is none, or it cannot be had.
     """
-    from sightline import wiring
+    from sightline.wiring import models
 
     with shown_progress() as progress:
-        settings, notice = wiring.find_model(settings, progress)
+        settings, notice = models.find_model(settings, progress)
     if notice:
         typer.secho(notice, fg="yellow", err=True)
     return settings, notice

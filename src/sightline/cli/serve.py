@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
 import signal
 import socket
+from contextlib import nullcontext
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,13 +20,13 @@ from sightline.cli.progress import find_model
 from sightline.errors import ConfigError
 from sightline.settings import Settings, load_settings
 from sightline.telemetry.logs import configure_logs
-from sightline.threads import LOADER
+from sightline.threads import IMPORTS
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from sightline.api.middleware.keys import Keys
-    from sightline.api.schemas.models import ModelOut
+    from sightline.backend.messages import ModelInfo
 
 
 _OPEN_TO_ALL = (
@@ -92,39 +95,47 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     gc.disable()  # nothing of what is imported and loaded here is garbage, until it serves
-    from sightline.wiring import local_backend, open_fetcher, open_repository, open_tasks
+    signal.signal(signal.SIGTERM, partial(_abandon, 0))
+    signal.signal(signal.SIGINT, partial(_abandon, 130))
+    # Half of a start is imports: they go on while the model is loaded.
+    IMPORTS.start(import_module, "sightline.api.app")
+    from uvicorn.loops.auto import auto_loop_factory
 
-    # Half of a start is imports: the model is loaded meanwhile.
-    loading = LOADER.pool().submit(open_repository, settings, notice)
-    from sightline.api.app import create_app
-    from sightline.api.server.config import DrainingServer, make_config
-    from sightline.backend.local import describe
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(_serve(settings, notice, listener))
 
-    desk = open_tasks(settings)
-    backend = local_backend(settings, loading.result, lambda: desk)
-    app = create_app(settings, backend, open_fetcher(settings).fetch, lambda: desk)
-    signal.signal(signal.SIGTERM, _abandon)
-    repository = loading.result()
-    default = describe(repository.slots()[0], repository)
-    _announce(default, settings, listener, app.state.keys)
-    server = DrainingServer(make_config(app, settings))
 
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        server.should_exit = True
+async def _serve(settings: Settings, notice: str, listener: socket.socket) -> None:
+    from sightline.backend.messages import Empty
+    from sightline.backend.operations import STATUS
+    from sightline.wiring.runtime import open_runtime
 
-    # uvicorn takes signals while it runs. Before, they are kept for it; after, it raises them
-    # again: for a service that was asked to stop, having stopped is success.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)
-    gc.freeze()
-    gc.enable()
-    server.run(sockets=[listener])
+    async with open_runtime(settings, notice) as runtime:
+        from sightline.api.app import create_app
+        from sightline.api.server.config import DrainingServer, make_config
+
+        app = create_app(settings, lambda: nullcontext(runtime))
+        server = DrainingServer(make_config(app, settings, app.upload_budget))
+
+        def leave(_signal: int, _frame: FrameType | None) -> None:
+            server.should_exit = True
+
+        # uvicorn takes signals while it runs. Before, they are kept for it; after, it raises them
+        # again: for a service that was asked to stop, having stopped is success.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, leave)
+        status = await runtime.backend.call(STATUS, Empty())
+        _announce(status.models[0], settings, listener, app.keys)
+        gc.freeze()
+        gc.enable()
+        await server.serve(sockets=[listener])
 
 
 def _supervise(settings: Settings, listener: socket.socket) -> None:
     from sightline.api.middleware.keys import Keys
     from sightline.backend.limits import ClientLimits
-    from sightline.wiring import open_fetcher, require_shared_tasks
+    from sightline.wiring.network import open_fetcher
+    from sightline.wiring.tasks import require_shared_tasks
     from sightline.workers.supervisor import require_unix_sockets, supervise
 
     # What is wrong with the settings is told here, once, and not by each process.
@@ -143,13 +154,13 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _abandon(_signal: int, _frame: FrameType | None) -> None:
+def _abandon(code: int, _signal: int, _frame: FrameType | None) -> None:
     """A model that is still being loaded is nothing to wait for, and its thread would be."""
     logging.shutdown()  # the last line is written
-    os._exit(0)
+    os._exit(code)
 
 
-def _announce(model: ModelOut, settings: Settings, listener: socket.socket, keys: Keys) -> None:
+def _announce(model: ModelInfo, settings: Settings, listener: socket.socket, keys: Keys) -> None:
     from sightline.api.middleware.access import is_loopback
 
     address, port = listener.getsockname()[:2]

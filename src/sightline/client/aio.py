@@ -1,11 +1,11 @@
-"""The client to be awaited."""
+"""The asynchronous client."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sightline.client.core import ClientCore
-from sightline.client.service import Service, address_of
+from sightline.client.service import HttpService, address_of
 from sightline.client.transport import AsyncTransport
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class AsyncClient(ClientCore):
-    """Talks to a Sightline service, on the event loop of whoever awaits.
+    """Asynchronous client of a Sightline service.
 
-    Twenty-four requests are under way at most, however many calls are: the others wait.
+    At most 24 requests are in flight at once; further ones wait.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class AsyncClient(ClientCore):
         """See `Client`."""
         address, here = address_of(base_url)
         io = AsyncTransport(transport, trust_env=not here)
-        super().__init__(Service(io, address, api_key, timeout, patience))
+        super().__init__(HttpService(io, address, api_key, timeout, patience))
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._service.shown!r})"

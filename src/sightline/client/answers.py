@@ -1,4 +1,4 @@
-"""What the service answers, typed."""
+"""Typed results of the client, and their parsers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MOST_CLASSES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found in one picture.
+    """The detections in one picture.
 
     Attributes:
         detections: the boxes, highest confidence first, and the picture's width and height. Its
-            `labels` names the classes that were found; the answer does not tell the others.
-        model: name of the model that looked.
-        digest: of that model's weights.
-        timing: where the time went, in milliseconds.
+            `labels` names only the classes that were found; the others are empty.
+        model: name of the model.
+        digest: of the model's weights.
+        timing: of each step, in milliseconds.
     """
 
     detections: Detections
@@ -43,14 +43,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One picture of a task that has ended.
+    """The outcome of one picture of a submission.
 
     Attributes:
-        index: its place among the pictures that were submitted, from 0.
-        filename: what the service calls it.
-        source: the path or address that it came from; the filename if it had none.
+        index: among the submitted pictures, from 0.
+        filename: its name at the service.
+        source: its path or address; the filename if it has none.
         status: `completed`, `error` or `cancelled`.
-        answer: what was found; None unless it is completed.
+        answer: its detections; None unless completed.
         error: why it failed; None unless it did.
     """
 
@@ -67,7 +67,7 @@ class Result:
 
         Raises:
             Problem: the picture failed; it is `error`.
-            Cancelled: it was not looked at.
+            Cancelled: it was cancelled before it was processed.
         """
         if self.error is not None:
             raise self.error
@@ -78,16 +78,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a submission is, in pictures. `done` counts those that failed too.
+    """Progress of a submission, in pictures.
 
     Attributes:
-        status: of the whole: `completed` if one of its pictures was.
-        done: pictures that have ended.
-        total: all of them.
-        failed: those that ended in an error.
-        position: pictures of others that come before its next; None if nothing of it is queued.
-        estimated_wait_s: seconds until its turn, by how fast the queue moved lately; None if that
-            is not known.
+        status: of the whole; once it has ended, `completed` if any of its pictures is.
+        done: pictures that have ended, failed ones included.
+        total: all pictures.
+        failed: pictures that ended in an error.
+        position: other pictures in the queue before its next one; None if none of it is queued.
+        estimated_wait_s: seconds until its next picture starts, by the queue's recent speed; None
+            if unknown.
     """
 
     status: Status
@@ -99,10 +99,10 @@ class Progress:
 
 
 def read(answer: httpx.Response, parse: Callable[[Any], T]) -> T:
-    """What `parse` makes of the JSON of an answer.
+    """Parse the JSON of a response with `parse`.
 
     Raises:
-        UnexpectedAnswer: it is no JSON, or not what `parse` expects.
+        UnexpectedAnswer: it is not JSON, or not what `parse` expects.
     """
     try:
         return parse(answer.json())
@@ -114,12 +114,12 @@ def read(answer: httpx.Response, parse: Callable[[Any], T]) -> T:
 
 
 def shown(url: httpx.URL) -> str:
-    """`url` without what may be secret in it."""
+    """`url` without its user, password and query, which may be secret."""
     return str(url.copy_with(userinfo=b"", query=None))
 
 
 def problem_in(answer: httpx.Response) -> Problem | UnexpectedAnswer:
-    """Why a request failed."""
+    """The problem that a failed response describes."""
     after = answer.headers.get("retry-after")
     more = {"retry_after": after} if after and after.isdecimal() else {}
     try:
@@ -129,13 +129,13 @@ def problem_in(answer: httpx.Response) -> Problem | UnexpectedAnswer:
 
 
 def answer_of(body: Mapping[str, Any]) -> Answer:
-    """Parse what `POST /detect` answers, or a completed picture of a task."""
+    """Parse an answer of `POST /detect`, or a completed picture of a task."""
     timing = Timing(**{name: float(value) for name, value in body["timing"].items()})
     return Answer(_detections(body), body["model"], body["digest"], timing)
 
 
 def result_of(body: Mapping[str, Any], offset: int, source: str | None) -> Result:
-    """Parse an entry of a task's `results`; `offset` pictures were submitted before the task's."""
+    """Parse an entry of a task's `results`; `offset` is added to its index."""
     done, failed = body["status"] == "completed", body.get("error")
     return Result(
         index=offset + body["index"],

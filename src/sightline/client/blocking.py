@@ -1,4 +1,4 @@
-"""The client to be called: runs the flows on the spot, and adds nothing to them."""
+"""The blocking client: runs the coroutines of `ClientCore` to completion, without an event loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sightline.client.core import ClientCore
 from sightline.client.handle import AsyncTaskHandle
-from sightline.client.service import Service, address_of
+from sightline.client.service import HttpService, address_of
 from sightline.client.transport import BlockingTransport, run, run_each
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Talks to a Sightline service. Threads may share one."""
+    """Blocking client of a Sightline service. Threads may share one."""
 
     def __init__(
         self,
@@ -32,25 +32,25 @@ class Client:
         patience: float = 120,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """A client; nothing is sent before it is asked for something.
+        """A client; it sends nothing until a method is called.
 
-        Proxies are those of the environment (HTTPS_PROXY, NO_PROXY), but none to this machine.
+        Proxies are those of the environment (HTTPS_PROXY, NO_PROXY), except to this machine.
 
         Args:
             base_url: the service; if None, SIGHTLINE_URL, else http://127.0.0.1:8000.
             api_key: sent as `Authorization: Bearer`; if None, SIGHTLINE_API_KEY or SIGHTLINE_KEY.
-            timeout: seconds of silence after which a connection counts as lost.
-            patience: seconds for which a request is made again that found nobody there, or a
-                service that is busy or just starting. Retry-After is honoured. That nobody is there
-                is logged meanwhile, as a warning of `sightline.client`.
-            transport: what sends requests instead of sockets: `httpx.MockTransport` in tests.
+            timeout: seconds without data after which a connection counts as lost.
+            patience: seconds for which a request is retried while the service cannot be reached,
+                is busy or is starting. Retry-After is honoured. While it cannot be reached, a
+                warning is logged to `sightline.client`.
+            transport: sends requests instead of sockets; `httpx.MockTransport` in tests.
 
         Raises:
-            ValueError: `base_url` is no address of a service, or `api_key` cannot be sent.
+            ValueError: `base_url` is not an http(s) address, or `api_key` is not printable ASCII.
         """
         address, here = address_of(base_url)
         io = BlockingTransport(transport, trust_env=not here)
-        service = Service(io, address, api_key, timeout, patience)
+        service = HttpService(io, address, api_key, timeout, patience)
         self._address = service.shown
         self._core = ClientCore(service)
 
@@ -79,7 +79,7 @@ class Client:
 
 
 class TaskHandle:
-    """Pictures that were submitted with a Client: `AsyncTaskHandle`, to be called."""
+    """Handle of pictures that were submitted with a Client; the blocking `AsyncTaskHandle`."""
 
     def __init__(self, handle: AsyncTaskHandle) -> None:
         self._handle = handle
@@ -92,12 +92,12 @@ class TaskHandle:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The service's names for the tasks: `Client.task(*ids)` finds them again."""
+        """Ids of the tasks; `Client.task(*ids)` makes a handle of them again."""
         return self._handle.ids
 
     @property
     def total(self) -> int:
-        """How many pictures there are."""
+        """Number of pictures."""
         return self._handle.total
 
     def results(
@@ -124,7 +124,7 @@ class TaskHandle:
 
 
 def _document(shell: type, core: type) -> None:
-    """Methods without words of their own do what those of `core` say."""
+    """Copy docstrings from the methods of `core` to those of `shell` that have none."""
     for name, method in vars(shell).items():
         if callable(method) and not method.__doc__ and hasattr(core, name):
             method.__doc__ = getattr(core, name).__doc__

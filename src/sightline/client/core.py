@@ -1,4 +1,4 @@
-"""What both clients do, written once (docs/decisions/0023)."""
+"""The client's operations, shared by `Client` and `AsyncClient` (docs/decisions/0023)."""
 
 from __future__ import annotations
 
@@ -20,56 +20,56 @@ if TYPE_CHECKING:
 
     from sightline.client.answers import Answer
     from sightline.client.pictures import Source
-    from sightline.client.service import Service
+    from sightline.client.service import HttpService
     from sightline.client.upload import Meanwhile
 
 MOST_PICTURES = 100
-"""Of a task."""
+"""Most pictures in one task."""
 
 
 class ClientCore:
-    """The calls of a client, over any wire."""
+    """The client's operations as coroutines, over any `Transport`."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: HttpService) -> None:
         self._service = service
 
     async def detect(self, image: Source, **options: Unpack[DetectArguments]) -> Answer:
-        """What is in one picture, now.
+        """Detect objects in one picture, at once.
 
         Args:
             image: see `sightline.client.pictures.Source`.
-            options: see `sightline.client.options.DetectOptions`.
+            options: see `sightline.client.options.DetectArguments`.
 
         Raises:
-            Problem: the service says what is wrong; ImageRefused: with the picture.
-            ClientError: it does not answer, or not as it should.
-            OSError, TypeError, ValueError: the picture cannot be read, or is none.
+            Problem: the service refused the request; ImageRefused: because of the picture.
+            ClientError: the service did not answer, or not as expected.
+            OSError, TypeError, ValueError: the picture cannot be read, or is not a picture.
         """
         params = params_of(options, DetectArguments)
         picture = await self._service.io.call(partial(picture_of, image))
-        ask = _ask("/detect", params, {}, [picture], alone=True)
-        return read(await self._service.ask(ask), answer_of)
+        request = _request("/detect", params, {}, [picture], alone=True)
+        return read(await self._service.send(request), answer_of)
 
     async def submit(
         self, images: Source | Iterable[Source], **options: Unpack[SubmitArguments]
     ) -> AsyncTaskHandle:
-        """Queue pictures, and return once the service keeps them safe.
+        """Queue pictures, and return once the service has stored them.
 
-        A lost connection or a restart on the way makes no second task. All are taken or none:
-        where something is wrong with a later one, or Ctrl-C is pressed, tasks that were made
-        already are cancelled (but for those with an `idempotency_key` of yours: the same call goes
-        on with them). Results of the first hundred are fetched while the next are sent.
+        A lost connection or a restart during the call makes no second task. All pictures are
+        accepted or none: if a later one fails, or Ctrl-C is pressed, tasks that were already made
+        are cancelled (unless you passed an `idempotency_key`: the same call then continues with
+        them). Results of the first hundred are fetched while the next are sent.
 
         Args:
             images: one, or any number; they are read as they are sent. Addresses and files cannot
-                go together. See `sightline.client.pictures.Source`.
-            options: see `sightline.client.options.SubmitOptions`.
+                be mixed. See `sightline.client.pictures.Source`.
+            options: see `sightline.client.options.SubmitArguments`.
 
         Raises:
-            Problem: the service says what is wrong.
-            ClientError: it does not answer, or not as it should.
+            Problem: the service refused the request.
+            ClientError: the service did not answer, or not as expected.
             ConfigError: a folder or glob without pictures.
-            OSError, TypeError, ValueError: a picture cannot be read, or is none.
+            OSError, TypeError, ValueError: a picture cannot be read, or is not a picture.
         """
         params = params_of(options, SubmitArguments)
         key = key_of(options)
@@ -78,10 +78,10 @@ class ClientCore:
         try:
             while batch := await self._batch(pictures, handle):
                 name = f"{key or uuid.uuid4().hex}-{handle.total}"
-                ask = _ask(
+                request = _request(
                     "/predict", params, {"Idempotency-Key": name}, batch, meanwhile=handle.glance
                 )
-                task_id = read(await self._service.ask(ask), lambda body: str(body["task_id"]))
+                task_id = read(await self._service.send(request), lambda body: str(body["task_id"]))
                 await handle.add(task_id, [one.source for one in batch])
         except (Exception, KeyboardInterrupt, CancelledError):
             if key is None:
@@ -92,14 +92,14 @@ class ClientCore:
         return handle
 
     async def task(self, *ids: str) -> AsyncTaskHandle:
-        """The handle of tasks that were submitted before, by anybody with the same key.
+        """The handle of tasks that were submitted earlier, with the same API key.
 
         Raises:
             UnknownTask: there is no such task.
-            ExpiredTask: the results of one of them were kept for long enough; the message names it.
-                How many pictures it had is not known any more, and so no index of those behind it:
-                the others are found without it.
-            ValueError: none is named.
+            ExpiredTask: the results of one of them have expired; the message names it. Its number
+                of pictures is unknown, and so are the indices of those after it: ask for the other
+                tasks without it.
+            ValueError: no id was given.
         """
         if not ids:
             raise ValueError("Which tasks? Name one at least: `client.task(*handle.ids)`.")
@@ -111,7 +111,7 @@ class ClientCore:
     async def _batch(
         self, pictures: Iterator[Picture | Address], handle: AsyncTaskHandle
     ) -> list[Picture | Address]:
-        """The next task's; what gives them may take its time, as a camera does."""
+        """The pictures of the next task. Their source may be slow, as a camera is."""
         batch: list[Picture | Address] = []
         while len(batch) < MOST_PICTURES:
             one = await self._service.io.call(partial(next, pictures, None))
@@ -126,7 +126,7 @@ class ClientCore:
         await self._service.io.close()
 
 
-def _ask(
+def _request(
     path: str,
     params: Mapping[str, Any],
     headers: Mapping[str, str],
@@ -135,10 +135,10 @@ def _ask(
     alone: bool = False,
     meanwhile: Meanwhile = nothing,
 ) -> Request:
-    """A request with these pictures; `alone` is the form of one. For `meanwhile` see `FormUpload`.
+    """A request with these pictures; `alone` is the form for one. `meanwhile`: see `FormUpload`.
 
     Raises:
-        ValueError: some are to be sent, and some are to be fetched.
+        ValueError: there are both files and addresses.
     """
     files = [one for one in pictures if isinstance(one, Picture)]
     urls = [one.url for one in pictures if isinstance(one, Address)]

@@ -1,17 +1,17 @@
-"""What can go wrong between a program and the service.
+"""The client's exceptions.
 
     ClientError
-    ├── Unreachable          nothing answers, for as long as the client is patient
-    ├── UnexpectedAnswer     something answers, and not as Sightline does
+    ├── Unreachable          nothing answers, after all retries
+    ├── UnexpectedAnswer     something answers, but not as Sightline does
     ├── FileChanged          a file became shorter while it was sent
-    ├── TimedOut             (a TimeoutError) `wait` or `results` took longer than they were given
-    ├── Cancelled            the picture was cancelled before it was looked at
-    └── Problem              the service said what was wrong (RFC 9457)
+    ├── TimedOut             (a TimeoutError) `wait` or `results` reached their timeout
+    ├── Cancelled            the picture was cancelled before it was processed
+    └── Problem              the service answered with a problem (RFC 9457)
         ├── ImageRefused         … with the picture: EmptyImage, UnsupportedImage, …
-        ├── TryLater             … nothing, but not now: Overloaded, RateLimited, …
+        ├── TryLater             … that is temporary: Overloaded, RateLimited, …
         └── …                    one class for each type in docs/reference/problems.md
 
-A class is named for the last part of its problem's `type`; `PROBLEMS` is the table.
+Each class is named after the last part of its problem's `type`; `PROBLEMS` is the table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PREFIX = "urn:sightline:problem:"
 
 
 class ClientError(SightlineError):
-    """Base of all that a client raises on purpose, but for wrong arguments."""
+    """Base of all errors that a client raises on purpose, except those for wrong arguments."""
 
 
 class Unreachable(ClientError):
@@ -39,7 +39,7 @@ class Unreachable(ClientError):
 
 
 class UnexpectedAnswer(ClientError):
-    """Something answers, and not as Sightline does. Is it this service?"""
+    """Something answers, but not as Sightline does. Is it this service?"""
 
 
 class FileChanged(ClientError):
@@ -47,23 +47,23 @@ class FileChanged(ClientError):
 
 
 class TimedOut(ClientError, TimeoutError):
-    """The pictures took longer than `timeout`. They are still worked on: wait again."""
+    """The pictures took longer than `timeout`. They are still being processed: wait again."""
 
 
 class Cancelled(ClientError):
-    """There are no detections, because the picture was cancelled before its turn."""
+    """There are no detections, because the picture was cancelled before it was processed."""
 
 
 class Problem(ClientError):
-    """The service said what was wrong. A type that this version does not know is a plain Problem.
+    """A problem that the service answered. Unknown types are raised as a plain Problem.
 
     Attributes:
-        status: of HTTP.
+        status: HTTP status.
         type: `urn:sightline:problem:…`, stable.
-        title: what kind of problem it is, in words.
+        title: the kind of problem, in words.
         detail: what was wrong and what to do.
         retry_after: seconds after which to try again; None if that would not help.
-        problem: all that the service said.
+        problem: the whole problem document.
     """
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
@@ -76,9 +76,9 @@ class Problem(ClientError):
         self.retry_after = None if after is None else float(after)
         super().__init__(self.problem)
 
-    def __init_subclass__(cls, *, group: bool = False) -> None:
+    def __init_subclass__(cls, *, group: bool = False, slug: str = "") -> None:
         if not group:
-            slug = re.sub(r"(?<=.)([A-Z])", r"-\1", cls.__name__).lower()
+            slug = slug or re.sub(r"(?<=.)([A-Z])", r"-\1", cls.__name__).lower()
             PROBLEMS[_PREFIX + slug] = cls
 
     def __str__(self) -> str:
@@ -86,10 +86,10 @@ class Problem(ClientError):
 
 
 def problem_of(problem: Mapping[str, Any]) -> Problem:
-    """The exception for what the service said.
+    """The exception for a problem document.
 
     Raises:
-        KeyError, TypeError, ValueError: it is no problem document.
+        KeyError, TypeError, ValueError: it is not a problem document.
     """
     return PROBLEMS.get(problem["type"], Problem)(problem)
 
@@ -103,7 +103,7 @@ class EmptyImage(ImageRefused):
 
 
 class UnsupportedImage(ImageRefused):
-    """Not a picture type that is read."""
+    """Not a supported picture format."""
 
 
 class BrokenImage(ImageRefused):
@@ -123,43 +123,43 @@ class UrlRefused(ImageRefused):
 
 
 class UrlFailed(ImageRefused):
-    """The picture's host did not give the whole of it in time."""
+    """The picture's host did not deliver the whole file in time."""
 
 
-class PoisonImage(ImageRefused):
+class PoisonImage(ImageRefused, slug="culprit"):
     """The service died each time it worked on this picture."""
 
 
 class PictureUnreadable(ImageRefused):
-    """The service's disk does not give the bytes of this picture any more."""
+    """The service cannot read this picture from its disk any more."""
 
 
 class TryLater(Problem, group=True):
-    """Nothing was lost: try again after `retry_after` seconds. The client has, in its patience."""
+    """Temporary: try again after `retry_after` seconds. The client has retried for `patience`."""
 
 
 class RateLimited(TryLater):
-    """More requests than this client may send in a while."""
+    """More requests than this client may send in a period of time."""
 
 
 class TooManyAtOnce(TryLater):
-    """More requests under way than this client may have."""
+    """More concurrent requests than this client may have."""
 
 
 class Overloaded(TryLater):
-    """Too much waits."""
+    """The queue is full."""
 
 
 class StorageUnavailable(TryLater):
-    """Tasks cannot be kept or read now."""
+    """Tasks cannot be stored or read now."""
 
 
 class NotServing(TryLater):
-    """The service goes down, or cannot work."""
+    """The service is shutting down, or cannot work."""
 
 
 class WorkerDied(TryLater):
-    """The model is being started again."""
+    """The model is being restarted."""
 
 
 class TooManyConnections(TryLater):
@@ -191,7 +191,7 @@ class NotAllowed(Problem):
 
 
 class HostUnknown(Problem):
-    """The service does not answer to the name in its address."""
+    """The service does not accept the host name in its address."""
 
 
 class UnknownTask(Problem):
@@ -199,15 +199,15 @@ class UnknownTask(Problem):
 
 
 class ExpiredTask(Problem):
-    """The results were kept for as long as it was promised, or the task was forgotten."""
+    """The task's results have expired, or the task was deleted."""
 
 
 class NotYet(Problem):
-    """The picture's turn has not come."""
+    """The picture has not been processed yet."""
 
 
 class NotEnded(Problem):
-    """The task goes on: somebody retried it in the moment in which it was to be forgotten."""
+    """The task was to be deleted, but is running again: it was retried at the same moment."""
 
 
 class IdempotencyConflict(Problem):
@@ -215,7 +215,7 @@ class IdempotencyConflict(Problem):
 
 
 class DeadlineExceeded(Problem):
-    """It took longer than a request may."""
+    """The request took longer than its deadline."""
 
 
 class Internal(Problem):
@@ -227,7 +227,7 @@ class NotFound(Problem):
 
 
 class NotAcceptable(Problem):
-    """The answer is not to be had in the form that was asked for."""
+    """The answer is not available in the requested media type."""
 
 
 class MethodNotAllowed(Problem):
@@ -235,7 +235,7 @@ class MethodNotAllowed(Problem):
 
 
 class MalformedBody(Problem):
-    """The request's body was broken on its way."""
+    """The request's body arrived broken."""
 
 
 class MalformedRequest(Problem):
@@ -247,7 +247,7 @@ class BodyStalled(Problem):
 
 
 class HeadStalled(Problem):
-    """The head of the request was not there in time."""
+    """The head of the request did not arrive in time."""
 
 
 class HeadTooLarge(Problem):

@@ -1,4 +1,4 @@
-"""Pictures that were submitted: how far they are, and what came of them."""
+"""Task handles: progress and results of submitted pictures."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from sightline.client.service import Service
+    from sightline.client.service import HttpService
 
 _LONG = 20.0
-"""Seconds that the service may hold an answer back until there is something new."""
+"""Long-polling time, seconds: the service may hold an answer until there is something new."""
 
-_ROUND = 0.1
-"""Seconds that a look takes at least: results come in handfuls, and leave the service in peace."""
+_MIN_INTERVAL = 0.1
+"""Least seconds from one poll to the next: results then come several at a time."""
 
 _SWEEP = 5.0
-"""Seconds after which all tasks of a handle are looked at, so that none expires unseen."""
+"""Seconds after which each task of a handle is polled, so that none expires unseen."""
 
 _GLANCE = 1.0
-"""Seconds between looks while something else goes on, such as an upload or the caller's work."""
+"""Least seconds between glances: polls during other work, such as an upload or the caller's."""
 
 _REST = 4.0
-"""Times as long as such a look took until the next: a long way to the service slows little down."""
+"""Least pause between glances, as a multiple of the last one's time, for slow networks."""
 
 _GLANCE_LASTS = 4.0
-"""Seconds that such a look may take: a slow line is full of the upload."""
+"""Timeout of a glance, seconds: the upload may fill a slow network."""
 
 _PARTING_LASTS = 4.0
-"""Seconds that it may take to cancel what was made of a submission that came to nothing."""
+"""Timeout for cancelling the tasks of a failed submission, seconds."""
 
 _BEST_FIRST: tuple[Status, ...] = ("completed", "error", "cancelled")
 
 
 class AsyncTaskHandle:
-    """Pictures that were submitted with an AsyncClient. `TaskHandle` is the same for a Client.
+    """Handle of pictures that were submitted with an AsyncClient. `TaskHandle` is a Client's.
 
-    More than 100 pictures are several tasks; `index` counts through all of them. While one thread
-    (or coroutine) waits for the results, another may ask for the status, or cancel.
+    More than 100 pictures become several tasks; `index` counts through all of them. While one
+    thread (or coroutine) waits for the results, another may get the status, or cancel.
 
     Attributes:
-        total: how many pictures there are.
+        total: number of pictures.
     """
 
-    def __init__(self, service: Service) -> None:
-        """Without tasks; `AsyncClient.submit` and `AsyncClient.task` add them."""
+    def __init__(self, service: HttpService) -> None:
+        """An empty handle; `AsyncClient.submit` and `AsyncClient.task` add the tasks."""
         self._service = service
         self._tasks: list[Task] = []
         self._next_glance = time.monotonic() + _GLANCE
@@ -72,47 +72,48 @@ class AsyncTaskHandle:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The service's names for the tasks: `AsyncClient.task(*ids)` finds them again."""
+        """Ids of the tasks; `AsyncClient.task(*ids)` makes a handle of them again."""
         return tuple(task.id for task in self._tasks)
 
     async def results(
         self, timeout: float | None = None, progress: Callable[[Progress], object] | None = None
     ) -> AsyncGenerator[Result, None]:
-        """Each picture once it has ended, those that failed too: in that order, not by index.
+        """Yield each picture when it has ended, failed ones included; in that order, not by index.
 
-        Goes on where the service is restarted meanwhile. What was not fetched in time
-        (SIGHTLINE_RESULT_TTL) has failed, with an `ExpiredTask` as its error. That needs a caller
-        who is away for as long: between any two results it is looked at what else has ended.
+        Continues across restarts of the service. A picture whose result expired before it was
+        fetched (SIGHTLINE_RESULT_TTL) has failed, with an `ExpiredTask` as its error. Only a caller
+        that stops iterating for so long loses results: the tasks are polled between results.
 
         Args:
-            timeout: seconds for all of them; None for as long as it takes.
-            progress: called at first, and when anything has changed.
+            timeout: seconds for all pictures; None for no limit.
+            progress: called once at the start, and on each change.
 
         Raises:
-            TimedOut: they took longer. They are worked on still: `results` or `wait` go on.
-            ClientError: the service does not answer, or not as it should.
+            TimedOut: they took longer. They are still being processed: call `results` or `wait`
+                again.
+            ClientError: the service did not answer, or not as expected.
         """
         until = _end_of(timeout)
-        given: set[int] = set()
-        told = None
+        yielded: set[int] = set()
+        last = None
         while True:
             now = self._progress()
-            if progress is not None and now != told:
+            if progress is not None and now != last:
                 progress(now)
-            told = now
-            for result in self._known():
-                if result.index not in given:
-                    given.add(result.index)
+            last = now
+            for result in self._results():
+                if result.index not in yielded:
+                    yielded.add(result.index)
                     yield result
                     await self.glance()
             if now.status in ENDED:
                 return
-            await self._more(until, each=True)
+            await self._poll(until, each=True)
 
     async def wait(
         self, timeout: float | None = None, progress: Callable[[Progress], object] | None = None
     ) -> list[Result]:
-        """All pictures by index, once all have ended, those that failed too.
+        """Wait until all pictures have ended; returns them by index, failed ones included.
 
         Arguments and errors are those of `results`.
         """
@@ -121,88 +122,88 @@ class AsyncTaskHandle:
                 pass
         until = _end_of(timeout)
         while self._progress().status not in ENDED:
-            await self._more(until, each=False)
-        return sorted(self._known(), key=lambda result: result.index)
+            await self._poll(until, each=False)
+        return sorted(self._results(), key=lambda result: result.index)
 
     async def status(self) -> Progress:
-        """How far they are now."""
+        """The current progress."""
         for task in self._open():
-            await self._look(task)
+            await self._refresh(task)
         return self._progress()
 
     async def cancel(self) -> Progress:
-        """Cancel what has not begun; it is then never looked at. What has ended stays as it is."""
+        """Cancel pictures whose processing has not begun. Those that have ended do not change."""
         for task in self._open():
             try:
-                answer = await self._service.ask(Request("DELETE", task.path, {"forget": False}))
+                answer = await self._service.send(Request("DELETE", task.path, {"forget": False}))
             except ExpiredTask as error:
                 task.expire(error)
             else:
-                self._absorb(task, answer)
+                self._update(task, answer)
         return self._progress()
 
     async def retry(self) -> Progress:
-        """Run again what failed for reasons that may have passed; what was no picture stays so.
+        """Run failed pictures again if the failure may have been temporary.
 
-        So does what the service does not keep any more.
+        Invalid pictures stay failed, and so do those that the service has deleted.
         """
         for task in self._tasks:
             try:
-                answer = await self._service.ask(Request("POST", f"{task.path}/retry"))
+                answer = await self._service.send(Request("POST", f"{task.path}/retry"))
             except ExpiredTask as error:
                 task.expire(error)
                 continue
             task.forget_failures()
-            self._absorb(task, answer)
+            self._update(task, answer)
         return self._progress()
 
     async def annotated(self, index: int) -> bytes:
-        """A JPEG of the picture with its boxes, while the service keeps it.
+        """The picture as a JPEG with its boxes drawn, while the service keeps it.
 
         Raises:
             IndexError: there is no such picture.
-            NotYet: its turn has not come.
+            NotYet: it has not been processed yet.
             ClientError: it failed; the class says why.
         """
         for task in self._tasks:
             if 0 <= index < task.total:
-                answer = await self._service.ask(Request("GET", f"{task.path}/images/{index}"))
+                answer = await self._service.send(Request("GET", f"{task.path}/images/{index}"))
                 return answer.content
             index -= task.total
         raise IndexError(f"There are {self.total} pictures.")
 
-    # For the client that makes it
+    # For the client that makes the handle
 
     async def add(self, task_id: str, sources: Sequence[str] = ()) -> None:
-        """Another task, and its pictures' sources, if known."""
+        """Add a task, with its pictures' sources, if known."""
         task = Task(task_id, self.total, sources)
         if not sources:
-            await self._look(task)
+            await self._refresh(task)
         self._tasks.append(task)
         self.total += task.total
 
     async def glance(self) -> None:
-        """Look at one task, if it is time to: else results would expire during a long upload."""
+        """Poll one task if it is due: its results could otherwise expire during a long upload."""
         began = time.monotonic()
         tasks = self._open()
         if began < self._next_glance or not tasks:
             return
-        with suppress(ClientError):  # if it lasts, whoever waits for the results is told
-            await self._look(min(tasks, key=lambda task: task.looked), began + _GLANCE_LASTS)
+        with suppress(ClientError):  # if it persists, `results` or `wait` raises it
+            await self._refresh(min(tasks, key=lambda task: task.polled), began + _GLANCE_LASTS)
         now = time.monotonic()
         self._next_glance = now + max(_GLANCE, _REST * (now - began))
 
     async def abandon(self) -> None:
-        """Let nothing be left of it, as far as the service can be reached."""
+        """Delete all tasks, as far as the service can be reached."""
         until = time.monotonic() + _PARTING_LASTS
         for task in self._tasks:
             with suppress(ClientError):
-                await self._service.ask(Request("DELETE", task.path), until)
+                await self._service.send(Request("DELETE", task.path), until)
 
-    # Looking
+    # Polling
 
-    def _known(self) -> list[Result]:
-        # list() of a dict is not interrupted by another thread, as a loop over it would be.
+    def _results(self) -> list[Result]:
+        # list() copies a dict atomically; a loop would fail if another thread changed it.
         return [result for task in self._tasks for result in list(task.results.values())]
 
     def _open(self) -> list[Task]:
@@ -220,18 +221,18 @@ class AsyncTaskHandle:
             estimated_wait_s=queue.get("estimated_wait_s"),
         )
 
-    async def _more(self, until: float, *, each: bool) -> None:
-        """Look again: at one task once it has ended (with `each`, changed), now and then at all.
+    async def _poll(self, until: float, *, each: bool) -> None:
+        """Long-poll one task until it ends (with `each`, changes); poll the others now and then.
 
         Raises:
             TimedOut: it is past `until` on `time.monotonic`.
         """
         began = time.monotonic()
         if not (tasks := self._open()):
-            return  # a glance was enough
+            return  # a glance has found the end
         longest = _LONG if len(tasks) == 1 else _SWEEP
         try:
-            await self._look(tasks[0], until, max(0, min(longest, until - began)), each=each)
+            await self._refresh(tasks[0], until, max(0, min(longest, until - began)), each=each)
             await self._sweep(until)
         except TimedOut as error:
             raise self._timed_out() from error.__cause__
@@ -239,7 +240,7 @@ class AsyncTaskHandle:
             now = time.monotonic()
             if now >= until:
                 raise self._timed_out()
-            await self._service.io.sleep(max(0, min(began + _ROUND, until) - now))
+            await self._service.io.sleep(max(0, min(began + _MIN_INTERVAL, until) - now))
 
     def _timed_out(self) -> TimedOut:
         now = self._progress()
@@ -251,42 +252,42 @@ class AsyncTaskHandle:
     async def _sweep(self, until: float) -> None:
         overdue = time.monotonic() - _SWEEP
         for task in self._open():
-            if task.looked < overdue:
-                await self._look(task, until)
+            if task.polled < overdue:
+                await self._refresh(task, until)
 
-    async def _look(
+    async def _refresh(
         self, task: Task, until: float = math.inf, wait: float = 0, *, each: bool = True
     ) -> None:
         headers = {}
         if each and task.tag:
             headers["If-None-Match"] = task.tag
         elif each:
-            wait = 0  # nothing is known yet, and waiting would be for its end
-        ask = Request("GET", task.path, {"wait": wait} if wait else {}, headers)
+            wait = 0  # without an ETag the service would wait for the task's end
+        request = Request("GET", task.path, {"wait": wait} if wait else {}, headers)
         try:
-            answer = await self._service.ask(ask, until)
+            answer = await self._service.send(request, until)
         except ExpiredTask as error:
             if not task.total:
-                raise  # nobody knows how many pictures are lost
+                raise  # the number of lost pictures is unknown
             task.expire(error)
             return
         finally:
-            task.looked = time.monotonic()
+            task.polled = time.monotonic()
         if answer.status_code != HTTPStatus.NOT_MODIFIED:
-            self._absorb(task, answer)
+            self._update(task, answer)
 
-    def _absorb(self, task: Task, answer: httpx.Response) -> None:
+    def _update(self, task: Task, answer: httpx.Response) -> None:
         tag = answer.headers.get("etag", "")
-        read(answer, lambda state: task.absorb(state, tag))
+        read(answer, lambda state: task.update(state, tag))
 
 
 def _end_of(timeout: float | None) -> float:
-    """On `time.monotonic`."""
+    """The deadline on `time.monotonic`."""
     return math.inf if timeout is None else time.monotonic() + timeout
 
 
 def _status_of(statuses: set[Status]) -> Status:
-    """Of all tasks together."""
+    """The status of all tasks together."""
     if statuses <= ENDED:
         return next((one for one in _BEST_FIRST if one in statuses), "completed")
     return "queued" if statuses == {"queued"} else "processing"

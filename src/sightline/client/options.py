@@ -1,4 +1,4 @@
-"""What can be asked of pictures, as keyword arguments of both clients."""
+"""Options of `detect` and `submit`: keyword arguments of both clients."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST_KEY = 200
-"""Characters of an idempotency key; the service takes 255, and each task's gets a number."""
+"""Most characters of an idempotency key; the service takes 255, each task's gets a suffix."""
 
 
 class DetectArguments(TypedDict, total=False):
-    """Options of `detect`. What is left out is the service's own choice.
+    """Options of `detect`. Options that are left out get the service's defaults.
 
     Attributes:
         confidence: lowest confidence reported, 0..1.
@@ -31,14 +31,14 @@ class DetectArguments(TypedDict, total=False):
 
 
 class SubmitArguments(DetectArguments, total=False):
-    """Options of `submit`: those of `detect`, and how the task is treated.
+    """Options of `submit`: those of `detect`, and options of the task.
 
     Attributes:
-        priority: `high` gets eight times the turns of `low`, and twice those of `normal`.
-        callback_url: called when a task has ended; of more than 100 pictures, once for each task.
-        strict: refuse the whole if one file is no picture; else that one fails alone.
-        idempotency_key: up to 200 characters that name this submission: one with the same pictures
-            and the same key is the same tasks, whichever program it comes from.
+        priority: `high` gets eight times the share of `low`, and twice that of `normal`.
+        callback_url: called when a task has ended; with more than 100 pictures, once per task.
+        strict: refuse all pictures if one file is not a picture; else only that one fails.
+        idempotency_key: up to 200 characters that identify this submission: submitting the same
+            pictures with the same key again makes no new tasks, from any program.
     """
 
     priority: Literal["high", "normal", "low"]
@@ -51,7 +51,7 @@ def key_of(options: SubmitArguments) -> str | None:
     """The `idempotency_key`, if there is one.
 
     Raises:
-        ValueError: it cannot be sent.
+        ValueError: it is empty, too long, or not printable ASCII.
     """
     key = options.get("idempotency_key")
     if key is not None and not (0 < len(key) <= _LONGEST_KEY and is_printable(key)):
@@ -62,15 +62,15 @@ def key_of(options: SubmitArguments) -> str | None:
 
 
 def is_printable(text: str) -> bool:
-    """Whether it can stand in a header."""
+    """Whether `text` is valid in a header: printable ASCII."""
     return text.isascii() and text.isprintable()
 
 
 def params_of(options: Mapping[str, Any], known: type[DetectArguments]) -> dict[str, Any]:
-    """`options` as a query.
+    """`options` as query parameters.
 
     Raises:
-        TypeError: one is not `known`.
+        TypeError: one is not in `known`.
     """
     names = known.__annotations__
     if unknown := options.keys() - names:

@@ -1,4 +1,4 @@
-"""What people name as pictures: files, folders, globs."""
+"""Expansion of files, folders and globs to picture paths."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _PICTURE_SUFFIXES = frozenset(
 
 
 def expand(source: str) -> list[str]:
-    """The pictures that `source` names: a file, those in a folder or its folders, those of a glob.
+    """Paths of the pictures that `source` names: a file, a folder (recursively) or a glob.
 
-    A file that is named is kept even if it does not exist (it will be reported); a folder or a
-    glob without pictures is an error, because a typing mistake would otherwise look like success.
+    A named file is kept even if it does not exist (it is reported later); a folder or glob without
+    pictures is an error, because a typing mistake would otherwise look like success.
 
     Returns:
         Paths, sorted.
 
     Raises:
-        ConfigError: there are none in a folder or glob, or `source` can be no path.
+        ConfigError: a folder or glob without pictures, or `source` is not a valid path.
     """
     path = _path(source)
     if path.is_file():
@@ -42,7 +42,7 @@ def _path(source: str) -> Path:
     """`source` with `~` expanded.
 
     Raises:
-        ConfigError: it can be no path here: an unknown user, or too long a name.
+        ConfigError: it is not a valid path: an unknown user, or too long a name.
     """
     try:
         path = Path(source).expanduser()

@@ -1,4 +1,4 @@
-"""Whatever people have a picture in, as something that can be sent, and sent again."""
+"""Conversion of paths, bytes, files, arrays and Pillow images to uploads that can be repeated."""
 
 from __future__ import annotations
 
@@ -27,35 +27,34 @@ if TYPE_CHECKING:
 Source: TypeAlias = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes], "NDArray[Any]", "Image"
 ]
-"""One picture, or a name of several.
+"""One picture, or a path of several.
 
 - str or Path: a file; for `submit` also a folder or a glob, meaning all pictures in it, sorted
 - str with `://`: an address, which the service fetches
-- bytes: a compressed file's
+- bytes: of a compressed file
 - a binary file object: all of it, from its start. One that cannot seek is read into memory
-- NumPy array: uint8 [height, width, 3] BGR as OpenCV has it, [height, width, 4] BGRA or [height,
-  width] grey; sent as PNG, so that no pixel changes, or as JPEG of quality 95 where a PNG would be
-  more than 8 MB (as a type it may be of any dtype, because OpenCV does not tell more of what it
-  reads)
-- Pillow image: likewise, upright. 16-bit ones are sent as PNG whatever their size
+- NumPy array: uint8 [height, width, 3] BGR as in OpenCV, [height, width, 4] BGRA or [height,
+  width] grey; sent as PNG, which is lossless, or as JPEG of quality 95 where a PNG would be
+  more than 8 MB (the type allows any dtype, because OpenCV's functions are typed so)
+- Pillow image: likewise, upright. 16-bit images are sent as PNG at any size
 """
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # C:// is none
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # at least two letters: not C://
 _CHANNELS = {1: (slice(None), slice(None), 0), 3: np.s_[..., ::-1], 4: np.s_[..., [2, 1, 0, 3]]}
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
-_LARGEST_PNG = 8_000_000  # bytes: a service takes 10 MB, unless it was told otherwise
+_LARGEST_PNG = 8_000_000  # bytes: a service takes 10 MB by default
 _LONGEST_JPEG = 65_500  # pixels a side
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file to be sent.
+    """A picture to be uploaded.
 
     Attributes:
-        name: what the service is to call it.
-        source: the path it came from, else its name.
+        name: its file name in the upload.
+        source: its path, else its name.
         size: bytes.
-        open: gives its bytes from the start, each time.
+        open: opens it for reading from its start; may be called repeatedly.
     """
 
     name: str
@@ -66,7 +65,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A picture that the service is to fetch."""
+    """A picture that the service fetches itself."""
 
     url: str
 
@@ -76,13 +75,13 @@ class Address:
 
 
 def gather(images: Source | Iterable[Source]) -> Iterator[Picture | Address]:
-    """The pictures that `images` stand for, in order; each is looked at when its turn comes.
+    """Convert `images`, one or several, to pictures, in order and lazily.
 
     Raises:
         ConfigError: a folder or a glob without pictures.
-        OSError: a file that cannot be looked at.
-        TypeError: something that is no picture.
-        ValueError: an array that is no picture.
+        OSError: a file cannot be read.
+        TypeError: not a picture.
+        ValueError: an array is not a picture.
     """
     number = 0
     for image in _several(images):
@@ -92,7 +91,7 @@ def gather(images: Source | Iterable[Source]) -> Iterator[Picture | Address]:
 
 
 def picture_of(image: Any, number: int = 0) -> Picture | Address:
-    """`image` as it is sent; `number` names it if it has no name.
+    """Convert one image; `number` becomes part of its name if it has none.
 
     Raises:
         OSError, TypeError, ValueError: as `gather`.
@@ -117,9 +116,9 @@ def picture_of(image: Any, number: int = 0) -> Picture | Address:
 
 
 def _several(images: Any) -> Iterable[Any]:
-    """`images`, if they are several and not one picture (or the name of a folder)."""
+    """`images` as an iterable; one picture (or the path of a folder) becomes a list of one."""
     if isinstance(images, np.ndarray):
-        return images if images.ndim == 4 else [images]  # four: a stack of pictures
+        return images if images.ndim == 4 else [images]  # 4 dimensions: a stack of pictures
     alone = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview)
     if alone or hasattr(images, "read") or not hasattr(images, "__iter__"):
         return [images]
@@ -133,7 +132,7 @@ def _expanded(image: Any) -> Iterable[Any]:
 
 
 def _from_path(source: str) -> Picture:
-    if not source:  # which Path takes for the folder that one is in
+    if not source:  # Path("") is the working directory
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
     path = Path(source).expanduser()
     if path.is_dir():
@@ -156,7 +155,7 @@ def _from_file(file: Any, number: int) -> Picture:
 
     def rewound() -> AbstractContextManager[BinaryIO]:
         file.seek(0)
-        return nullcontext(file)  # whoever opened it closes it
+        return nullcontext(file)  # the caller opened it and closes it
 
     return Picture(Path(source).name, source, size, rewound)
 
@@ -180,12 +179,12 @@ def _from_array(array: NDArray[Any]) -> Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-class _TooMuch(Exception):
-    """A file becomes larger than it may."""
+class _TooLarge(Exception):
+    """A `_BoundedBuffer` is full."""
 
 
-class _Bounded(BytesIO):
-    """A file in memory that takes so many bytes."""
+class _BoundedBuffer(BytesIO):
+    """A file in memory of at most `most` bytes."""
 
     def __init__(self, most: float) -> None:
         super().__init__()
@@ -193,29 +192,29 @@ class _Bounded(BytesIO):
 
     def write(self, data: Any, /) -> int:
         if self.tell() + len(data) > self._most:
-            raise _TooMuch
+            raise _TooLarge
         return super().write(data)
 
 
 def _from_pillow(image: Image, number: int) -> Picture:
     from PIL import ImageOps
 
-    turned = ImageOps.exif_transpose(image)
-    if turned.mode not in _PNG_MODES:
-        turned = turned.convert("RGB")
-    is_jpeg_possible = turned.mode != "I;16" and max(turned.size) <= _LONGEST_JPEG
-    buffer: BytesIO = _Bounded(_LARGEST_PNG if is_jpeg_possible else math.inf)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode not in _PNG_MODES:
+        upright = upright.convert("RGB")
+    is_jpeg_possible = upright.mode != "I;16" and max(upright.size) <= _LONGEST_JPEG
+    buffer: BytesIO = _BoundedBuffer(_LARGEST_PNG if is_jpeg_possible else math.inf)
     try:
-        turned.save(buffer, "PNG", compress_level=1)
-    except _TooMuch:
+        upright.save(buffer, "PNG", compress_level=1)
+    except _TooLarge:
         buffer = BytesIO()
-        _opaque(turned).save(buffer, "JPEG", quality=95, subsampling=0)
+        _opaque(upright).save(buffer, "JPEG", quality=95, subsampling=0)
         return _from_bytes(buffer.getvalue(), f"image-{number}.jpg")
     return _from_bytes(buffer.getvalue(), f"image-{number}.png")
 
 
 def _opaque(image: Image) -> Image:
-    """`image` on white, as the service has it."""
+    """`image` composited on white, as the service does it."""
     from PIL import Image
 
     if image.mode in {"L", "RGB"}:

@@ -1,4 +1,4 @@
-"""The one way in which requests are made: addresses, keys, retries."""
+"""HTTP requests of the client: addresses, keys, retries."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ _log = logging.getLogger("sightline.client")
 
 _HERE = "http://127.0.0.1:8000"
 
-_LATER = {
-    HTTPStatus.REQUEST_TIMEOUT,  # this machine slept, or its network was away
+_RETRIED = {
+    HTTPStatus.REQUEST_TIMEOUT,  # this machine slept, or lost its network
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}  # of a proxy, if no Problem
-_OURS_TO_BLAME = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
-_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds between attempts; the last one stays
-_TOLD_FROM = 3  # attempts: what is over within half a second needs no words
-_JITTER = 0.25  # of what Retry-After says, on top: those who were refused together come apart
+_CLIENT_MISTAKES = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds between attempts; the last one repeats
+_LOGGED_FROM = 3  # attempts: an outage of less than half a second is not logged
+_JITTER = 0.25  # of Retry-After, added so that clients refused together do not return together
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request.
+    """A request to the service.
 
     Attributes:
-        method: of HTTP.
+        method: HTTP method.
         path: below the service's address.
         params: of the query; those that are None are left out.
-        headers: besides those that all requests have.
+        headers: in addition to those of all requests.
         upload: the body, if it is a form.
         json: the body, if it is JSON.
     """
@@ -73,23 +73,25 @@ class Request:
     json: object = None
 
 
-class Service:
-    """A service at an address, and how patient one is with it.
+class HttpService:
+    """Sends requests to the service at one address, and retries them.
 
     Attributes:
-        shown: its address, without what may be secret in it.
+        io: the transport.
+        patience: seconds for which a request is retried.
+        shown: the address, without anything secret in it.
     """
 
     def __init__(
         self, io: Transport, address: str, api_key: str | None, timeout: float, patience: float
     ) -> None:
-        """Raises ValueError if the key cannot be sent."""
+        """Raises ValueError if the key is not printable ASCII."""
         self.io = io
         self.patience = patience
         self._address = address
         self.shown = shown(httpx.URL(address))
         self._timeout = timeout
-        self._told = False
+        self._logged = False
         self._headers = {
             "Accept": "application/json",
             "User-Agent": f"sightline-python/{sightline.__version__}",
@@ -97,17 +99,17 @@ class Service:
         if key := _key_of(api_key):
             self._headers["Authorization"] = f"Bearer {key}"
 
-    async def ask(self, wanted: Request, until: float = math.inf) -> httpx.Response:
-        """The answer: a success, or a 304.
+    async def send(self, wanted: Request, until: float = math.inf) -> httpx.Response:
+        """Send a request; returns the response, a success or a 304.
 
-        Who cannot be reached, or says "not now", is asked again, for as long as `patience` lasts
-        and until `until` on `time.monotonic`.
+        While the service cannot be reached or answers with a temporary problem, the request is
+        retried, for `patience` seconds and not beyond `until` on `time.monotonic`.
 
         Raises:
-            Problem: the service says what is wrong.
+            Problem: the service answered with a problem.
             Unreachable: nothing answers.
-            UnexpectedAnswer: something else does.
-            TimedOut: it is `until` before `patience` ends.
+            UnexpectedAnswer: something else answers.
+            TimedOut: `until` comes before `patience` ends.
         """
         retry_until = math.inf
         for attempt in count():
@@ -118,10 +120,10 @@ class Service:
             except httpx.RequestError as error:
                 failure = self._unreachable(error)
                 if _is_final(error):
-                    raise failure  # noqa: B904  it has its cause
+                    raise failure  # noqa: B904  its cause is set
             else:
                 if answer.is_success or answer.status_code == HTTPStatus.NOT_MODIFIED:
-                    self._told = False
+                    self._logged = False
                     return answer
                 failure = _refusal(answer, wanted.path)
                 if not _is_temporary(answer.status_code, failure):
@@ -134,12 +136,12 @@ class Service:
                 raise failure
             if now + pause > until:
                 raise TimedOut(str(failure)) from failure
-            self._tell(failure, attempt, retry_until - now)
+            self._log_outage(failure, attempt, retry_until - now)
             await self.io.sleep(pause)
         raise AssertionError("count() has no end")
 
     def _request(self, wanted: Request, until: float) -> httpx.Request:
-        held = float(wanted.params.get("wait", 0))  # seconds that the service may take to answer
+        held = float(wanted.params.get("wait", 0))  # seconds that the service may hold the answer
         left = max(0.0, until - time.monotonic()) + 1
         timeout = httpx.Timeout(
             min(self._timeout, left), read=min(self._timeout + held, left), pool=None
@@ -157,10 +159,10 @@ class Service:
         request.headers.setdefault("Host", request.url.netloc.decode("ascii"))  # not with a stream
         return request
 
-    def _tell(self, failure: ClientError, attempt: int, left: float) -> None:
-        """Say once that nobody is there, to whoever wonders why nothing happens."""
-        if attempt >= _TOLD_FROM and not self._told and not isinstance(failure, Problem):
-            self._told = True
+    def _log_outage(self, failure: ClientError, attempt: int, left: float) -> None:
+        """Log once per outage that the service cannot be reached."""
+        if attempt >= _LOGGED_FROM and not self._logged and not isinstance(failure, Problem):
+            self._logged = True
             _log.warning("%s It is asked again for %.0f s more.", failure, left)
 
     def _unreachable(self, error: httpx.RequestError) -> Unreachable:
@@ -175,13 +177,13 @@ class Service:
 
 
 def address_of(base_url: str | None) -> tuple[str, bool]:
-    """Where the service is, without a slash at the end, and whether that is this machine.
+    """The service's address without a trailing slash, and whether it is on this machine.
 
     Args:
-        base_url: if None, SIGHTLINE_URL says it, else it is http://127.0.0.1:8000.
+        base_url: the address; if None, SIGHTLINE_URL, else http://127.0.0.1:8000.
 
     Raises:
-        ValueError: it is no address of a service.
+        ValueError: it is not an http(s) address.
     """
     text = base_url or os.environ.get("SIGHTLINE_URL") or _HERE
     try:
@@ -194,10 +196,10 @@ def address_of(base_url: str | None) -> tuple[str, bool]:
 
 
 def _key_of(api_key: str | None) -> str:
-    """The key that is sent, empty if there is none. Files that keys are read from end in a newline.
+    """The API key, empty if there is none; stripped, because files of keys end in a newline.
 
     Raises:
-        ValueError: it cannot be sent; it is not told, because a log may be where that goes.
+        ValueError: it is not printable ASCII. The message does not contain it: it may be logged.
     """
     given = api_key or os.environ.get("SIGHTLINE_API_KEY") or os.environ.get("SIGHTLINE_KEY") or ""
     key = given.strip()
@@ -214,12 +216,12 @@ def _is_here(host: str) -> bool:
 
 
 def _is_final(error: httpx.RequestError) -> bool:
-    """Whether the next time would be no better: so with wrong addresses, and wrong certificates."""
-    return isinstance(error, _OURS_TO_BLAME) or _is_of_tls(error)
+    """Whether a retry is pointless: a wrong address, or a wrong certificate."""
+    return isinstance(error, _CLIENT_MISTAKES) or _is_of_tls(error)
 
 
 def _is_of_tls(error: BaseException | None) -> bool:
-    """Whether a certificate is wrong, or no TLS is spoken."""
+    """Whether the certificate is invalid, or the server does not speak TLS."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return isinstance(error, ssl.SSLCertVerificationError) or (
@@ -228,9 +230,9 @@ def _is_of_tls(error: BaseException | None) -> bool:
 
 
 def _refusal(answer: httpx.Response, path: str) -> ClientError:
-    """Why a request below `path` failed.
+    """The error for a failed response to a request for `path`.
 
-    Redirects are not followed: a key is for the address that it was given with.
+    Redirects are not followed: the key may only be sent to the address that it was given for.
     """
     if answer.has_redirect_location:
         with suppress(httpx.InvalidURL):
@@ -243,12 +245,12 @@ def _refusal(answer: httpx.Response, path: str) -> ClientError:
 
 
 def _is_temporary(status: int, failure: ClientError) -> bool:
-    """Whether it may be over soon. What a gateway says is no Problem."""
-    return status in _LATER or (status in _GATEWAY and isinstance(failure, UnexpectedAnswer))
+    """Whether a retry may succeed. A gateway's own answer is an UnexpectedAnswer."""
+    return status in _RETRIED or (status in _GATEWAY and isinstance(failure, UnexpectedAnswer))
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
-    """Seconds; a date is possible too (RFC 9110, 10.2.3)."""
+    """Seconds of Retry-After, which may be a date too (RFC 9110, 10.2.3); None without one."""
     text = answer.headers.get("retry-after", "")
     if text.isdecimal():
         return float(text)
@@ -256,6 +258,6 @@ def _retry_after(answer: httpx.Response) -> float | None:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    if moment.tzinfo is None:  # asctime's form, or -0000: dates of HTTP are UTC (RFC 9110, 5.6.7)
+    if moment.tzinfo is None:  # asctime's form, or -0000: HTTP dates are UTC (RFC 9110, 5.6.7)
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())

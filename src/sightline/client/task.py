@@ -1,4 +1,4 @@
-"""One task of the service, as far as it is known."""
+"""State of one task on the service, as last fetched."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Task:
-    """Up to 100 of the pictures that were submitted."""
+    """A task of up to 100 pictures of a submission."""
 
     def __init__(self, task_id: str, offset: int, sources: Sequence[str]) -> None:
-        """For a task before whose pictures `offset` others were submitted."""
+        """`offset`: number of pictures of the submission before this task's."""
         self.id = task_id
         self.path = f"/result/{task_id}"
         self.tag = ""
@@ -27,14 +27,14 @@ class Task:
         self.failed = 0
         self.queue: Mapping[str, Any] = {}
         self.results: dict[int, Result] = {}
-        """By index in the task, in the order in which they came."""
-        self.looked = time.monotonic()
-        """When it was made, or asked for last."""
+        """By index in the task, in order of arrival."""
+        self.polled = time.monotonic()
+        """Time of the last poll, or of its creation, on `time.monotonic`."""
         self._offset = offset
         self._sources = sources
 
-    def absorb(self, state: Mapping[str, Any], tag: str) -> None:
-        """Take over what the service says of it."""
+    def update(self, state: Mapping[str, Any], tag: str) -> None:
+        """Take over the task's representation and its ETag."""
         self.status, self.tag = state["status"], tag
         self.total, self.failed = state["progress"]["total"], state["progress"]["failed"]
         self.queue = state.get("queue") or {}
@@ -48,7 +48,7 @@ class Task:
         self.results = {at: one for at, one in self.results.items() if one.status == "completed"}
 
     def expire(self, why: ExpiredTask) -> None:
-        """Nobody will learn any more what is not known."""
+        """Mark the pictures without a result as failed: the service has deleted their results."""
         self.status = "error"
         for index in range(self.total):
             name = self._sources[index] if self._sources else str(index)

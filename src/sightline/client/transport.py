@@ -1,8 +1,8 @@
-"""How a client reaches the world: sends, sleeps, and does what would block.
+"""The client's I/O: sending, sleeping, and blocking calls.
 
-What a client does is written once, as coroutines that await a `Transport` (docs/decisions/0023).
-On an `AsyncTransport` they are run by an event loop. On a `BlockingTransport` nothing they await
-ever suspends, so that `run` gets their result at once, without a loop.
+The client is written once, as coroutines that await a `Transport` (docs/decisions/0023). With an
+`AsyncTransport` they run on an event loop. With a `BlockingTransport` they never suspend, so that
+`run` gets their result at once, without a loop.
 """
 
 from __future__ import annotations
@@ -20,50 +20,50 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AT_ONCE = 24
-"""Requests under way on an event loop: with hundreds, the pool of connections costs more than they
-do. A third each for those that the service holds back, that send pictures, and that are brief."""
+"""Most concurrent requests on an event loop: with hundreds, httpx's connection pool costs more than
+the requests. A third each is for long polls, uploads, and short requests."""
 
 _LIMITS = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
 
 
 class Transport(Protocol):
-    """The world, as a client sees it."""
+    """The I/O that the client needs."""
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """The answer, its body read.
+        """Send a request; returns the response, its body read.
 
         Raises:
-            httpx.RequestError: there is none.
+            httpx.RequestError: there is no response.
         """
 
     async def sleep(self, seconds: float) -> None: ...
 
     async def call(self, work: Callable[[], T]) -> T:
-        """What `work` gives, which may take a while."""
+        """The result of `work`, which may block."""
 
     async def close(self) -> None: ...
 
 
 class AsyncTransport:
-    """On the event loop of whoever awaits."""
+    """I/O on the running event loop."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None, *, trust_env: bool) -> None:
         self._http = httpx.AsyncClient(transport=transport, trust_env=trust_env, limits=_LIMITS)
-        # Those that the service holds back must not keep all others waiting, and brief ones are
-        # made in the middle of an upload: if they waited for uploads, all would wait for ever.
-        self._held = anyio.Semaphore(AT_ONCE // 3)
+        # Long polls must not block all others. Short requests are made during an upload: if they
+        # had to wait for uploads, there would be a deadlock.
+        self._long_polls = anyio.Semaphore(AT_ONCE // 3)
         self._uploads = anyio.Semaphore(AT_ONCE // 3)
-        self._brief = anyio.Semaphore(AT_ONCE // 3)
+        self._short = anyio.Semaphore(AT_ONCE // 3)
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        async with self._turn_of(request):
+        async with self._limit_for(request):
             return await self._http.send(request)
 
-    def _turn_of(self, request: httpx.Request) -> anyio.Semaphore:
+    def _limit_for(self, request: httpx.Request) -> anyio.Semaphore:
         if "wait" in request.url.params:
-            return self._held
+            return self._long_polls
         in_memory = isinstance(request.stream, httpx.ByteStream)
-        return self._brief if in_memory else self._uploads
+        return self._short if in_memory else self._uploads
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
@@ -76,7 +76,7 @@ class AsyncTransport:
 
 
 class BlockingTransport:
-    """On the thread of whoever calls. Several may share it."""
+    """I/O on the calling thread. Threads may share one."""
 
     def __init__(self, transport: httpx.BaseTransport | None, *, trust_env: bool) -> None:
         self._http = httpx.Client(transport=transport, trust_env=trust_env)
@@ -101,11 +101,11 @@ def run(work: Coroutine[None, None, T]) -> T:
     except StopIteration as done:
         result: T = done.value
         return result
-    raise AssertionError("a BlockingWire never suspends")
+    raise AssertionError("a BlockingTransport never suspends")
 
 
 def run_each(work: AsyncGenerator[T, None]) -> Generator[T]:
-    """What an asynchronous generator yields that awaits nothing but a `BlockingTransport`."""
+    """The items of an asynchronous generator that awaits nothing but a `BlockingTransport`."""
     try:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A form of files (RFC 7578), read from disk while it is sent."""
+"""Multipart uploads (RFC 7578), read from disk while they are sent."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ async def nothing() -> None: ...
 
 
 class FormUpload(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The body of a request, for either client, as often as it is sent.
+    """A multipart/form-data body, for either client; it can be sent repeatedly.
 
-    One file is open at a time, and two blocks of it at most are in memory. httpx has a form of its
-    own, which opens all files at once and, for an AsyncClient, reads them on the event loop.
+    One file is open at a time, and at most two blocks of it are in memory. httpx's own form opens
+    all files at once and, for an AsyncClient, reads them on the event loop.
     """
 
     def __init__(
@@ -41,10 +41,7 @@ class FormUpload(httpx.SyncByteStream, httpx.AsyncByteStream):
         pictures: Sequence[Picture],
         meanwhile: Meanwhile = nothing,
     ) -> None:
-        """A form; `meanwhile` is awaited after each block.
-
-        With a blocking client it must not suspend.
-        """
+        """`meanwhile` is awaited after each block; with a blocking client it must not suspend."""
         boundary = uuid.uuid4().hex
         self._parts = [(_head(boundary, field, one.name), one) for one in pictures]
         self._meanwhile = meanwhile
@@ -59,8 +56,8 @@ class FormUpload(httpx.SyncByteStream, httpx.AsyncByteStream):
         """Blocks of the body.
 
         Raises:
-            FileChanged: a file is shorter than it was.
-            OSError: it cannot be read any more.
+            FileChanged: a file has become shorter.
+            OSError: a file cannot be read any more.
         """
         for block in self._blocks():
             yield block
@@ -76,7 +73,7 @@ class FormUpload(httpx.SyncByteStream, httpx.AsyncByteStream):
             blocks.close()
 
     def _blocks(self) -> Generator[bytes]:
-        """Small pictures go together."""
+        """Pieces joined to blocks of at least `_BLOCK` bytes, except the last."""
         block = b""
         for piece in self._pieces():
             block += piece
@@ -101,7 +98,7 @@ class FormUpload(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 def _head(boundary: str, field: str, name: str) -> bytes:
-    """What comes before a file. Names are quoted as browsers do (WHATWG HTML, 4.10.21.8)."""
+    """The part's header. Names are escaped as browsers do (WHATWG HTML, 4.10.21.8)."""
     quoted = _UNQUOTABLE.sub(lambda found: f"%{ord(found[0]):02X}", name)
     return (
         f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{quoted}"\r\n'

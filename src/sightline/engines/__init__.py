@@ -1,1 +1,1 @@
-"""What runs a network: one file an engine, imported only when it is asked for."""
+"""Inference engines: one module per engine, imported only when it is selected."""

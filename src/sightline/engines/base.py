@@ -1,27 +1,17 @@
-"""The engine seam, and how an engine is chosen.
+"""The engine interface.
 
 An engine is done when it passes tests/contract/test_engines.py.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from sightline.errors import ConfigError
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
-
-    from sightline.engines.cache import EngineCache
-    from sightline.settings import EngineName
-    from sightline.types import ModelSpec
 
 
 class Engine(Protocol):
@@ -29,11 +19,11 @@ class Engine(Protocol):
 
     Attributes:
         name: `openvino`, `onnxruntime` or `fake`.
-        device: where it really runs: `cpu`, `gpu`, `cuda:0`, `tensorrt:0`.
-        precision: what it really computes in: `fp32`, `fp16`, `int8` (its quantised
-            layers, the rest in `fp32`).
-        max_batch: most images a call takes, at least 1.
-        streams: calls that may run at once, at least 1.
+        device: the device in use: `cpu`, `gpu`, `cuda:0`, `tensorrt:0`.
+        precision: the precision in use: `fp32`, `fp16`, `int8` (its quantised layers, the rest
+            in `fp32`).
+        max_batch: most images per call, at least 1.
+        streams: calls that may run concurrently, at least 1.
     """
 
     name: str
@@ -48,7 +38,7 @@ class Engine(Protocol):
         Args:
             images: uint8 [N, height, width, 3] BGR, 1 <= N <= `max_batch`; height and width
                 are the spec's input size (any multiple of the stride where it is dynamic).
-            alone: nothing else waits: the call may take all cores and not its share alone.
+            alone: no other call is waiting, so this one may use all cores, not only its share.
 
         Returns:
             The network's outputs in its own order, each float32 [N, ...], owned by the caller.
@@ -58,112 +48,18 @@ class Engine(Protocol):
         """
 
     def limit_batch(self, max_batch: int) -> None:
-        """No call has more than `max_batch` images from here on: give back what others needed."""
+        """Lower `max_batch` for all later calls, and free memory that larger batches needed."""
 
     def close(self) -> None:
-        """Give memory and threads back. The engine is not used afterwards."""
+        """Free memory and threads. The engine is not used afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as an operator names it: `cpu`, `gpu`, `cuda`, `tensorrt:1`."""
+    """A device as named in the settings: `cpu`, `gpu`, `cuda`, `tensorrt:1`."""
 
     kind: str
     index: int = 0
 
     def __str__(self) -> str:
         return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
-
-
-# Devices of each engine, its favourite first; also the order in which `auto` looks for one.
-_DEVICES: dict[EngineName, tuple[str, ...]] = {
-    "openvino": ("cpu", "gpu"),
-    "onnxruntime": ("cpu", "cuda", "tensorrt"),
-    "fake": ("cpu",),
-}
-
-_CLASSES: dict[EngineName, str] = {
-    "openvino": "OpenVINOEngine",
-    "onnxruntime": "OnnxRuntimeEngine",
-    "fake": "FakeEngine",
-}
-
-
-def open_engine(
-    path: Path,
-    spec: ModelSpec,
-    *,
-    engine: EngineName,
-    device: str,
-    cache: EngineCache | None = None,
-) -> Engine:
-    """Open the network at `path` on the engine and device that were asked for.
-
-    `auto` means: an NVIDIA device where ONNX Runtime can use one, else OpenVINO on the CPU.
-    What is named explicitly is opened or refused, never replaced.
-
-    Args:
-        path: `.onnx`, or OpenVINO `.xml`.
-        spec: how its input is prepared inside the engine's own graph.
-        engine: an engine's name or `auto`.
-        device: `auto`, or a kind with an optional index (`cuda:1`).
-        cache: where the compiled network is looked for and kept; nowhere if None.
-
-    Raises:
-        ConfigError: the engine or the device is unknown or not there.
-        ModelError: the engine cannot read the file.
-    """
-    name, place = choose(path, engine, device)
-    module = import_module(f"sightline.engines.{name}")
-    opened: Engine = getattr(module, _CLASSES[name])(path, spec, place, cache)
-    return opened
-
-
-def choose(path: Path, engine: EngineName, device: str) -> tuple[EngineName, Device]:
-    """The engine and device that `engine` and `device` mean for the file at `path`.
-
-    Raises:
-        ConfigError: unknown, or a pair that does not exist.
-    """
-    wanted = None if device == "auto" else parse_device(device)
-    if engine == "auto":
-        engine = _engine_for(path, wanted)
-    if wanted is None:
-        return engine, _favourite(engine)
-    if wanted.kind not in _DEVICES[engine]:
-        offered = ", ".join(_DEVICES[engine])
-        raise ConfigError(f"engine {engine} has no device '{wanted.kind}'; it offers: {offered}")
-    return engine, wanted
-
-
-def parse_device(text: str) -> Device:
-    """`cpu`, `cuda:1`, … as a Device.
-
-    Raises:
-        ConfigError: no engine knows such a device.
-    """
-    known = list(dict.fromkeys(kind for kinds in _DEVICES.values() for kind in kinds))
-    found = re.fullmatch(r"([a-z]+)(?::(\d{1,2}))?", text.lower())
-    if not found or found[1] not in known or (found[1] == "cpu" and found[2]):
-        raise ConfigError(f"unknown device '{text}'; choose auto, {', '.join(known)} (or cuda:1)")
-    return Device(found[1], int(found[2] or 0))
-
-
-def _engine_for(path: Path, wanted: Device | None) -> EngineName:
-    if path.suffix == ".xml":
-        return "openvino"
-    if wanted is None:
-        return "onnxruntime" if _cuda_works() else "openvino"
-    return next(name for name, kinds in _DEVICES.items() if wanted.kind in kinds)
-
-
-def _favourite(engine: EngineName) -> Device:
-    if engine == "onnxruntime" and _cuda_works():
-        return Device("cuda")
-    return Device(_DEVICES[engine][0])
-
-
-def _cuda_works() -> bool:
-    from sightline.engines import devices
-
-    return devices.nvidia_gpus() > 0 and devices.onnxruntime_has("CUDAExecutionProvider")

@@ -1,4 +1,4 @@
-"""What engines compile, kept on disk so that the next start is quick."""
+"""Disk cache of compiled networks, so that the next start is quick."""
 
 from __future__ import annotations
 
@@ -8,43 +8,42 @@ import os
 import tempfile
 from pathlib import Path
 
-_KEPT = 20  # files of a cache; the least recently used go
+_MAX_FILES = 20  # the least recently used are deleted
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _log = logging.getLogger("sightline")
 
 
 class EngineCache:
-    """Compiled networks of one model, in a folder that all models share.
+    """Disk cache of one model's compiled networks, in a folder that all models share.
 
-    A file is the SHA-256 of what follows, and what an engine compiled: an engine that reads what
-    a bad disk or a kill left of one may answer nonsense. What cannot be read or written costs a
-    compilation, and nothing else.
+    A file holds a SHA-256 and the compiled network that it is of, because an engine may return
+    nonsense from a damaged file. A file that cannot be read or written only costs a compilation.
     """
 
     def __init__(self, folder: str | os.PathLike[str], model: str) -> None:
-        """A cache in `folder`, made when needed, for the model with the digest `model`."""
+        """A cache in `folder`, created when needed, for the model with the digest `model`."""
         self.folder = Path(folder).expanduser()
         self._model = model
 
     def load(self, key: str) -> bytes | None:
-        """What was stored under `key` (which names all that it depends on), if it is whole."""
+        """The data stored under `key` (which names all that it depends on); None if not intact."""
         file = self._file(key)
         try:
-            kept = file.read_bytes()
+            content = file.read_bytes()
             os.utime(file)
         except FileNotFoundError:
             return None
         except OSError as error:
             _log.warning("%s cannot be read (%s): the model is compiled again", file, error)
             return None
-        data = kept[_DIGEST_BYTES:]
-        if hashlib.sha256(data).digest() != kept[:_DIGEST_BYTES]:
+        data = content[_DIGEST_BYTES:]
+        if hashlib.sha256(data).digest() != content[:_DIGEST_BYTES]:
             _log.warning("%s is damaged: the model is compiled again", file)
             return None
         return data
 
     def store(self, key: str, data: bytes) -> None:
-        """Keep `data` under `key`."""
+        """Store `data` under `key`."""
         file = self._file(key)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +56,7 @@ class EngineCache:
                 except OSError:
                     Path(draft.name).unlink()
                     raise
-            self._forget_the_oldest()
+            self._evict()
         except OSError as error:
             _log.warning("%s cannot be written (%s): every start compiles anew", file, error)
 
@@ -65,9 +64,9 @@ class EngineCache:
         name = hashlib.sha256(f"{self._model}\n{key}".encode()).hexdigest()
         return self.folder / f"{name[:32]}.compiled"
 
-    def _forget_the_oldest(self) -> None:
-        # A draft is as old as the process that was killed while it wrote it.
+    def _evict(self) -> None:
+        # Temporary files too: a process that is killed while it writes leaves one behind.
         files = [*self.folder.glob("*.compiled"), *self.folder.glob("*.tmp")]
         ages = [(file.stat().st_mtime, file) for file in files if file.exists()]
-        for _, file in sorted(ages, reverse=True)[_KEPT:]:
+        for _, file in sorted(ages, reverse=True)[_MAX_FILES:]:
             file.unlink(missing_ok=True)

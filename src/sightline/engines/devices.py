@@ -1,10 +1,10 @@
-"""What accelerators this machine has, asked of their own drivers."""
+"""Accelerators of this machine, as their drivers report them."""
 
 from __future__ import annotations
 
 
 def nvidia_gpus() -> int:
-    """NVIDIA GPUs that the driver reports; 0 where there is no driver."""
+    """Number of NVIDIA GPUs that the driver reports; 0 where there is no driver."""
     import pynvml
 
     try:
@@ -25,7 +25,7 @@ def onnxruntime_has(provider: str) -> bool:
 
 
 def gpu_available() -> bool:
-    """Whether a GPU is there that one of the engines could use."""
+    """Whether there is a GPU that one of the engines could use."""
     if nvidia_gpus() and onnxruntime_has("CUDAExecutionProvider"):
         return True
     from sightline.engines.openvino import core

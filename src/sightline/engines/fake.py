@@ -1,7 +1,7 @@
-"""An engine without a network, shipped so that users can test against Sightline without a model.
+"""A fake engine without a network, shipped so that users can test without a model.
 
-It "sees" one object wherever a picture is brighter than the letterbox padding around it: its
-answer depends on the pixels, so that mixed-up pictures show.
+It finds one object, where a picture differs from the letterbox padding around it: its answer
+depends on the pixels, so that tests notice mixed-up pictures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FAKE_SPEC_LABELS = ("bright", "dark")
 
 
 class FakeEngine:
-    """Answers in the `end2end` form: one row [x1, y1, x2, y2, score, class] an image.
+    """An engine that answers in the `end2end` form: one row [x1, y1, x2, y2, score, class].
 
     The box spans the pixels that differ from the padding; the score is the mean brightness of
     the input over 255; class 0 is `bright`, class 1 `dark`.
@@ -50,22 +50,22 @@ class FakeEngine:
     def infer(self, images: NDArray[np.uint8], *, alone: bool = True) -> list[NDArray[np.float32]]:
         del alone
         self.before_infer(images)
-        return [np.stack([self._see(image) for image in images])]
+        return [np.stack([self._detect(image) for image in images])]
 
     def limit_batch(self, max_batch: int) -> None:
         self.max_batch = max_batch
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Does nothing."""
 
-    def _see(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _detect(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         padding = cv2.inRange(image, self._grey, self._grey)
         left, top, width, height = cv2.boundingRect(cv2.bitwise_not(padding))
         if not width:
             return np.zeros((1, 6), np.float32)
         padded = cv2.countNonZero(padding)
-        seen = padding.size - padded
+        unpadded = padding.size - padded
         total = sum(cv2.sumElems(image)) - sum(self._grey) * padded
-        brightness = total / (3 * seen) / 255
+        brightness = total / (3 * unpadded) / 255
         box = (left, top, left + width, top + height)
         return np.array([[*box, brightness, float(brightness < 0.5)]], np.float32)

@@ -1,6 +1,6 @@
 """ONNX Runtime: CPU, and NVIDIA GPUs through CUDA or TensorRT.
 
-The input is prepared by nodes put in front of the network's own, so that a GPU receives a
+Preprocessing is done by nodes inserted in front of the network's own, so that a GPU receives a
 quarter of the bytes (uint8) and does the arithmetic itself.
 """
 
@@ -39,7 +39,7 @@ class OnnxRuntimeEngine:
     """A network in an ONNX Runtime session. See `engines.base.Engine`."""
 
     name = "onnxruntime"
-    streams = 1  # calls at once would share its one pool of threads
+    streams = 1  # concurrent calls would share the session's one thread pool
 
     def __init__(
         self, path: Path, spec: ModelSpec, device: Device, cache: EngineCache | None
@@ -86,19 +86,19 @@ class OnnxRuntimeEngine:
 
 
 def with_preprocessing(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
-    """`model`, changed in place to take uint8 NHWC BGR: cast, colour, scale, layout as nodes.
+    """Insert cast, colour, scale and layout nodes, in place, so that `model` takes uint8 NHWC BGR.
 
-    All of them exist, in this form, in every ONNX operator set.
+    All these operators exist, in this form, in every ONNX operator set.
     """
     graph = model.graph
     weights = {initializer.name for initializer in graph.initializer}
     old = next(value for value in graph.input if value.name not in weights)
-    # The picture is BGR: mean and std are given in the network's order, so they are turned too.
-    turn = slice(None, None, -1 if spec.colour == "rgb" else 1)
+    # The picture is BGR; mean and std are in the network's channel order, so they are reversed too.
+    channels = slice(None, None, -1 if spec.colour == "rgb" else 1)
     constants: dict[str, NDArray[Any]] = {
-        "sightline_mean": np.array(spec.mean, np.float32)[turn],
-        "sightline_scale": 1 / np.array(spec.std, np.float32)[turn],
-        "sightline_order": np.arange(3)[turn],
+        "sightline_mean": np.array(spec.mean, np.float32)[channels],
+        "sightline_scale": 1 / np.array(spec.std, np.float32)[channels],
+        "sightline_order": np.arange(3)[channels],
     }
     graph.initializer.extend(numpy_helper.from_array(v.copy(), k) for k, v in constants.items())
     steps: list[tuple[str, list[str], dict[str, Any]]] = [
@@ -125,15 +125,15 @@ def with_preprocessing(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelPro
 
 
 def _session_options(path: Path) -> Any:
-    """As https://onnxruntime.ai/docs/performance/tune-performance/threading.html has them."""
+    """Session options (https://onnxruntime.ai/docs/performance/tune-performance/threading.html)."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(path.parent)
     )
     if threads := engine_threads():
-        # By itself it starts a thread a core of the machine and ties it there, beyond what
-        # affinity allows. Threads that spin while they wait would spend the container's quota.
+        # By default it starts and pins one thread per core of the machine, even on cores that
+        # affinity excludes. Threads that spin while they wait would use up the container's quota.
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
@@ -142,7 +142,7 @@ def _session_options(path: Path) -> Any:
 def _provider_chain(
     device: Device, spec: ModelSpec, max_batch: int, cache: EngineCache | None
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Provider options, as https://onnxruntime.ai/docs/execution-providers/ documents them."""
+    """Execution providers and their options (https://onnxruntime.ai/docs/execution-providers/)."""
     cpu: tuple[str, dict[str, Any]] = ("CPUExecutionProvider", {})
     if device.kind == "cpu":
         return [cpu]
@@ -169,7 +169,7 @@ def _provider_chain(
 
 
 def _tensorrt_profile(spec: ModelSpec, max_batch: int) -> dict[str, str]:
-    """One profile for all shapes, so that TensorRT builds one engine and not one a shape."""
+    """One profile for all shapes, so that TensorRT builds one engine and not one per shape."""
     height, width = spec.input_size
     small_h, small_w = (spec.stride, spec.stride) if spec.dynamic else spec.input_size
     least = spec.batch or 1
@@ -196,7 +196,7 @@ def _require_provider(provider: str, device: Device) -> None:
 
 
 def _require_used(session: Any, provider: str, device: Device) -> None:
-    """ONNX Runtime falls back to the CPU without a word; Sightline does not."""
+    """Raise ConfigError if ONNX Runtime has silently fallen back to another provider."""
     used = session.get_providers()
     if provider not in used:
         raise ConfigError(
@@ -206,7 +206,7 @@ def _require_used(session: Any, provider: str, device: Device) -> None:
 
 
 def _precision(model: onnx.ModelProto, device: Device) -> str:
-    """What the weights are kept and multiplied in; TensorRT is told to use half precision."""
+    """The precision of the weights; with TensorRT `fp16`, as it is configured."""
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         return "int8"
     if device.kind == "tensorrt":

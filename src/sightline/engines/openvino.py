@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 _MOST_BATCH = 8
 
-# Layers, as the plugins name them, that do nearly all of a network's work.
+# Layer types, in the plugins' names, that do nearly all of a network's arithmetic.
 _WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
 
 
 class OpenVINOEngine:
     """A network compiled by OpenVINO. See `engines.base.Engine`.
 
-    On a CPU it is compiled twice (the weights are shared): for one call that takes all cores, and
-    for as many calls at once as give the most images a second. There each has its own cores: two
-    threads that work on one image wait for each other, and decoding and HTTP hold up both.
+    On a CPU it is compiled twice (the weights are shared): for latency, where one call uses all
+    cores, and for throughput, where several calls run concurrently on cores of their own. Threads
+    that share one image wait for each other, and decoding and HTTP delay all of them.
     """
 
     name = "openvino"
@@ -73,15 +73,15 @@ class OpenVINOEngine:
 
     def limit_batch(self, max_batch: int) -> None:
         self.max_batch = max_batch
-        self._alone.rest()
-        self._shared.rest()
+        self._alone.release_memory()
+        self._shared.release_memory()
 
     def close(self) -> None:
         del self._alone, self._shared
 
 
 class _Compiled:
-    """A compiled network that any number of threads may call."""
+    """A compiled network. Any number of threads may call it."""
 
     def __init__(self, network: ov.CompiledModel) -> None:
         self._network = network
@@ -98,8 +98,8 @@ class _Compiled:
         finally:
             self._idle.append(request)
 
-    def rest(self) -> None:
-        """Give back what calls so far have needed between layers; the next ask for it again."""
+    def release_memory(self) -> None:
+        """Free the buffers between layers; the next calls allocate them again."""
         self._idle.clear()
         self._network.release_memory()
 
@@ -108,18 +108,18 @@ class _Compiled:
 def core() -> ov.Core:
     """The process's one OpenVINO core.
 
-    It is kept to the end: the CPU plugin gives the thread that loads it a signal stack, and
-    frees that on whichever thread unloads it; the next signal then crashes the process.
+    It is never released: the CPU plugin gives the thread that loads it a signal stack and frees
+    that stack on whichever thread unloads it; the next signal then crashes the process.
     """
     return ov.Core()
 
 
 def _require_device(target: str) -> None:
-    there = core().available_devices
-    if target in there or (target == "GPU.0" and "GPU" in there):
+    available = core().available_devices
+    if target in available or (target == "GPU.0" and "GPU" in available):
         return
     raise ConfigError(
-        f"OpenVINO does not see device {target} here; it sees: {', '.join(there)}. "
+        f"OpenVINO does not see device {target} here; it sees: {', '.join(available)}. "
         "An Intel GPU needs its compute runtime installed."
     )
 
@@ -131,24 +131,24 @@ def _compile(
     properties: list[dict[str, Any]],
     cache: EngineCache | None,
 ) -> list[ov.CompiledModel]:
-    """The network with each of `properties`.
+    """The compiled network, once with each of `properties`.
 
-    It is compiled once, and what that gave is read back for each: a network that was read back
-    takes half the memory of one that was compiled, which holds on to what it was made from.
+    It is compiled once, exported, and imported for each: an imported network takes half the
+    memory of a compiled one, which keeps the network that it was compiled from.
     """
     key = _cache_key(spec, target)
-    made = None if cache is None else cache.load(key)
-    if made is None:
+    compiled = None if cache is None else cache.load(key)
+    if compiled is None:
         network = with_preprocessing(core().read_model(path), spec)
-        made = core().compile_model(network, target, properties[0]).export_model().getvalue()
+        compiled = core().compile_model(network, target, properties[0]).export_model().getvalue()
         del network
         if cache is not None:
-            cache.store(key, made)
-    return [core().import_model(io.BytesIO(made), target, one) for one in properties]
+            cache.store(key, compiled)
+    return [core().import_model(io.BytesIO(compiled), target, one) for one in properties]
 
 
 def _cache_key(spec: ModelSpec, target: str) -> str:
-    """All that a compiled network depends on, but for the file that it comes from."""
+    """All that a compiled network depends on, except the model file."""
     about = [
         core().get_property(target, name)
         for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
@@ -160,17 +160,17 @@ def _cache_key(spec: ModelSpec, target: str) -> str:
 def _properties(device: Device, hint: str) -> dict[str, Any]:
     properties: dict[str, Any] = {"PERFORMANCE_HINT": hint}
     if device.kind == "cpu":
-        # OpenVINO picks bfloat16 by itself on CPUs that have it, and boxes move.
+        # By default OpenVINO uses bfloat16 on CPUs that have it, which moves boxes.
         properties["INFERENCE_PRECISION_HINT"] = "f32"
-        # It heeds affinity, but not the quota of a container. 0 leaves the count to OpenVINO.
+        # It respects affinity, but not a container's quota. 0 leaves the count to OpenVINO.
         properties["INFERENCE_NUM_THREADS"] = engine_threads()
-        # A thread that is tied to its core waits there for decoders, HTTP, and other services.
+        # A pinned thread would wait for decoders, HTTP and other services on its core.
         properties["ENABLE_CPU_PINNING"] = False
     return properties
 
 
 def with_preprocessing(network: ov.Model, spec: ModelSpec) -> ov.Model:
-    """The network behind a uint8 NHWC BGR input: colour, scale and layout become graph nodes."""
+    """Add colour, scale and layout nodes, so that the network takes a uint8 NHWC BGR input."""
     steps = ov.preprocess.PrePostProcessor(network)
     tensor = steps.input().tensor()
     height, width = (-1, -1) if spec.dynamic else spec.input_size

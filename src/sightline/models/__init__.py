@@ -1,1 +1,1 @@
-"""Models: what a file holds, what its outputs mean, where it comes from."""
+"""Models: catalogue, download, model files, and the families that decode their outputs."""

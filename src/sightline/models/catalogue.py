@@ -1,7 +1,7 @@
-"""Models that are known by name: where each comes from, under which licence, how good it is.
+"""The model catalogue: address, licence and accuracy of each model that is known by name.
 
-Figures are the ones their authors publish: mAP@50:95 on COCO val2017 at the input size given.
-What is not published, or not certain, is None.
+Figures are those that the authors publish: mAP@50:95 on COCO val2017 at the given input size.
+Figures that are not published, or not certain, are None.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _YOLOX = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1r
 _HUB = "hf://onnx-community/"
 
 _DFINE_TOML = 'family = "detr"\nlabels = "coco"\ninput_size = [640, 640]\nresize = "stretch"\n'
-# The export does not say how its pixels are scaled: RF-DETR was trained on ImageNet's mean and std.
+# The exported file does not say how pixels are scaled; RF-DETR was trained with ImageNet's values.
 _RFDETR_TOML = """\
 family = "detr"
 labels = "coco91"
@@ -38,14 +38,14 @@ class CatalogueEntry:
     Attributes:
         name: lower case, with dashes.
         address: `https://` or `hf://`; None where the model is not fetched but exported.
-        family: how its outputs mean boxes.
+        family: the format of its outputs.
         licence: SPDX identifier of the weights' licence.
         input_size: side of the square input, in pixels.
         map: mAP@50:95 on COCO val2017, in percent.
         parameters: in millions.
         size: of the file, in MB (10^6 bytes).
-        note: what else to know before choosing it, in a few words.
-        toml: what a `model.toml` has to say of it, because the file does not.
+        note: a short remark for the list of models.
+        toml: content of its `model.toml`, for what the file itself does not say.
     """
 
     name: str
@@ -63,8 +63,8 @@ class CatalogueEntry:
         """The address to fetch it from.
 
         Raises:
-            ModelError: it is not fetched; the message says what its licence asks and the commands
-                that make the file.
+            ModelError: it is not fetched; the message says what its licence requires and which
+                commands export the file.
         """
         if self.address is None:
             raise ModelError(
@@ -162,4 +162,4 @@ _ENTRIES = (
     _ultralytics("yolo26s", "end2end", 47.8, 9.5, "mAP without NMS, as it is served"),
 )
 
-CATALOGUE = {found.name: found for found in _ENTRIES}
+CATALOGUE = {entry.name: entry for entry in _ENTRIES}

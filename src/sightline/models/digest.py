@@ -1,4 +1,4 @@
-"""Which weights exactly: a digest of a model's files."""
+"""Digest and size of a model's files."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ if TYPE_CHECKING:
 
 
 def weight_bytes(path: Path) -> int:
-    """The size of the model's files."""
+    """Total size of the model's files."""
     return sum(file.stat().st_size for file in _files(path))
 
 
 def _files(path: Path) -> list[Path]:
-    """The file at `path`, and the weights beside it where the format keeps them apart."""
+    """The file at `path`, and the separate weight files of formats that have them."""
     match path.suffix:
         case ".xml":
             return [path, path.with_suffix(".bin")]
         case ".onnx":
             model = onnx.load(path, load_external_data=False)
-            kept = [found for weight in model.graph.initializer for found in weight.external_data]
-            beside = {path.parent / found.value for found in kept if found.key == "location"}
-            return [path, *sorted(file for file in beside if file.is_file())]
+            entries = [
+                entry for weight in model.graph.initializer for entry in weight.external_data
+            ]
+            weights = {path.parent / entry.value for entry in entries if entry.key == "location"}
+            return [path, *sorted(file for file in weights if file.is_file())]
         case _:
             return [path]
 
 
 def digest(path: Path) -> str:
-    """`sha256:` and the hexadecimal digest of the model's files, in order."""
+    """SHA-256 of the model's files, in order: `sha256:` and hexadecimal digits."""
     checksum = hashlib.sha256()
     for file in _files(path):
         with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""What a model file says of itself: inputs, outputs, metadata. Its weights are not touched."""
+"""Model file readers: inputs, outputs and metadata, without the weights."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A network as seen from outside.
+    """A network's inputs, outputs and metadata.
 
     Attributes:
         inputs: without the weights.
         outputs: in the file's order.
-        metadata: as the exporter wrote it; the keys are Ultralytics' (`names`, `stride`,
+        metadata: as written by the exporter; the keys are Ultralytics' (`names`, `stride`,
             `imgsz`, `task`, …), other exporters write none.
     """
 
@@ -48,10 +48,10 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Read the outside of the network at `path`.
+    """Read inputs, outputs and metadata of the network at `path`.
 
     Raises:
-        ModelError: no such file, of no known kind, or unreadable; the message says what to do.
+        ModelError: no such file, an unknown type, or unreadable; the message says what to do.
     """
     if path.suffix == ".pt":
         raise ModelError(
@@ -91,7 +91,7 @@ def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:
 def _infer_outputs(
     model: onnx.ModelProto, inputs: tuple[TensorInfo, ...], metadata: dict[str, object]
 ) -> tuple[TensorInfo, ...] | None:
-    """Output shapes once the input has its usual size, as far as ONNX can tell without running."""
+    """Output shapes at the default input size, by ONNX shape inference; None if it cannot tell."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         return None
     size = input_size(inputs[0].shape, metadata)
@@ -113,8 +113,8 @@ def _infer_outputs(
 
 def input_size(shape: Shape, metadata: dict[str, object]) -> tuple[int, int]:
     """(height, width) of an NCHW input: the file's own, else the exporter's `imgsz`, else 640."""
-    usual = metadata.get("imgsz", (640, 640))
-    height, width = (usual, usual) if isinstance(usual, int) else _pair(usual)
+    default = metadata.get("imgsz", (640, 640))
+    height, width = (default, default) if isinstance(default, int) else _pair(default)
     return shape[2] or height, shape[3] or width
 
 
@@ -127,7 +127,7 @@ def _pair(value: object) -> tuple[int, int]:
 
 
 def _read_openvino(path: Path) -> Graph:
-    """The OpenVINO IR format: layers of type Parameter and Result, `rt_info` beside them."""
+    """Read OpenVINO IR: its inputs and outputs are layers of type Parameter and Result."""
     try:
         root = ET.parse(path).getroot()  # noqa: S314  # nosec B314
         inputs = tuple(
@@ -155,7 +155,7 @@ def _ir_shape(port: ET.Element | None) -> Shape:
 
 
 def _yaml_metadata(path: Path) -> dict[str, object]:
-    """Ultralytics writes its metadata beside formats that cannot hold it."""
+    """Metadata that Ultralytics writes beside formats that cannot hold it."""
     if not path.is_file():
         return {}
     try:
@@ -166,7 +166,7 @@ def _yaml_metadata(path: Path) -> dict[str, object]:
 
 
 def _literal(text: str) -> object:
-    """Ultralytics writes lists and dicts as Python literals, and words bare."""
+    """Parse a metadata value: Ultralytics writes lists and dicts as Python literals, text bare."""
     try:
         value: object = ast.literal_eval(text)
     except (ValueError, SyntaxError):

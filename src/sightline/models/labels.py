@@ -1,9 +1,9 @@
-"""Class names of COCO, for models that carry none of their own."""
+"""COCO's class names, for models whose files contain none."""
 
 from __future__ import annotations
 
-# https://cocodataset.org: category names by category id. Ids left out were never annotated;
-# RF-DETR and other DETR-type models keep them as unused places among 91.
+# https://cocodataset.org: category names by category id. The missing ids were never annotated;
+# RF-DETR and other DETR-type models keep them as unused classes among 91.
 _COCO_BY_ID = {
     1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train",
     8: "truck", 9: "boat", 10: "traffic light", 11: "fire hydrant", 13: "stop sign",
@@ -25,11 +25,11 @@ COCO80 = tuple(_COCO_BY_ID.values())
 """The 80 annotated classes, numbered without gaps (YOLO models, D-FINE, RT-DETR)."""
 
 COCO91 = tuple(_COCO_BY_ID.get(i, f"unused_{i}") for i in range(91))
-"""The class id is the COCO category id (RF-DETR, DETR)."""
+"""91 classes by COCO category id, unused ones included (RF-DETR, DETR)."""
 
 
 def default_labels(count: int) -> tuple[str, ...]:
-    """Names for a model that says nothing but its number of classes."""
+    """Class names for a model of which only the number of classes is known."""
     match count:
         case 80:
             return COCO80

@@ -1,7 +1,7 @@
-"""Models from the network, kept in a cache.
+"""Model downloads, kept in a cache.
 
-A model is fetched into `partial/`, checked, and moved into place in one step: a file with its
-final name is always whole. Beside it lies its record, made at the first pull and enforced after.
+A model is fetched into `partial/`, checked, and renamed into place: a file with its final name is
+always complete. The record beside it is written at the first pull and enforced afterwards.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sightline")
 
-AT_LEISURE = DownloadTimeouts(first_byte=15, idle=30)
-"""Somebody asked for the file and waits for it."""
+PULL_TIMEOUTS = DownloadTimeouts(first_byte=15, idle=30)
+"""Timeouts of a download that a user has asked for and waits for."""
 
 
 class PullRecord(BaseModel):
-    """What a model was when it was first pulled.
+    """A model's record from its first pull.
 
     Attributes:
-        address: where from, without user, password and query.
+        address: it was pulled from, without user, password and query.
         sha256: of the file, in hex.
         size: in bytes.
         etag: the server's name for this content, if it gave a reliable one.
@@ -54,11 +54,11 @@ class PullRecord(BaseModel):
 
 
 def silent(_done: int, _total: int | None) -> None:
-    """A `Progress` that tells nobody."""
+    """A `Progress` that does nothing."""
 
 
 def cached(source: Source) -> Path | None:
-    """The model's file, if it is in the cache and is what its record says. Asks no network.
+    """The model's file in the cache, checked against its record; None if not cached. No network.
 
     Raises:
         ModelError: the file has changed since it was pulled, or cannot be read.
@@ -74,45 +74,45 @@ def pull(
     cache_dir: Path,
     progress: Progress = silent,
     *,
-    timeouts: DownloadTimeouts = AT_LEISURE,
+    timeouts: DownloadTimeouts = PULL_TIMEOUTS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Fetch a model, or make sure that the copy in the cache is still what is offered.
+    """Fetch a model, or check that the copy in the cache is up to date.
 
     Safe to call from several processes at once: one fetches, the others wait for it. Where the
-    model is not to be had now, the copy in the cache is as good.
+    server cannot be reached, the copy in the cache is used.
 
     Args:
         name: a name in the catalogue, `https://…`, `http://…` or `hf://owner/repo/file.onnx`.
-        cache_dir: where models are kept; made if need be.
+        cache_dir: where models are kept; created if needed.
         progress, timeouts, sleep: see `net.download.download`.
 
     Raises:
-        ModelError: it cannot be had, or is not what it was at the first pull; the copy in the
-            cache, if there is one, stays.
+        ModelError: it cannot be fetched, or has changed since the first pull; a copy in the cache
+            is kept.
     """
     source = locate(name, cache_dir)
     before = _read_record(source)
-    with _alone(source):
+    with _locked(source):
         record = _read_record(source)
         expected = _expected(source, record)
-        have = source.path.is_file()
-        if have and record != before:
+        is_cached = source.path.is_file()
+        if is_cached and record != before:
             return source.path  # another process has just fetched it
         part = Partial(source.partial)
-        etag = record.etag if have and record is not None else None
+        etag = record.etag if is_cached and record is not None else None
         fetch = partial(download, source.address, part, timeouts=timeouts, progress=progress)
         try:
             if fetch(etag=etag, sleep=sleep):
-                _take(source, part, expected)
+                _install(source, part, expected)
         except ModelUnreachable:
-            if not have:
+            if not is_cached:
                 raise
     return source.path
 
 
-def _take(source: Source, part: Partial, expected: str | None) -> None:
-    """Move what was fetched into place, if it is a model and the one that is expected."""
+def _install(source: Source, part: Partial, expected: str | None) -> None:
+    """Check the fetched file and move it into place; `expected` is its sha256, if known."""
     try:
         _require_onnx(part.path, source)
         digest = _sha256(part.path)
@@ -141,7 +141,7 @@ def _take(source: Source, part: Partial, expected: str | None) -> None:
 
 
 def _require_onnx(path: Path, source: Source) -> None:
-    """Raises ModelError if the file at `path` is no ONNX network, or only half of one."""
+    """Raise ModelError if the file at `path` is not a complete ONNX network."""
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except Exception as error:
@@ -156,10 +156,10 @@ def _require_onnx(path: Path, source: Source) -> None:
 
 
 def _expected(source: Source, record: PullRecord | None) -> str | None:
-    """The sha256 that a pull has to give: the record's, else that of the file that is there.
+    """The sha256 that a pull must match: the record's, else that of the cached file, else None.
 
     Raises:
-        ModelError: the file is not what its record says.
+        ModelError: the cached file does not match its record.
     """
     if not source.path.is_file():
         return None if record is None else record.sha256
@@ -188,8 +188,8 @@ def _read_record(source: Source) -> PullRecord | None:
 
 
 @contextmanager
-def _alone(source: Source) -> Iterator[None]:
-    """Keeps other processes from pulling the same model meanwhile."""
+def _locked(source: Source) -> Iterator[None]:
+    """Hold the lock that keeps other processes from pulling the same model."""
     lock = FileLock(source.partial.with_suffix(".lock"))
     try:
         source.partial.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,7 @@ def _alone(source: Source) -> Iterator[None]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write `text` to `path` in one step."""
+    """Write `text` to `path` atomically."""
     scratch = path.with_name(f".{path.name}.new")
     try:
         with scratch.open("w", encoding="utf-8") as file:

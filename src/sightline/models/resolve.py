@@ -1,4 +1,4 @@
-"""Which file a service serves: the one named, else a COCO model if it can be had, else the demo."""
+"""Choice of the model file to serve: the one named, else a COCO model, else the bundled demo."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).parent / "bundled" / "demo.onnx"
 
-# A start that fails does so in under 15 s, whatever the server does or does not.
+# A start that fails does so in under 15 s, whatever the model's server does.
 _NAMED = DownloadTimeouts(first_byte=7, idle=7)
 _UNNAMED = DownloadTimeouts(first_byte=3, idle=10)
 
@@ -29,7 +29,7 @@ class Resolved:
 
     Attributes:
         path: its file.
-        notice: what to tell people loudly, because they did not ask for this model; else empty.
+        notice: a warning to show because nobody asked for this model; else empty.
     """
 
     path: Path
@@ -37,22 +37,24 @@ class Resolved:
 
 
 def resolve(model: str | None, cache_dir: Path, progress: Progress = silent) -> Resolved:
-    """The file of `model`, fetched if need be.
+    """The file of `model`, fetched if needed.
 
     Args:
         model: a path, a name in the catalogue, or an https:// or hf:// address; None takes the
-            catalogue's default if it is in the cache or at hand, else the bundled demo model.
+            catalogue's default if it is cached or can be fetched, else the bundled demo model.
         cache_dir: where models are kept.
-        progress: told of a download.
+        progress: called with the progress of a download.
 
     Raises:
-        ModelError: it is named and cannot be had; in under 15 s, and the message says what to do.
-        ConfigError: it is not named, and there is no model at all.
+        ModelError: the named model is not available; in under 15 s, and the message says what to
+            do.
+        ConfigError: none is named, and there is no model at all.
     """
     if model is None:
         return _unnamed(cache_dir, progress)
     if is_pulled(model):
-        return Resolved(cached(locate(model, cache_dir)) or _start_with(model, cache_dir, progress))
+        found = cached(locate(model, cache_dir))
+        return Resolved(found or pull(model, cache_dir, progress, timeouts=_NAMED))
     return Resolved(Path(model).expanduser())
 
 
@@ -62,7 +64,7 @@ def is_pulled(model: str) -> bool:
 
 
 def _is_path(model: str) -> bool:
-    """Whether `model` is meant as a path: it has a suffix or a folder, or is there."""
+    """Whether `model` is meant as a path: it has a known suffix or a folder, or exists."""
     if model in CATALOGUE:
         return False
     path = Path(model)
@@ -70,18 +72,14 @@ def _is_path(model: str) -> bool:
         return True
     try:
         return path.exists()
-    except OSError:  # longer than a name can be
+    except OSError:  # longer than a file name can be
         return False
 
 
-def _start_with(model: str, cache_dir: Path, progress: Progress) -> Path:
-    return pull(model, cache_dir, progress, timeouts=_NAMED)
-
-
 def _unnamed(cache_dir: Path, progress: Progress) -> Resolved:
-    kept = cached(locate(DEFAULT, cache_dir))
-    if kept is not None:
-        return Resolved(kept)
+    found = cached(locate(DEFAULT, cache_dir))
+    if found is not None:
+        return Resolved(found)
     try:
         return Resolved(pull(DEFAULT, cache_dir, progress, timeouts=_UNNAMED))
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""Where a model that is asked for by name or address comes from, and where it is kept."""
+"""Model sources: the address to fetch a model from, and its place in the cache."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SCHEMES = ("https://", "http://", "hf://")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model to be had from the network.
+    """A model on the network, and its files in the cache.
 
     Attributes:
-        name: what was asked for, as it may be shown.
+        name: as given, without anything secret.
         address: http(s).
-        path: where its file is kept.
-        partial: where it lies until it is complete.
-        toml: what a `model.toml` has to say of it.
+        path: its file in the cache.
+        partial: its file while it is being fetched.
+        toml: content of its `model.toml`; may be empty.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Source:
 
     @property
     def record(self) -> Path:
-        """Where it is noted what was pulled."""
+        """The path of its `PullRecord`."""
         return self.path.with_suffix(".json")
 
 
@@ -57,32 +57,32 @@ def is_address(model: str) -> bool:
 
 
 def locate(model: str, cache_dir: Path) -> Source:
-    """Where `model`, a name in the catalogue or an address, comes from.
+    """The source of `model`, a name in the catalogue or an address.
 
     Raises:
-        ModelError: there is no such name, the address names no ONNX file, or the model is not to
-            be fetched; the message says what to do.
+        ModelError: there is no such name, the address names no ONNX file, or the model may not be
+            fetched; the message says what to do.
     """
     if is_address(model):
         return _from_address(model, cache_dir)
     if model.endswith(".pt"):
         raise _no_pickle(model, model)
-    found = CATALOGUE.get(model)
-    if found is None:
+    entry = CATALOGUE.get(model)
+    if entry is None:
         raise ModelError(f"there is no model '{model}'{_hint(model)}")
-    return from_entry(found, cache_dir)
+    return from_entry(entry, cache_dir)
 
 
-def from_entry(found: CatalogueEntry, cache_dir: Path) -> Source:
-    """Where a model of the catalogue comes from.
+def from_entry(entry: CatalogueEntry, cache_dir: Path) -> Source:
+    """The source of a model of the catalogue.
 
     Raises:
-        ModelError: it is not to be fetched.
+        ModelError: it may not be fetched.
     """
-    address = _web(found.require_address())
-    file = f"{found.name}.onnx"
+    address = _web(entry.require_address())
+    file = f"{entry.name}.onnx"
     partial = cache_dir / "partial" / f"{file}.part"
-    return Source(found.name, address, cache_dir / file, partial, found.toml)
+    return Source(entry.name, address, cache_dir / file, partial, entry.toml)
 
 
 def _no_pickle(shown: str, file: str) -> ModelError:
@@ -107,7 +107,7 @@ def _from_address(given: str, cache_dir: Path) -> Source:
     address = _web(given)
     shown = display(address)
     path = PurePosixPath(unquote(urlsplit(shown).path))
-    # On the hub every other file is "model.onnx": its repository tells more.
+    # Most files on Hugging Face are called "model.onnx"; the repository's name tells more.
     generic = given.startswith("hf://") and path.name == "model.onnx"
     file = re.sub(r"[^\w.-]", "_", f"{given.split('/')[3]}.onnx" if generic else path.name)
     stem, _, suffix = file.rpartition(".")
@@ -115,7 +115,7 @@ def _from_address(given: str, cache_dir: Path) -> Source:
         raise _no_pickle(shown, file)
     if not stem.strip(".") or suffix != "onnx":
         raise ModelError(f"{shown} names no .onnx file, the one kind that is fetched")
-    # Files of the same name from different places must not meet.
+    # Files of the same name from different addresses get different folders.
     folder = hashlib.sha256(shown.encode()).hexdigest()[:12]
     partial = cache_dir / "partial" / f"{folder}-{file}.part"
     return Source(
@@ -124,10 +124,10 @@ def _from_address(given: str, cache_dir: Path) -> Source:
 
 
 def _web(address: str) -> str:
-    """`address` with `hf://owner/repo/file` spelt out; HF_ENDPOINT names a mirror of the hub.
+    """Expand `hf://owner/repo/file` to https; HF_ENDPOINT names a mirror of Hugging Face.
 
     Raises:
-        ModelError: a `hf://` address without an owner, a repository and a file.
+        ModelError: a `hf://` address lacks an owner, a repository or a file.
     """
     if not address.startswith("hf://"):
         return address

@@ -1,7 +1,4 @@
-"""From a model file to its ModelSpec.
-
-Metadata and output shapes tell what they can; what a `model.toml` says wins.
-"""
+"""Derives a ModelSpec from a model file: metadata and output shapes, overridden by `model.toml`."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _Positive = Annotated[int, Field(ge=1)]
 
 
 class ModelToml(BaseModel):
-    """What a `model.toml` (or NAME.toml beside NAME.onnx) may say; see `ModelSpec` for units."""
+    """Content of a `model.toml` (or NAME.toml beside NAME.onnx); see `ModelSpec` for units."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -44,29 +41,29 @@ class ModelToml(BaseModel):
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """Everything needed to run the model at `path` and to read its answers.
+    """The ModelSpec of the model at `path`.
 
     Raises:
-        ModelError: the file cannot be read, or is no detector of a family that is; the message
-            names the shapes and says what to do.
+        ModelError: the file cannot be read, or is not a detector of a supported family; the
+            message names the shapes and says what to do.
     """
     graph = read_graph(path)
-    said = _read_toml(path)
+    toml = _read_toml(path)
     try:
-        return _resolve(path.stem, graph, said)
+        return _resolve(path.stem, graph, toml)
     except (ModelError, ValueError) as error:
         raise ModelError(f"{path} cannot be served: {error}") from error
 
 
-def _resolve(name: str, graph: Graph, said: ModelToml) -> ModelSpec:
+def _resolve(name: str, graph: Graph, toml: ModelToml) -> ModelSpec:
     shape = _input_shape(graph)
     _require_detector(graph)
-    size = said.input_size or input_size(shape, graph.metadata)
+    size = toml.input_size or input_size(shape, graph.metadata)
     if any(fixed not in {None, side} for fixed, side in zip(shape[2:], size, strict=True)):
         raise ModelError(f"its input {graph.inputs[0]} is fixed; input_size cannot be {size}")
-    labels = _labels(graph, said)
+    labels = _labels(graph, toml)
     outline = Outline(graph.outputs, size, None if labels is None else len(labels), graph.metadata)
-    family_name = said.family or recognise(outline)
+    family_name = toml.family or recognise(outline)
     family = FAMILIES[family_name]
     try:
         classes = family.classes(outline)
@@ -85,7 +82,7 @@ def _resolve(name: str, graph: Graph, said: ModelToml) -> ModelSpec:
         raise ModelError(
             f"its outputs {outline} tell of {classes} classes, but {len(labels)} labels are named"
         )
-    fields = family.preprocessing(outline) | said.model_dump(exclude_none=True)
+    fields = family.preprocessing(outline) | toml.model_dump(exclude_none=True)
     fields |= {"name": name, "family": family_name, "labels": labels, "input_size": size}
     fields.setdefault("stride", _stride(graph))
     return ModelSpec(dynamic=None in shape[2:], batch=shape[0], **fields)
@@ -107,14 +104,14 @@ def _require_detector(graph: Graph) -> None:
         raise ModelError(f"it is a model for '{task}', not for detection")
 
 
-def _labels(graph: Graph, said: ModelToml) -> tuple[str, ...] | None:
-    match said.labels:
+def _labels(graph: Graph, toml: ModelToml) -> tuple[str, ...] | None:
+    match toml.labels:
         case "coco":
             return COCO80
         case "coco91":
             return COCO91
         case list():
-            return tuple(said.labels)
+            return tuple(toml.labels)
     match graph.metadata.get("names"):
         case dict() as names:
             ordered = sorted(names.items(), key=lambda item: int(item[0]))

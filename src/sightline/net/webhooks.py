@@ -69,7 +69,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class WebhookSender:
     """Makes calls; safe from many threads.
 
     Attributes:

@@ -1,8 +1,10 @@
-"""What a client gets for a picture, as a dict: at once from `POST /detect`, later from a task."""
+"""The answer for a picture: as a dict for JSON (`POST /detect`, tasks), or drawn, as JPEG."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from sightline.vision.draw import draw_detections, encode_jpeg
 
 if TYPE_CHECKING:
     from sightline.serving.detector import Detector
@@ -29,3 +31,10 @@ def to_answer(detector: Detector, result: InferenceResult) -> dict[str, Any]:
             "total_ms": round(timing.total_ms, 2),
         },
     }
+
+
+def annotate(result: InferenceResult) -> bytes:
+    """The picture with its boxes, as JPEG. The result must hold the picture."""
+    if result.image is None:
+        raise RuntimeError("the detector was not asked to keep the picture")
+    return encode_jpeg(draw_detections(result.image, result.detections))

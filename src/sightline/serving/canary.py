@@ -43,7 +43,7 @@ class Canary:
         truths: Mapping[str, Detections],
         interval: float,
     ) -> None:
-        """Ask once, to have first answers, and start the thread.
+        """Nothing is asked before `start`.
 
         Args:
             repository: whose loaded models are asked.
@@ -59,8 +59,19 @@ class Canary:
         self._asked: Future[InferenceResult] | None = None
         # A model's own first answer is what it is held to, by its weights' digest.
         self._first: dict[str, Detections] = {}
+        self._thread = CANARY.make(self._run)
+
+    def start(self) -> None:
+        """Ask once, to have first answers, and start the thread."""
         self.check()
-        self._thread = CANARY.start(self._run)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tasks that come are nothing to it: it keeps its interval."""
+
+    def unhealthy_reasons(self) -> list[str]:
+        """None of its own: what it finds is a fault of the model, and `Repository` tells it."""
+        return []
 
     def close(self) -> None:
         """End the thread, and do not wait for an answer."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from sightline.engines.base import open_engine
 from sightline.engines.cache import EngineCache
+from sightline.engines.choose import open_engine
 from sightline.errors import (
     ConfigError,
     InferenceError,
@@ -21,12 +21,13 @@ from sightline.errors import (
 from sightline.machine import DECODING_BYTES
 from sightline.models.digest import digest, weight_bytes
 from sightline.models.spec import read_spec
+from sightline.serving.events import Events, InferenceFinished
 from sightline.serving.job import InferenceResult, Job, LaneName
 from sightline.serving.options import make_options
 from sightline.serving.pipeline import Pipeline
 from sightline.serving.reading import Source, read_source
 from sightline.serving.tuning import best_batch
-from sightline.types import BGRImage, Detections, DetectOptions, ModelSpec, Timing
+from sightline.types import BGRImage, Detections, DetectOptions, ModelSpec
 from sightline.vision.header_check import check_header
 from sightline.vision.letterbox import surplus
 
@@ -62,22 +63,20 @@ class Detector:
         max_queue: int = 1024,
         max_batch: int | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        events: Events | None = None,
     ) -> None:
         """Load a model and warm it up.
 
         Args:
             model: path to an `.onnx` or OpenVINO `.xml` file; only engine `fake` needs none.
             name: what the model is called in answers; the file's name if None.
-            engine: see `settings.EngineName`.
-            device: `auto`, `cpu`, `gpu`, `cuda`, `tensorrt`, with an index if need be: `cuda:1`.
-            confidence: lowest confidence reported where a call does not say, 0..1.
-            max_pixels: most pixels of a compressed picture, checked on its header.
-            max_queue, max_batch: most pictures that wait, and an engine call (measured if None).
-            cache_dir: folder for what engines compile (TensorRT for minutes); None keeps nothing.
+            engine, device: as in `settings`: `auto`, `openvino`, …; `auto`, `cpu`, `cuda:1`, ….
+            confidence, max_pixels: lowest reported (0..1), and most of a compressed picture.
+            max_queue, max_batch: most pictures that wait, and an engine call (None: measured).
+            cache_dir: folder for compiled networks (TensorRT takes minutes); None keeps nothing.
+            events: gets an `InferenceFinished` for each picture.
 
-        Raises:
-            ConfigError: engine or device unknown or not there.
-            ModelError: the file is missing, unreadable, or no detector.
+        Raises ConfigError (engine or device is not there) or ModelError (the file is no detector).
         """
         spec, path = _locate(model, engine)
         self.spec = replace(spec, name=name or spec.name)
@@ -88,8 +87,10 @@ class Detector:
         cache = None if cache_dir is None else EngineCache(cache_dir, self.digest)
         self._engine = open_engine(path, self.spec, engine=engine, device=device, cache=cache)
         self._engine.limit_batch(self._batch(max_batch, cache))
-        self._pipeline = Pipeline(self._engine, self.spec, max_pixels, max_queue)
+        self._events = Events()  # nobody hears of the warm-up
+        self._pipeline = Pipeline(self._engine, self.spec, max_pixels, max_queue, self._emit)
         self._warm_up()
+        self._events = events or self._events
 
     @property
     def engine(self) -> str:
@@ -125,10 +126,6 @@ class Detector:
     def call_seconds(self) -> float:
         """How long the engine call under way has taken; 0 if there is none."""
         return self._pipeline.call_seconds
-
-    def listen(self, tell: Callable[[Timing | None], None]) -> None:
-        """Have `tell` called with where each picture's time went; None where it failed."""
-        self._pipeline.listeners.append(tell)
 
     def when_dead(self, tell: Callable[[], None]) -> None:
         """Have `tell` called once its worker has died; at once if it has. Closing is no death."""
@@ -227,6 +224,18 @@ class Detector:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _emit(self, lane: LaneName, future: Future[InferenceResult]) -> None:
+        if future.cancelled():
+            return
+        if (error := future.exception()) is not None:
+            event = InferenceFinished(self.spec.name, self.digest, lane, error=error)
+        else:
+            result = future.result()
+            event = InferenceFinished(
+                self.spec.name, self.digest, lane, result.timing, result.detections
+            )
+        self._events.emit(event)
 
     def _batch(self, wanted: int | None, cache: EngineCache | None) -> int:
         if wanted is not None:

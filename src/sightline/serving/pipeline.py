@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from functools import partial
 from threading import Lock
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import cv2
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sightline.engines.base import Engine
     from sightline.types import ModelSpec
 
+OnFinished: TypeAlias = "Callable[[LaneName, Future[InferenceResult]], None]"
+
 _log = logging.getLogger("sightline")
 
 _CLOSE_TIMEOUT = 30.0  # seconds that an engine call may go on after its pipeline was closed
@@ -46,11 +48,17 @@ class Pipeline:
 
     Attributes:
         depth: pictures of a background lane that leave the engine no pause, if so many are queued.
-        listeners: called with where each picture's time went; None where it failed.
     """
 
-    def __init__(self, engine: Engine, spec: ModelSpec, max_pixels: int, max_queue: int) -> None:
-        """Start the threads. The engine belongs to the pipeline from here on."""
+    def __init__(
+        self,
+        engine: Engine,
+        spec: ModelSpec,
+        max_pixels: int,
+        max_queue: int,
+        on_finished: OnFinished,
+    ) -> None:
+        """Start the threads; the engine is the pipeline's. `on_finished` gets ended futures."""
         max_batch = engine.max_batch
         self._engine = engine
         self._spec = spec
@@ -74,7 +82,7 @@ class Pipeline:
         # what the decoders take next.
         self.depth = self._background + (engine.streams + 1) * max_batch + workers
         self._closed = False
-        self.listeners: list[Callable[[Timing | None], None]] = []
+        self._on_finished = on_finished
         self.death: Future[None] = Future()  # ends when the worker has died, and else never
         self._batcher = Batcher(
             engine, max_batch, spec.batch, self._coming, self._deliver, self._release, self._died
@@ -112,15 +120,8 @@ class Pipeline:
         """
         self.require_alive()
         self._lanes.put(job, lane, lambda left: self.retry_after(self._estimator.seconds(left)))
-        job.future.add_done_callback(self._tell)
+        job.future.add_done_callback(partial(self._on_finished, lane))
         self._pump()
-
-    def _tell(self, future: Future[InferenceResult]) -> None:
-        if future.cancelled():  # its caller has gone: nobody was served or failed
-            return
-        timing = None if future.exception() else future.result().timing
-        for listener in self.listeners:
-            listener(timing)
 
     def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
         """Run drawing or encoding on the pool that decodes."""

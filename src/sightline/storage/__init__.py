@@ -1,1 +1,1 @@
-"""Where tasks are kept: a database for what is known of them, and blobs for their pictures."""
+"""Storage: the task database (SQLite or PostgreSQL) and the blobs of pictures."""

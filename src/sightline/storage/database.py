@@ -1,7 +1,7 @@
-"""The database that tasks are kept in: SQLite (a file, or memory) or PostgreSQL.
+"""The task database: SQLite (a file or in memory) or PostgreSQL.
 
-One writer at a time on either: what a transaction has read stays true until it ends, versions are
-given in the order of commits, and nothing deadlocks.
+Writers are serialised on both: what a write transaction reads stays true until it ends, versions
+follow the order of commits, and there are no deadlocks.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from sightline.errors import ConfigError
 from sightline.storage import postgres, schema, sqlite
 from sightline.storage.outages import Outage, database_outage, disk_outage, locked
 
-_OPENING_SECONDS = 30
+_OPEN_TIMEOUT = 30
 _NAME = "the database of tasks"
 
 
 class Database:
-    """Transactions on one database. Safe for many threads; never for the event loop."""
+    """Transactions on one database. Thread-safe; blocking, so not for the event loop."""
 
     def __init__(self, place: Path | str | None) -> None:
-        """Open it, and make its tables or bring them up to date.
+        """Open the database; create or migrate its tables.
 
         Args:
-            place: a file of SQLite; an address postgresql+pg8000://…; None for memory.
+            place: path of an SQLite file, address postgresql+pg8000://…, or None for memory.
 
         Raises:
-            ConfigError: the address is not understood, or a newer program made the tables.
+            ConfigError: the address is invalid, or a newer program made the tables.
             StorageUnavailable: it cannot be opened now.
         """
-        self._writing = threading.Lock()
-        self._unread, self._unwritten = (Outage(_NAME, how) for how in ("read", "written"))
+        self._lock = threading.Lock()
+        self._read_outage, self._write_outage = (Outage(_NAME, how) for how in ("read", "written"))
         self._file = place if isinstance(place, Path) else None
         self._shared = place is None
         self._dialect = postgres if isinstance(place, str) else sqlite
         self._engine = self._open(place)
         try:
-            with self._opening(), self.write() as connection:
+            with self._file_lock(), self.write() as connection:
                 schema.prepare(connection)
         except BaseException:
             self.close()
@@ -51,19 +51,19 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """For tests and for maintenance."""
+        """The SQLAlchemy engine, for tests and maintenance."""
         return self._engine
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, and sees one moment.
+        """A read-only transaction on a consistent snapshot.
 
         Raises:
             StorageUnavailable: the database cannot be read now.
         """
         with (
-            self._turn(self._shared),
-            _translated(self._unread),
+            self._locked(self._shared),
+            _translated(self._read_outage),
             self._engine.begin() as connection,
         ):
             self._dialect.begin_read(connection)
@@ -71,22 +71,30 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that is on disk when it ends, and did nothing if it raises.
+        """A transaction that is durable when it ends, and rolled back if it raises.
 
         Raises:
             StorageUnavailable: the database cannot be written now.
         """
-        with self._turn(True), _translated(self._unwritten), self._engine.begin() as connection:
+        with (
+            self._locked(True),
+            _translated(self._write_outage),
+            self._engine.begin() as connection,
+        ):
             self._dialect.begin_write(connection)
             yield connection
 
     def compact(self) -> bool:
-        """Give back some of what deleted rows took; whether there is more of it.
+        """Free some of the space of deleted rows; returns whether there is more to free.
 
         Raises:
             StorageUnavailable: the database cannot be written now.
         """
-        with self._turn(True), _translated(self._unwritten), self._engine.connect() as connection:
+        with (
+            self._locked(True),
+            _translated(self._write_outage),
+            self._engine.connect() as connection,
+        ):
             more: bool = self._dialect.compact(connection)
         return more
 
@@ -111,12 +119,12 @@ class Database:
                 return postgres.engine(place)
 
     @contextmanager
-    def _opening(self) -> Iterator[None]:
-        """Switching a new file to WAL waits for nobody: one process at a time opens it."""
+    def _file_lock(self) -> Iterator[None]:
+        """Let one process at a time open a file: switching it to WAL does not wait for locks."""
         if self._file is None:
             yield
             return
-        lock = FileLock(f"{self._file}.lock", timeout=_OPENING_SECONDS)
+        lock = FileLock(f"{self._file}.lock", timeout=_OPEN_TIMEOUT)
         try:
             lock.acquire()
         except Timeout:
@@ -129,16 +137,16 @@ class Database:
             lock.release()
 
     @contextmanager
-    def _turn(self, one_at_a_time: bool) -> Iterator[None]:
-        if not one_at_a_time:
+    def _locked(self, exclusive: bool) -> Iterator[None]:
+        if not exclusive:
             yield
             return
-        if not self._writing.acquire(timeout=2 * sqlite.BUSY_SECONDS):
+        if not self._lock.acquire(timeout=2 * sqlite.BUSY_SECONDS):
             raise locked()
         try:
             yield
         finally:
-            self._writing.release()
+            self._lock.release()
 
 
 @contextmanager
@@ -146,10 +154,10 @@ def _translated(outage: Outage) -> Iterator[None]:
     try:
         yield
     except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
-        trouble = database_outage(error)
-        if trouble is None:
+        unavailable = database_outage(error)
+        if unavailable is None:
             raise
         outage.failed(error)
-        raise trouble from error
+        raise unavailable from error
     else:
         outage.worked()

@@ -1,4 +1,4 @@
-"""What is wrong with a disk or a database, in words that say what to do."""
+"""Storage failures: from errors of a disk or database to messages that say what to do."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sqlalchemy import exc
 from sightline.errors import StorageUnavailable
 
 RETRY_SECONDS = 5
-"""Told to clients: by then a lock has gone; a full disk may not have."""
+"""Retry-After of storage failures: most locks are gone by then."""
 
-_QUIET_SECONDS = 2.0  # what works between two failures, and sooner after one, is no end of them
+_QUIET_SECONDS = 2.0  # without a failure, after which a success ends the outage
 
 _log = logging.getLogger("sightline.storage")
 
@@ -47,7 +47,7 @@ _BY_ERRNO = {
     errno.ENFILE: "The machine has too many files open. Raise its limit (sysctl fs.file-max).",
 }
 
-# Result codes: https://www.sqlite.org/rescode.html; the low byte is the primary one.
+# Result codes: https://www.sqlite.org/rescode.html; the low byte is the primary code.
 _BY_SQLITE = {
     5: _LOCKED,
     6: _LOCKED,
@@ -59,7 +59,7 @@ _BY_SQLITE = {
     26: _DAMAGED,
 }
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html; by code, or by class.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; by code or by class.
 _BY_SQLSTATE = {
     "08": _AWAY,
     "25006": _READ_ONLY,
@@ -77,16 +77,16 @@ _BY_SQLSTATE = {
 
 
 class Outage:
-    """Tells the log that something fails, and that it works again: once each, however often."""
+    """Logs the start and the end of an outage, once each."""
 
     def __init__(self, what: str, how: str) -> None:
-        """While it lasts, `what` cannot be `how` ("read", "written")."""
+        """Words for the log: during the outage `what` cannot be `how` ("read", "written")."""
         self._words = what, how
         self._lock = threading.Lock()
         self._failed: float | None = None
 
     def failed(self, error: Exception) -> None:
-        """It was tried, and did not work."""
+        """Record a failure."""
         with self._lock:
             begins, self._failed = self._failed is None, monotonic()
         if begins:
@@ -94,7 +94,7 @@ class Outage:
             _log.warning("storage unavailable: %s cannot be %s: %s", *self._words, cause)
 
     def worked(self) -> None:
-        """It was tried, and worked."""
+        """Record a success."""
         with self._lock:
             ends = self._failed is not None and monotonic() - self._failed > _QUIET_SECONDS
             if ends:
@@ -104,14 +104,14 @@ class Outage:
 
 
 def disk_outage(error: OSError) -> StorageUnavailable:
-    """`error`, of a folder of blobs, as what a client is told."""
+    """The client's error for an `error` of a folder of blobs."""
     return StorageUnavailable(_BY_ERRNO.get(error.errno or 0, _BROKEN), RETRY_SECONDS)
 
 
 def database_outage(
     error: exc.SQLAlchemyError | sqlite3.Error | OSError,
 ) -> StorageUnavailable | None:
-    """`error` as what a client is told; None if it is a mistake of ours."""
+    """The client's error for a database `error`; None if it is a bug."""
     if isinstance(error, OSError):
         return StorageUnavailable(_AWAY, RETRY_SECONDS)
     if isinstance(error, exc.TimeoutError):
@@ -130,10 +130,10 @@ def _reason(error: exc.SQLAlchemyError | sqlite3.Error) -> str | None:
     if isinstance(facts, dict):
         state = str(facts.get("C", ""))
         return _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2])
-    # Without a code it was not the server that spoke.
+    # An error without a code does not come from the server.
     return _AWAY if isinstance(error, exc.InterfaceError) else None
 
 
 def locked() -> StorageUnavailable:
-    """Another thread of this process has held the database for too long."""
+    """The client's error when another thread or process holds the database for too long."""
     return StorageUnavailable(_LOCKED, RETRY_SECONDS)

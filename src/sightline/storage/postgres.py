@@ -1,4 +1,4 @@
-"""PostgreSQL as the database of tasks, by pg8000."""
+"""PostgreSQL as task database, through pg8000."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sightline.errors import ConfigError
 
 _WRITERS = 0x7369_6768_746C_696E
-"""The advisory lock that writers of tasks take: "sightlin"."""
+"""Key of the advisory lock that serialises writers: "sightlin" in ASCII."""
 
 _CONNECTIONS = 8
-_ANSWER_TIMEOUT = 30  # for each answer: a server whose machine is gone says nothing
+_ANSWER_TIMEOUT = 30  # seconds for each answer: the server may have disappeared silently
 
 
 def engine(address: str) -> Engine:
-    """An engine on the database at `address`.
+    """A SQLAlchemy engine for the database at `address`.
 
     Raises:
-        ConfigError: the address is not one of PostgreSQL by pg8000, or pg8000 is not installed.
+        ConfigError: it is not an address of PostgreSQL through pg8000, or pg8000 is not installed.
     """
     try:
         url = make_url(address)
@@ -47,29 +47,29 @@ def engine(address: str) -> Engine:
 
 
 def begin_read(connection: Connection) -> None:
-    """All that is read shows one moment."""
+    """Begin a transaction on a consistent snapshot."""
     connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
 def begin_write(connection: Connection) -> None:
-    """One writer at a time, as on SQLite: claims and submissions never race, nothing deadlocks."""
+    """Wait to be the only writer, as on SQLite: writers neither race nor deadlock."""
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
 def compact(_connection: Connection) -> bool:
-    """Nothing is left to do: PostgreSQL's autovacuum does it."""
+    """Do nothing: PostgreSQL's autovacuum frees the space."""
     return False
 
 
 def _prepare(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("SET lock_timeout = '5s'")
-    cursor.execute("SET idle_in_transaction_session_timeout = '60s'")  # of a process that hangs
+    cursor.execute("SET idle_in_transaction_session_timeout = '60s'")  # if a process hangs
     connection.commit()
 
 
 def _ping(connection: Any, _record: Any, _proxy: Any) -> None:
-    """A connection that was lost is made again. SQLAlchemy's own ping knows no ConnectionError."""
+    """Replace a lost connection. SQLAlchemy's own ping does not handle ConnectionError."""
     from pg8000 import Error
 
     try:

@@ -1,4 +1,4 @@
-"""The tables that tasks are kept in, and how older ones become these."""
+"""The tables of the task database, and their migrations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sightline.errors import ConfigError
 
 SCHEMA_VERSION = 2
-"""Of the tables below. One more with every change, and a step in `MIGRATIONS`."""
+"""Version of the tables below. Every change adds one, and a step in `MIGRATIONS`."""
 
 metadata = MetaData()
 
@@ -46,7 +46,7 @@ tasks = Table(
     Column("idempotency_key", Text),
     Column("fingerprint", String, nullable=False),
     Column("version", BigInteger, nullable=False),
-    Column("bytes", BigInteger, nullable=False),  # of its blobs
+    Column("bytes", BigInteger, nullable=False),  # total size of its blobs
     Column("created", Double, nullable=False),
     Column("started", Double),
     Column("ended", Double),
@@ -71,10 +71,10 @@ images = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("kills", Integer, nullable=False, default=0),
     Column("quarantined", Boolean, nullable=False, default=False),
-    Column("class", Integer, key="rank", nullable=False),  # of its priority: 0 is high
+    Column("class", Integer, key="rank", nullable=False),  # its priority: 0 is high
     Column("order_key", BigInteger, nullable=False),
     Column("arrival", BigInteger, nullable=False),  # the first version of its task
-    Column("not_before", Double),  # of a failed attempt that is to be repeated
+    Column("not_before", Double),  # time of the next attempt, after a failed one
     Column("worker", String),  # while it is processing
     Column("lease_until", Double),
     Column("result", Text),  # JSON
@@ -85,16 +85,16 @@ images = Table(
     Index("images_postponed", "not_before"),
 )
 
-webhooks = Table(  # they outlive their tasks
+webhooks = Table(  # rows outlive their tasks
     "webhooks",
     metadata,
     Column("id", String, primary_key=True),
     Column("task_id", String, nullable=False),
     Column("url", Text, nullable=False),
     Column("host", Text, nullable=False),
-    Column("body", Text, nullable=False),  # JSON, as it is sent but for `data.result`
+    Column("body", Text, nullable=False),  # JSON as it is sent, without `data.result`
     Column("state", String, nullable=False),  # due, delivered, failed
-    Column("due", Double, nullable=False),  # when the next attempt may begin, or the last ended
+    Column("due", Double, nullable=False),  # time of the next attempt, or of the end of the last
     Column("created", Double, nullable=False),
     Column("attempts", Text, nullable=False),  # JSON: [[at, status, error], …]
     Index("webhooks_by_due", "state", "due"),
@@ -114,7 +114,7 @@ tombstones = Table(
 state = Table(
     "task_state",
     metadata,
-    Column("sequence", BigInteger, nullable=False),  # the last version that was given
+    Column("sequence", BigInteger, nullable=False),  # the last version that was assigned
     Column("turn", BigInteger, nullable=False),
 )
 
@@ -122,11 +122,11 @@ turns = Table(
     "task_turns",
     metadata,
     Column("priority", String, primary_key=True),
-    Column("due", BigInteger),  # the turn at which it is next; NULL if none waited
+    Column("due", BigInteger),  # the turn at which it is next; NULL if nothing waits
     Column("order_key", BigInteger, nullable=False),  # the largest that was ever claimed
 )
 
-leases = Table(  # of work that one process at a time may do
+leases = Table(  # of jobs that one process at a time may do
     "leases",
     metadata,
     Column("name", String, primary_key=True),
@@ -142,11 +142,11 @@ def _to_version_2(connection: Connection) -> None:
 
 
 MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _to_version_2}
-"""From each older version, what makes the next of it."""
+"""By old version, the migration to the next one."""
 
 
 def prepare(connection: Connection) -> None:
-    """Make the tables, or make them what this program needs. In a write transaction.
+    """Create or migrate the tables, in the given write transaction.
 
     Raises:
         ConfigError: they were made by a newer program.
@@ -169,7 +169,7 @@ def prepare(connection: Connection) -> None:
 
 
 def fill(connection: Connection) -> None:
-    """Write the rows that are there from the first."""
+    """Insert the initial rows."""
     connection.execute(insert(versions).values(version=SCHEMA_VERSION))
     connection.execute(insert(state).values(sequence=0, turn=0))
     rows = [{"priority": name, "order_key": 0} for name in ("high", "normal", "low")]

@@ -1,4 +1,4 @@
-"""SQLite as the database of tasks: a file that many processes share, or memory for one."""
+"""SQLite as task database: a file that many processes share, or memory for one process."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     import sqlite3
 
 BUSY_SECONDS = 5.0
-"""How long a transaction waits for another process's."""
+"""How long a transaction waits for one of another process."""
 
 _CONNECTIONS = 8
-_PAGES = 250
+_PAGES = 250  # freed per step
 
 
 def file_engine(path: Path) -> Engine:
-    """An engine on the file at `path`."""
+    """A SQLAlchemy engine for the file at `path`."""
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
@@ -33,7 +33,7 @@ def file_engine(path: Path) -> Engine:
 
 
 def memory_engine() -> Engine:
-    """An engine on memory: one connection, for one thread at a time."""
+    """A SQLAlchemy engine in memory: one connection, for one thread at a time."""
     engine = create_engine(
         "sqlite://",
         connect_args={"check_same_thread": False},
@@ -45,17 +45,17 @@ def memory_engine() -> Engine:
 
 
 def begin_read(connection: Connection) -> None:
-    """All that is read shows one moment."""
+    """Begin a transaction on a consistent snapshot."""
     connection.exec_driver_sql("BEGIN")
 
 
 def begin_write(connection: Connection) -> None:
-    """Wait for the lock now and not in the middle, where SQLite would not wait at all."""
+    """Take the write lock now: SQLite does not wait for it in the middle of a transaction."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def compact(connection: Connection) -> bool:
-    """Give some of the free pages back to the disk (or to memory); at last, what the WAL takes.
+    """Return some free pages to the disk (or to memory); when none is left, truncate the WAL.
 
     Returns:
         Whether there is more to do.
@@ -63,12 +63,14 @@ def compact(connection: Connection) -> bool:
     free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
     if free:
         cursor: Any = connection.connection.cursor()
-        # It frees a page a step; execute() makes one step, as it sees no columns to fetch.
+        # It frees one page per step, and execute() would make only one step: it returns no rows.
         cursor.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
         cursor.close()
-        # A file that others made may not be able to: then it stays as large as it is.
+        # A file made without auto_vacuum cannot shrink: then nothing is freed.
         return bool(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one() < free)
-    connection.exec_driver_sql("PRAGMA busy_timeout = 200")  # no writer waits for a long reader
+    connection.exec_driver_sql(
+        "PRAGMA busy_timeout = 200"
+    )  # writers must not wait for a long reader
     try:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
     finally:
@@ -77,9 +79,9 @@ def compact(connection: Connection) -> bool:
 
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # transactions are begun above, not by the driver's guess
+    connection.isolation_level = None  # transactions are begun explicitly, not by the driver
     if not connection.execute("PRAGMA page_count").fetchone()[0]:
-        # Later it means nothing, and takes the lock for writing all the same.
+        # In an existing database it has no effect, but takes the write lock.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
 

@@ -17,11 +17,17 @@ _DELIVERY_TIMEOUT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TaskProcessing:
-    """Open; it works by itself. Close it before the models."""
+    """Runs the worker, the cleaner and the callbacks. Close it before the models."""
 
     worker: Worker
     cleaner: Cleaner
     deliveries: DeliveryWorker
+
+    def start(self) -> None:
+        """Begin, each on threads of its own."""
+        self.cleaner.start()
+        self.deliveries.start()
+        self.worker.start()
 
     def wake(self) -> None:
         """Tasks were submitted, cancelled or are to be tried again. It does not block."""
@@ -33,6 +39,7 @@ class TaskProcessing:
         return self.worker.unhealthy_reasons()
 
     def close(self) -> None:
+        """End; what is under way gets some seconds, and is given back then."""
         self.worker.close(_WORKER_TIMEOUT)
         self.deliveries.stop(_DELIVERY_TIMEOUT)
         self.cleaner.stop()

@@ -16,7 +16,6 @@ from sightline.tasks.worker_lease import WorkerLease
 from sightline.threads import TASK_WORKER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from sightline.serving.repository import Repository
@@ -43,9 +42,6 @@ class Worker:
     What is more urgent waits for no more than those. All that came while it wrote is written in
     one transaction. While nothing can be written it holds what it has, takes no more, and tries
     again until it can.
-
-    Attributes:
-        on_outcome: called with each outcome that was written, on the worker's thread; quick.
     """
 
     def __init__(
@@ -55,7 +51,7 @@ class Worker:
         pictures: ImageLoader,
         folder: Path | None,
     ) -> None:
-        """Start the thread.
+        """Nothing is claimed before `start`.
 
         Args:
             queue: holds the work.
@@ -63,19 +59,22 @@ class Worker:
             pictures: gets the images' bytes; closed with this.
             folder: where tasks are kept; None if in memory.
         """
-        self.on_outcome: list[Callable[[Outcome], None]] = []
         self._queue = queue
         self._folder = folder
         self._wake_event = WakeEvent()
         self._in_flight = InFlight(repository, pictures, self._wake_event.wake)
         self._unwritten: list[Outcome] = []
-        self._lease_name: WorkerLease | None = None
+        self._lease: WorkerLease | None = None
         self._at_risk = True  # images may be held in this worker's name that it knows nothing of
         self._away = False
         self._death = ""
         self._heartbeat_at = self._recover_at = 0.0
         self._end_by: float | None = None
-        self._thread = TASK_WORKER.start(self._run)
+        self._thread = TASK_WORKER.make(self._run)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
 
     def wake(self) -> None:
         """Tasks were submitted: look at once."""
@@ -156,23 +155,19 @@ class Worker:
         return min(_LOOK_EVERY, max(_SHORTEST_LOOK, pause))
 
     def _take_name(self) -> WorkerLease:
-        if self._lease_name is None:
+        if self._lease is None:
             try:
-                self._lease_name = WorkerLease(self._folder)
+                self._lease = WorkerLease(self._folder)
             except OSError as error:
                 reason = f"{self._folder} cannot be written: {error.strerror or error}."
                 raise StorageUnavailable(reason, 5) from error
-        return self._lease_name
+        return self._lease
 
     def _write(self, name: str) -> None:
         self._unwritten += self._in_flight.collect()
         if self._unwritten:
-            written = self._unwritten
-            self._queue.finish(name, written)
+            self._queue.finish(name, self._unwritten)
             self._unwritten = []
-            for tell in self.on_outcome:
-                for outcome in written:
-                    tell(outcome)
 
     def _keep_leases(self, lease: WorkerLease) -> None:
         """Prolong this worker's, before those that ran out are looked for."""
@@ -211,15 +206,15 @@ class Worker:
 
     def _leave(self) -> None:
         left = self._in_flight.close()
-        if self._lease_name is None:
+        if self._lease is None:
             return
         try:
             if left:
-                self._queue.give_back(self._lease_name.name, left)
+                self._queue.give_back(self._lease.name, left)
         except StorageUnavailable as error:
             _log.error("images could not be given back; the next start does it: %s", error)
         finally:
-            self._lease_name.close()
+            self._lease.close()
 
     def _note_away(self, error: StorageUnavailable) -> None:
         if not self._away:

@@ -1,1 +1,1 @@
-"""What the service tells about itself."""
+"""Telemetry: logs, throughput, GPU usage."""

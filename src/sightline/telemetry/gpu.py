@@ -1,4 +1,4 @@
-"""How busy the GPU is, as its driver tells."""
+"""GPU usage, as reported by the driver."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class GpuUsage(NamedTuple):
-    """Of one GPU: how much of the last moment it was busy (0..100), and memory in use."""
+    """Usage of one GPU: share of recent time that it was busy (0..100), and used memory (MiB)."""
 
     percent: float
     memory_mb: float
 
 
 def gpu_usage(index: int = 0) -> GpuUsage | None:
-    """Of the NVIDIA GPU of that number; None where there is none, or its driver does not tell."""
+    """Usage of NVIDIA GPU `index`; None where there is none, or the driver does not report it."""
     import pynvml
 
     try:

@@ -1,4 +1,4 @@
-"""Log lines: JSON for machines, or text for people."""
+"""Logging: JSON or text lines on stderr, written in the background."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 _STDERR = 2
 _MOST_LINES = 10_000
-_LAST_WORDS = 2.0  # seconds that the end of the process waits for lines to be written
+_LAST_WORDS = 2.0  # seconds that the process waits at its end for lines to be written
 
 
 def configure_logs(form: Literal["auto", "json", "text"]) -> None:
-    """Send every log line of this process to stderr, one line each.
+    """Configure logging to stderr for the whole process, one line per event.
 
-    Lines of the standard library's loggers, uvicorn's included, get the same form: `timestamp`
-    (ISO 8601, UTC), `level`, `logger`, `event`, and what else is known, such as `request_id`.
+    Lines of all standard library loggers, uvicorn's included, have `timestamp` (ISO 8601, UTC),
+    `level`, `logger`, `event`, and bound context such as `request_id`.
 
     Args:
         form: `json`, `text`, or `auto` for text on a terminal and json elsewhere.
@@ -34,7 +34,7 @@ def configure_logs(form: Literal["auto", "json", "text"]) -> None:
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     renderer: list[Processor]
     if text:
-        # structlog's own choice of formatter shows local variables, and with them keys.
+        # structlog's default formatter shows local variables, which may hold API keys.
         console = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -61,14 +61,14 @@ def configure_logs(form: Literal["auto", "json", "text"]) -> None:
 
 
 def _without_internals(_: Any, __: str, line: EventDict) -> EventDict:
-    """The line without what structlog and uvicorn add to it for themselves."""
+    """Remove fields that structlog and uvicorn add for internal use."""
     for name in ("_record", "_from_structlog", "color_message"):
         line.pop(name, None)
     return line
 
 
 def _escape(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Nothing that came from a client moves a terminal's cursor, or begins a line."""
+    """Escape control characters and line breaks, which may come from a client."""
     for name, value in event.items():
         if isinstance(value, str):
             lines = value.split("\n") if name == "exception" else [value]
@@ -84,17 +84,17 @@ def _printable(text: str) -> str:
 
 
 class BackgroundHandler(QueueHandler):
-    """Writes lines to a file descriptor from a thread of its own.
+    """Log handler that writes lines to a file descriptor from a thread of its own.
 
-    Whoever logs never waits: not for a slow disk, and not for a pipe that nobody reads. Lines
-    for which there is no room are dropped, and how many is the next line.
+    Logging never blocks, neither on a slow disk nor on a pipe that nobody reads. When the queue is
+    full, lines are dropped, and the next line tells how many.
     """
 
     queue: queue.SimpleQueue[logging.LogRecord | None]
 
     def __init__(self, fd: int, most_lines: int = _MOST_LINES) -> None:
-        """Write to `fd`; at most `most_lines` wait."""
-        super().__init__(queue.SimpleQueue())  # whose put() takes no lock of Python's
+        """`fd`: written to; `most_lines`: length of the queue."""
+        super().__init__(queue.SimpleQueue())  # its put() takes no Python lock
         self._fd = fd
         self._most_lines = most_lines
         self._dropped = 0
@@ -107,7 +107,7 @@ class BackgroundHandler(QueueHandler):
             self._dropped += 1
 
     def close(self) -> None:
-        """Write what waits, if that can be done in a moment."""
+        """Flush the queue, for two seconds at most."""
         super().close()
         self.queue.put(None)
         self._thread.join(_LAST_WORDS)
@@ -122,10 +122,10 @@ class BackgroundHandler(QueueHandler):
                 self._write(self.format(logging.makeLogRecord(lost)))
 
     def _write(self, line: str) -> None:
-        """Past Python's own buffers, whose locks a thread that hangs here would keep for ever."""
+        """Write unbuffered: a thread that blocks here would keep the lock of Python's buffers."""
         rest = f"{line}\n".encode(errors="backslashreplace")
         try:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
         except OSError:
-            self._dropped += 1  # the pipe is closed, the disk is full: there is no place to tell it
+            self._dropped += 1  # the pipe is closed or the disk is full

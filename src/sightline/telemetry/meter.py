@@ -1,10 +1,9 @@
-"""How much goes through, and how fast: what the detectors of this process tell, counted."""
+"""Throughput and latency of this process's detectors."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import cache
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -14,20 +13,20 @@ if TYPE_CHECKING:
 
     from sightline.types import Timing
 
-_AVERAGED = 60  # seconds over which latencies are averaged
-_RATED = 5  # whole seconds over which the rate is taken
+_LATENCY_WINDOW = 60  # seconds over which latencies are averaged
+_RATE_WINDOW = 5  # whole seconds over which the rate is computed
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a meter shows.
+    """A reading of a `Meter`.
 
     Attributes:
-        images: that were answered since the start.
-        failed: that failed since then.
-        rate: answered a second, lately.
-        latency_ms: from queueing a picture to its boxes, on average over the last minute; None
-            if there was none.
+        images: number of pictures answered since the start.
+        failed: number of pictures that failed since the start.
+        rate: pictures answered per second, over the last 5 s.
+        latency_ms: mean time from queueing a picture to its boxes, over the last minute; None
+            without pictures.
     """
 
     images: int
@@ -40,22 +39,22 @@ class Reading:
 class _Second:
     number: int
     images: int = 0
-    latency_ms: float = 0.0  # of all of them together
+    latency_ms: float = 0.0  # sum over the images
 
 
 class Meter:
-    """Counts pictures. Safe from many threads."""
+    """Counts pictures and their latencies. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        """`clock` tells seconds."""
+        """`clock` returns seconds."""
         self._clock = clock
         self._lock = Lock()
         self._images = 0
         self._failed = 0
-        self._seconds: deque[_Second] = deque(maxlen=_AVERAGED)
+        self._seconds: deque[_Second] = deque(maxlen=_LATENCY_WINDOW)
 
     def note(self, timing: Timing | None) -> None:
-        """A picture was answered; None: it failed."""
+        """Count a picture: its timing if it was answered, None if it failed."""
         with self._lock:
             if timing is None:
                 self._failed += 1
@@ -68,18 +67,12 @@ class Meter:
             self._seconds[-1].latency_ms += timing.total_ms
 
     def read(self) -> Reading:
-        """How it is now."""
+        """The current figures."""
         with self._lock:
             now = int(self._clock())
-            recent = [second for second in self._seconds if second.number > now - _AVERAGED]
-            # The second that has just begun would always look slow.
-            rated = sum(s.images for s in recent if now - _RATED <= s.number < now)
+            recent = [second for second in self._seconds if second.number > now - _LATENCY_WINDOW]
+            # The current second is incomplete, and left out.
+            rated = sum(s.images for s in recent if now - _RATE_WINDOW <= s.number < now)
             images = sum(second.images for second in recent)
             latency = sum(second.latency_ms for second in recent) / images if images else None
-            return Reading(self._images, self._failed, rated / _RATED, latency)
-
-
-@cache
-def meter() -> Meter:
-    """This process's, of all models together."""
-    return Meter()
+            return Reading(self._images, self._failed, rated / _RATE_WINDOW, latency)

@@ -1,4 +1,4 @@
-"""What a quantised model loses and gains: accuracy, agreement, size, speed."""
+"""Comparison of two models: accuracy, agreement, size, speed."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from sightline.training.quantize import Progress
     from sightline.types import Detections
 
-_LEAST_TIMED = 50  # engine calls a model: the median of fewer says little on a busy machine
+_LEAST_TIMED = 50  # engine calls per model: a median of fewer is too noisy on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two models.
+    """Measurements of one of the two models.
 
     Attributes:
-        precision: what it really computes in.
+        precision: the precision in use.
         mb: of its files, 10^6 bytes.
         ms: median time of one engine call with one picture, on this machine.
         score: on the labelled pictures; None where there are none.
@@ -48,11 +48,14 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both models on the same pictures.
+    """Measurements of both models on the same pictures.
 
     Attributes:
-        pictures: how many were looked at.
-        labelled: how many of these have labels.
+        before: the reference.
+        after: the other model.
+        agreement: of their boxes.
+        pictures: number of pictures.
+        labelled: number of pictures with labels.
     """
 
     before: Side
@@ -72,24 +75,24 @@ def compare(
     max_pixels: int,
     progress: Progress = lambda _done, _all: None,
 ) -> Comparison:
-    """Ask two models about the same pictures in turn, on OpenVINO and the CPU.
+    """Run two models on the same pictures, on OpenVINO and the CPU.
 
-    In turn, so that whatever else the machine does costs both alike.
+    They take turns, so that other load on the machine affects both alike.
 
     Args:
-        before, after: the files of the reference and of the other.
+        before, after: the files of the reference and of the other model.
         pictures: all readable, at least one.
-        truths: of some of them, or of none.
-        confidence: lowest of the boxes that should agree, 0..1.
+        truths: labels of any of the pictures.
+        confidence: lowest confidence of the boxes that should agree, 0..1.
         max_pixels: most pixels of a picture.
-        progress: told of each picture that both were asked about.
+        progress: called after each picture that both have processed.
     """
     count = len(pictures)
     steps = ceil(_LEAST_TIMED / count) * count
-    with _Asked(before, max_pixels) as reference, _Asked(after, max_pixels) as other:
+    with _Run(before, max_pixels) as reference, _Run(after, max_pixels) as other:
         for step in range(steps):
-            for asked in (reference, other):
-                asked.ask(pictures[step % count])
+            for run in (reference, other):
+                run.detect(pictures[step % count])
             progress(step + 1, steps)
     return Comparison(
         before=reference.side(pictures, truths),
@@ -100,8 +103,8 @@ def compare(
     )
 
 
-class _Asked:
-    """A model, what it answered, and the milliseconds that its engine took."""
+class _Run:
+    """A model's detector, its answers, and its inference times in milliseconds."""
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self._path = path
@@ -115,7 +118,7 @@ class _Asked:
     def __exit__(self, *_: object) -> None:
         self._detector.close()
 
-    def ask(self, picture: Path) -> None:
+    def detect(self, picture: Path) -> None:
         result = self._detector.submit(picture, confidence=LEAST_CONFIDENCE).result()
         self.answers.append(result.detections)
         self._times.append(result.timing.inference_ms)
@@ -134,7 +137,7 @@ def _score(
 ) -> Score | None:
     pairs = [
         (truths[picture], answer)
-        for picture, answer in zip(pictures, answers, strict=False)  # and again, for their times
+        for picture, answer in zip(pictures, answers, strict=False)  # repetitions are for the times
         if picture in truths
     ]
     if not pairs:

@@ -1,4 +1,4 @@
-"""How good answers are: mAP against labels, agreement with another model's answers."""
+"""Evaluation: mAP against labels, and agreement of two models' answers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from sightline.types import Detections
 
 LEAST_CONFIDENCE = 0.001
-"""Ask a detector for boxes down to this confidence before scoring them: mAP is of all of them."""
+"""Lowest confidence of boxes that are scored: mAP is computed over all of them."""
 
 SAME_PLACE = 0.5
-"""IoU from which two boxes of one class are of the same object."""
+"""Least IoU of two boxes of one class that count as the same object."""
 
-_IN_SCORE = 100  # boxes a picture that mAP looks at, best first, as COCO has it
+_MAX_SCORED = 100  # boxes per picture, best first, as in COCO's evaluation
 
 
 class Score(NamedTuple):
     """Mean average precision at IoU 0.50, and its mean over IoU 0.50 to 0.95.
 
-    0..1; -1 where the labels name no object at all.
+    0..1; -1 where the labels contain no object.
     """
 
     map50: float
@@ -40,12 +40,12 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImageTruth:
-    """What is really in one picture.
+    """Labels of one picture.
 
     Attributes:
         boxes: float64 [N, 4] xyxy, as shares of the upright picture's width and height, 0..1.
         class_id: int64 [N], indices into the model's labels.
-        crowd: bool [N]; a box around many, which is neither to be found nor wrong to find.
+        crowd: bool [N]; a box around a crowd, which counts neither if found nor if missed.
     """
 
     boxes: NDArray[np.float64]
@@ -55,15 +55,15 @@ class ImageTruth:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How one model's boxes compare with another's, both of at least `confidence`.
+    """Agreement of one model's boxes with a reference's, both of at least `confidence`.
 
     Attributes:
         confidence: 0..1.
-        boxes: how many the reference has.
-        found: how many of these the other has too: same class, IoU of at least `SAME_PLACE`.
-        extra: boxes of the other that are none of the reference's.
-        mean_iou: of the boxes found again, 0..1; 1 where there are none.
-        confidence_shift: mean absolute difference over the boxes found again, 0..1.
+        boxes: number of the reference's boxes.
+        found: number of these that the other model has too: same class, IoU >= `SAME_PLACE`.
+        extra: number of the other model's boxes that the reference does not have.
+        mean_iou: of the boxes found by both, 0..1; 1 where there are none.
+        confidence_shift: mean absolute difference of the boxes found by both, 0..1.
     """
 
     confidence: float
@@ -75,7 +75,7 @@ class Agreement:
 
 
 def require_pycocotools() -> None:
-    """Raises ConfigError if mAP cannot be computed here."""
+    """Raise ConfigError if pycocotools is not installed."""
     try:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError as error:
@@ -85,11 +85,11 @@ def require_pycocotools() -> None:
 
 
 def mean_average_precision(truths: Sequence[ImageTruth], answers: Sequence[Detections]) -> Score:
-    """COCO's mAP, by pycocotools.
+    """COCO's mAP, computed by pycocotools.
 
     Args:
-        truths: one a picture, at least one.
-        answers: as many, in the same order, of confidences from `LEAST_CONFIDENCE` up.
+        truths: one per picture, at least one.
+        answers: as many, in the same order, with confidences from `LEAST_CONFIDENCE` up.
 
     Raises:
         ConfigError: pycocotools is not installed.
@@ -99,7 +99,7 @@ def mean_average_precision(truths: Sequence[ImageTruth], answers: Sequence[Detec
     from pycocotools.cocoeval import COCOeval
 
     found = [row for index, answer in enumerate(answers, 1) for row in _rows(index, answer)]
-    with redirect_stdout(StringIO()):  # pycocotools talks
+    with redirect_stdout(StringIO()):  # pycocotools prints
         coco = COCO()
         coco.dataset = _dataset(truths, answers)
         coco.createIndex()
@@ -114,7 +114,7 @@ def mean_average_precision(truths: Sequence[ImageTruth], answers: Sequence[Detec
 
 
 def _dataset(truths: Sequence[ImageTruth], answers: Sequence[Detections]) -> dict[str, Any]:
-    """COCO JSON of the truth; category ids are class ids plus one, as COCO starts at 1."""
+    """COCO JSON of the labels; category ids are class ids plus one, as COCO starts at 1."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index, (truth, answer) in enumerate(zip(truths, answers, strict=True), 1):
@@ -134,7 +134,7 @@ def _rows(index: int, answer: Detections) -> list[dict[str, Any]]:
     return [
         _annotation(1000 * index + rank, index, found.class_id, found.bbox)
         | {"score": found.confidence, "iscrowd": 0}
-        for rank, found in enumerate(list(answer)[:_IN_SCORE])
+        for rank, found in enumerate(list(answer)[:_MAX_SCORED])
     ]
 
 
@@ -152,7 +152,7 @@ def _annotation(number: int, image: int, class_id: int, box: Sequence[float]) ->
 def agreement(
     reference: Sequence[Detections], others: Sequence[Detections], confidence: float
 ) -> Agreement:
-    """How far `others` say what `reference` says, picture by picture, at `confidence` and more."""
+    """Agreement of `others` with `reference`, in the same order of pictures."""
     boxes = extra = 0
     overlaps: list[float] = []
     shifts: list[float] = []

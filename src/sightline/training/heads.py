@@ -1,4 +1,4 @@
-"""Which parts of a detector lose most in eight bits, told by the form of its graph alone."""
+"""Finds the layers of a detector that lose most in INT8, from the graph alone."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ _MOVES = {"Convert", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
 def sensitive_layers(network: ov.Model) -> list[str]:
-    """Names of what lies between a detector's features and its outputs.
+    """Names of the nodes at the end of a detector's head.
 
-    That is everything, walked back from the outputs, up to and including the first layer with
-    trained weights on each way: the last layer of each branch of the head, and the arithmetic
-    after it that turns its numbers into boxes and scores. There a number is pixels or a score,
-    and one scale for both, or 256 steps for all pixels of a picture, is too coarse.
+    These are all nodes on the way back from the outputs up to and including the first layer with
+    trained weights: the last layer of each branch, and the arithmetic that turns its values into
+    boxes and scores. Pixels and scores share a tensor there, and 256 steps are too coarse for them.
     """
     found: dict[str, None] = {}
     todo = deque(_inputs(network.get_results()))
@@ -48,7 +47,7 @@ def _inputs(nodes: Iterable[ov.Node]) -> list[ov.Node]:
 
 
 def _is_trained(node: ov.Node) -> bool:
-    """Whether `node` has weights of its own, other than those that sum up a distribution (DFL)."""
+    """Whether `node` has trained weights; those that sum a distribution (DFL) do not count."""
     pixels, weights = _inputs([node])[:2]
     while pixels.get_type_name() in _MOVES:
         pixels = pixels.input_value(0).get_node()
@@ -56,7 +55,7 @@ def _is_trained(node: ov.Node) -> bool:
 
 
 def _is_constant(node: ov.Node) -> bool:
-    """Whether nothing that depends on the picture goes into `node`."""
+    """Whether `node` does not depend on the network's input."""
     todo, seen = [node], set()
     while todo:
         node = todo.pop()

@@ -1,7 +1,7 @@
-"""INT8 by NNCF's post-training quantisation: a model for OpenVINO, smaller and mostly faster.
+"""INT8 quantisation for OpenVINO, by NNCF's post-training quantisation.
 
-What NNCF is given is the bare network, and pictures as the engine's own preprocessing makes them;
-what it gives back is an OpenVINO file that is loaded, prepared and read like any other model.
+NNCF gets the network without preprocessing, and inputs made by the engine's own preprocessing. The
+result is an OpenVINO file that is loaded like any other model.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ if TYPE_CHECKING:
     from sightline.types import ModelSpec
 
 Progress: TypeAlias = "Callable[[int, int], None]"
-"""Told how many steps are done, and how many there are in all."""
+"""Called with the number of steps done, and the total."""
 
 ENOUGH = 300
-"""Calibration pictures after which more change nothing (NNCF's own advice)."""
+"""Number of calibration pictures beyond which more change nothing (by NNCF's documentation)."""
 
 _WRITTEN = (".xml", ".bin", ".toml")
 
 
 def prepare(source: Path, output: Path, force: bool) -> ModelSpec:
-    """Whether the quantised model of `source` can be written to `output`: before any work.
+    """Check, before any work, that `source` can be quantised to `output`.
 
     Args:
         source: `.onnx` or OpenVINO `.xml`.
-        output: `.xml`; its .bin and .toml lie beside.
-        force: replace what is there.
+        output: `.xml`; its .bin and .toml are written beside it.
+        force: replace existing files.
 
     Returns:
-        What `source` is, and the result will be but for its name.
+        The spec of `source`; that of the result differs only in its name.
 
     Raises:
-        ConfigError: NNCF is not installed; `output` is no .xml, would hide another model's
-            files, is there already, or its folder is not there.
-        ModelError: `source` cannot be read, or is no detector.
+        ConfigError: NNCF is not installed; `output` is not an .xml, would hide another model's
+            files, or exists; or its folder does not exist.
+        ModelError: `source` cannot be read, or is not a detector.
     """
     _require_place(source, output)
     there = [path for path in map(output.with_suffix, _WRITTEN) if path.exists()]
@@ -105,19 +105,19 @@ def quantize(
     """Quantise the model at `source`, and write `output`, its .bin, and a .toml that describes it.
 
     Args:
-        source: `.onnx` or OpenVINO `.xml`, not quantised yet.
-        output: `.xml`; see `prepare`. Whatever is there is replaced.
-        pictures: to calibrate with, all readable, at least one, like those that it will see.
+        source: `.onnx` or OpenVINO `.xml`, not yet quantised.
+        output: `.xml`; see `prepare`. Existing files are replaced.
+        pictures: for calibration: all readable, at least one, similar to those in production.
         max_pixels: most pixels of a picture.
-        progress: told of each calibration picture that was looked at.
+        progress: called after each calibration picture.
 
     Raises:
         ConfigError: NNCF is not installed, or `output` cannot be written.
-        ModelError: the model cannot be read, or not be quantised.
+        ModelError: the model cannot be read or quantised.
     """
     nncf = _nncf()
     spec = read_spec(source)
-    with _written_at_once(output) as draft:
+    with _atomic_output(output) as draft:
         network = core().read_model(source)
         if any(node.get_type_name() == "FakeQuantize" for node in network.get_ops()):
             raise ModelError(f"{source} is quantised already")
@@ -132,11 +132,11 @@ def _calibrate(
     nncf: Any, network: ov.Model, pictures: Sequence[Path], calibration: _Calibration
 ) -> ov.Model:
     try:
-        with redirect_stdout(StringIO()):  # NNCF draws bars there
+        with redirect_stdout(StringIO()):  # NNCF prints progress bars
             return nncf.quantize(
                 network,
                 nncf.Dataset(list(pictures), calibration.tensor),
-                # Measured, as is what is left out: docs/decisions/0015.
+                # These choices were measured: docs/decisions/0015.
                 preset=nncf.QuantizationPreset.MIXED,
                 target_device=nncf.TargetDevice.CPU,
                 subset_size=len(pictures),
@@ -150,27 +150,27 @@ def _calibrate(
 
 
 class _Calibration:
-    """What the network sees of each picture."""
+    """Prepares calibration pictures as inputs of the bare network."""
 
     def __init__(self, spec: ModelSpec, max_pixels: int, count: int, progress: Progress) -> None:
         self._spec = spec
         self._max_pixels = max_pixels
         self._count = count
         self._progress = progress
-        self._seen = 0
-        # The engine's preprocessing in front of no network at all: its floats, to the bit.
+        self._done = 0
+        # The engine's preprocessing in front of an identity network: exactly its floats.
         pixels = ov.opset1.parameter([spec.batch or -1, 3, -1, -1], ov.Type.f32)
-        nothing = ov.Model([pixels], [pixels])
+        identity = ov.Model([pixels], [pixels])
         self._prepare = core().compile_model(
-            with_preprocessing(nothing, spec), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+            with_preprocessing(identity, spec), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
 
     def tensor(self, picture: Path) -> NDArray[np.float32]:
-        """float32 [N, 3, height, width] as the network gets it; N is 1, or what the file fixes."""
+        """The network's input, float32 [N, 3, height, width]; N is 1, or the file's batch size."""
         image = decode(picture.read_bytes(), self._max_pixels)
         batch = np.repeat(fit(image, self._spec)[0][None], self._spec.batch or 1, axis=0)
-        self._seen += 1
-        self._progress(self._seen, self._count)
+        self._done += 1
+        self._progress(self._done, self._count)
         return np.array(self._prepare([batch])[0])
 
 
@@ -182,14 +182,14 @@ def _save(network: ov.Model, path: Path) -> None:
 
 
 @contextmanager
-def _written_at_once(output: Path) -> Iterator[Path]:
-    """A draft's path; all its files take their places at the end, or none does.
+def _atomic_output(output: Path) -> Iterator[Path]:
+    """Yields a temporary path for the files; at the end all of them are moved into place.
 
-    The .xml, without which the others are nothing, goes first and comes last: a process that is
-    killed in between leaves no model, never a mixed one.
+    The .xml is removed first and moved last: a process that is killed in between leaves no model,
+    never a mixed one.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: the files cannot be written.
     """
     try:
         folder = Path(mkdtemp(prefix=f".{output.stem}-", dir=output.parent))
@@ -206,8 +206,8 @@ def _written_at_once(output: Path) -> Iterator[Path]:
 
 
 def _toml(spec: ModelSpec) -> str:
-    """`spec` as a NAME.toml: an OpenVINO file has no place of its own for it."""
-    said = {
+    """`spec` as the content of a NAME.toml, since an OpenVINO file cannot hold it."""
+    fields = {
         "family": spec.family,
         "labels": spec.labels,
         "input_size": spec.input_size,
@@ -219,7 +219,7 @@ def _toml(spec: ModelSpec) -> str:
         "mean": spec.mean,
         "std": spec.std,
     }
-    # JSON's strings, numbers and lists of them are TOML's too.
+    # JSON's strings, numbers and lists of them are valid TOML.
     return "".join(
-        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in said.items()
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in fields.items()
     )

@@ -1,4 +1,4 @@
-"""Which pictures a model is calibrated with, and which it is measured on."""
+"""Split of pictures into those for calibration and those for measurement."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FEW = 20
-"""Fewer pictures are few to calibrate with, and too few to keep some of them back."""
+"""Fewer pictures get a warning, and are not split: all are for both."""
 
-_HELD_OUT = 5  # one picture in so many is kept back to measure on
-_MOST_MEASURED = 200  # of the pictures that are kept back
+_HELD_OUT = 5  # one picture in five is held out for measurement
+_MOST_MEASURED = 200  # of the pictures that are held out
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The pictures that are calibrated with and those that are measured on; at least one each."""
+    """Pictures for calibration and for measurement; at least one of each."""
 
     calibration: list[Path]
     measured: list[Path]
 
     @property
     def apart(self) -> bool:
-        """Whether no picture is both."""
+        """Whether no picture is for both."""
         return not set(self.calibration) & set(self.measured)
 
 
 def readable(paths: Iterable[Path], max_pixels: int) -> tuple[list[Path], dict[Path, str]]:
-    """Those of `paths` that can be decoded, and why the others cannot."""
+    """Split `paths` into those that can be decoded, and the others with the reason."""
     good: list[Path] = []
     bad: dict[Path, str] = {}
     for path in paths:
@@ -49,13 +49,13 @@ def readable(paths: Iterable[Path], max_pixels: int) -> tuple[list[Path], dict[P
 
 
 def select(pictures: list[Path], measured: list[Path] | None, most: int) -> Selection:
-    """At most `most` of `pictures` to calibrate with.
+    """Select pictures for calibration and measurement.
 
     Args:
         pictures: at least one.
-        measured: where None, a fifth of `pictures` is kept back to measure on, if there are
-            `FEW` or more, else all of them are both.
-        most: at least 1.
+        measured: pictures for measurement; if None, a fifth of `pictures` is held out, or all are
+            for both if there are fewer than `FEW`.
+        most: pictures for calibration, at least 1.
     """
     if measured is None and len(pictures) >= FEW:
         measured = _spread(pictures[::_HELD_OUT], _MOST_MEASURED)
@@ -64,7 +64,7 @@ def select(pictures: list[Path], measured: list[Path] | None, most: int) -> Sele
 
 
 def _spread(paths: list[Path], most: int) -> list[Path]:
-    """At most `most` of `paths`, evenly from all of them: neighbours look alike."""
+    """At most `most` of `paths`, evenly spaced: neighbours are often alike."""
     if len(paths) <= most:
         return paths
     return [paths[index * len(paths) // most] for index in range(most)]

@@ -1,4 +1,4 @@
-"""Labels on disk: YOLO txt files beside the pictures or parallel to them, or one COCO JSON."""
+"""Label readers: YOLO txt files beside the pictures or in a parallel folder, or one COCO JSON."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_YAML_DEPTH = 4  # folders above a picture in which its data.yaml may lie
+_YAML_DEPTH = 4  # levels above a picture at which its data.yaml may be
 
 
 class OtherClasses(ConfigError):
-    """The labels are of classes that the model does not know."""
+    """None of the labels' classes is the model's."""
 
 
 def yolo_truths(pictures: Sequence[Path], labels: Sequence[str]) -> dict[Path, ImageTruth]:
-    """Truth of those of `pictures` that have a YOLO label file; an empty file says: nothing there.
+    """Labels of those `pictures` that have a YOLO label file; an empty file means no objects.
 
     Format: Ultralytics' detection data sets. `images/…/x.jpg` has `labels/…/x.txt`, or `x.txt`
-    lies beside it; a line is class id, cx, cy, width, height as shares of the upright picture.
-    Class ids follow the `names` of a `data.yaml` above the picture where there is one, else
-    `labels`; boxes of classes that the model does not know are left out.
+    beside it; a line is class id, cx, cy, width, height as shares of the upright picture. Class
+    ids follow the `names` of a `data.yaml` above the picture where there is one, else `labels`;
+    boxes of classes that the model does not have are left out.
 
     Raises:
         OtherClasses: none of the classes is the model's.
-        ConfigError: a label file is not of this form.
+        ConfigError: a label file is malformed.
     """
     truths: dict[Path, ImageTruth] = {}
     for picture in pictures:
@@ -56,7 +56,7 @@ def _yolo_file(picture: Path) -> Path | None:
 
 
 def _class_ids(picture: Path, labels: Sequence[str]) -> dict[int, int]:
-    """From the class ids of the label files to the model's."""
+    """The model's class ids by those of the label files."""
     for folder in list(picture.absolute().parents)[:_YAML_DEPTH]:
         path = folder / "data.yaml"
         if path.is_file():
@@ -125,13 +125,13 @@ def _truth(boxes: list[Any], class_ids: list[int], crowd: list[bool]) -> ImageTr
 def coco_truths(
     path: Path, pictures: Sequence[Path], labels: Sequence[str]
 ) -> dict[Path, ImageTruth]:
-    """Truth of those of `pictures` that the COCO JSON at `path` names, by the end of their paths.
+    """Labels of those `pictures` that the COCO JSON at `path` names, matched by path suffix.
 
-    Categories are the model's classes of the same name; boxes of others are left out.
+    Categories are matched to the model's classes by name; boxes of others are left out.
 
     Raises:
         OtherClasses: none of the categories is the model's.
-        ConfigError: `path` is no COCO JSON, or names none of the pictures.
+        ConfigError: `path` is not a COCO JSON, or names none of the pictures.
     """
     try:
         content = json.loads(path.read_text("utf-8"))

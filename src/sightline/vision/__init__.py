@@ -1,1 +1,1 @@
-"""Pictures in and out: decode, letterbox, boxes, draw. Pure functions on NumPy arrays."""
+"""Image processing: decode, letterbox, boxes (IoU, NMS), draw. Pure functions on NumPy arrays."""

@@ -1,4 +1,4 @@
-"""Boxes as arrays: corner form, overlap, suppression of duplicates."""
+"""Box arithmetic on arrays: conversion to corners, IoU, non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_CANDIDATES = 5_000
-"""Most boxes that NMS looks at, best first: bounds its time whatever threshold a client sets."""
+"""Most boxes that NMS compares, best first: bounds its time whatever threshold a client sets."""
 
 
 def cxcywh_to_xyxy(boxes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
-"""From compressed bytes (or another library's picture) to upright BGR pixels.
+"""Image decoding: compressed bytes (or another library's image) to upright BGR pixels.
 
-Nothing is decoded before its type (magic bytes) and size (header) are known to be acceptable.
-Plain JPEGs go through libjpeg-turbo (simplejpeg); everything else through Pillow, which is
-strict about damage and reads every variant (docs/decisions/0004).
+Type (magic bytes) and size (header) are checked before anything is decoded. Plain JPEGs go
+through libjpeg-turbo (simplejpeg), everything else through Pillow, which is strict about damage
+and reads every variant (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sightline.types import BGRImage
 
-# What libjpeg says of a file whose pixels are not all there (jerror.h).
+# libjpeg's messages for a file whose pixels are incomplete (jerror.h).
 _IS_DAMAGE = re.compile(r"(?i)premature end|bad huffman|instead of rst|unsupported marker")
 
 _ORIENTATION = 0x0112
@@ -60,8 +60,8 @@ def decode_shrunk(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tu
     Args:
         data: the whole compressed file.
         max_pixels: most pixels accepted, checked on the header.
-        part: 1, 2, 4 or 8: whole, or 1/2, 1/4, 1/8 of its sides, rounded up. Each pixel is then
-            the mean of those it stands for: libjpeg leaves away the finer cosines.
+        part: 1, 2, 4 or 8: full size, or 1/2, 1/4, 1/8 of its sides, rounded up. Each pixel is
+            then the mean of those it replaces: libjpeg skips the high-frequency DCT coefficients.
 
     Returns:
         The pixels, and the picture's own (width, height), upright too.
@@ -128,7 +128,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tup
     except ValueError as error:
         if _IS_DAMAGE.search(str(error)):
             raise BrokenImage(f"The JPEG is damaged or truncated: {reason(error)}.") from error
-        # Cameras write harmless oddities, which Pillow reads past.
+        # Cameras write harmless deviations, which Pillow tolerates.
         return _whole(_load(open_picture(BytesIO(data), "jpeg", max_pixels)))
     if four_inks:
         pixels = bgr_from_inks(pixels)

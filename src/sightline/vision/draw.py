@@ -1,4 +1,4 @@
-"""Annotated pictures: boxes and labels that people can read."""
+"""Drawing: boxes and labels on pictures."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _MAX_JPEG_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 
 
 def draw_detections(image: BGRImage, detections: Detections) -> BGRImage:
-    """A copy of `image` (uint8 [height, width, 3] BGR) with boxes and labels.
+    """A copy of `image` (uint8 [height, width, 3] BGR) with boxes and labels drawn on it.
 
     Line width and text size follow the picture's size; a class has the same colour in every
-    picture; labels keep inside the picture and avoid each other where there is room.
+    picture; labels stay inside the picture and avoid each other where there is room.
 
     Raises:
-        ValueError: `image` is not of the size that was detected in.
+        ValueError: `image` has another size than the picture that the detections are of.
     """
     if image.shape[:2] != (detections.height, detections.width):
         raise ValueError(
@@ -62,7 +62,7 @@ def encode_jpeg(image: BGRImage, quality: int = 90) -> bytes:
 
 
 def class_colour(class_id: int) -> Colour:
-    """A vivid BGR colour, the same for a class always, far from that of its neighbours."""
+    """A vivid BGR colour: always the same for a class, and far from those of neighbouring ids."""
     hue = (0.08 + class_id * _GOLDEN_RATIO) % 1
     saturation, value = _TONES[class_id % len(_TONES)]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
@@ -78,7 +78,7 @@ def _draw_box(canvas: BGRImage, detection: Detection) -> None:
 
 
 def _place_labels(canvas: BGRImage, detections: Detections) -> list[tuple[Detection, Rect]]:
-    """A place for each label, the most confident choosing first."""
+    """The rectangle of each label, placed in order of confidence, highest first."""
     height = text_height(canvas)
     margin = _margin(height)
     placed: list[tuple[Detection, Rect]] = []
@@ -88,7 +88,7 @@ def _place_labels(canvas: BGRImage, detections: Detections) -> list[tuple[Detect
         )
         size = text_width + 2 * margin, height + 2 * margin
         if size[0] > canvas.shape[1] or size[1] > canvas.shape[0]:
-            continue  # a picture too small for words: the box and its colour must do
+            continue  # the picture is too small for text: only the box is drawn
         taken = [place for _, place in placed]
         placed.append((detection, _best_place(canvas, detection, size, taken)))
     return placed
@@ -97,7 +97,7 @@ def _place_labels(canvas: BGRImage, detections: Detections) -> list[tuple[Detect
 def _best_place(
     canvas: BGRImage, detection: Detection, size: tuple[int, int], taken: list[Rect]
 ) -> Rect:
-    """Above the box, inside its top, inside its bottom, or below it: wherever it hides least."""
+    """The position with the least overlap: above the box, inside its top or bottom, or below."""
     x1, y1, _, y2 = (round(value) for value in detection.bbox)
     width, height = size
     left = min(max(0, x1), canvas.shape[1] - width)

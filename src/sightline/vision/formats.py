@@ -1,4 +1,4 @@
-"""What kind of picture bytes are, judged by their first bytes alone."""
+"""Image format detection by magic bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sightline.errors import EmptyImage, UnsupportedImage
 PictureFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "avif"]
 
 SNIFF_BYTES = 32
-"""So many leading bytes are enough to tell (an AVIF names itself among its compatible brands)."""
+"""Leading bytes that are needed (AVIF is named among the compatible brands)."""
 
 _MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -24,7 +24,7 @@ _MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
 
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
-# What people send by mistake, so that the answer can name it.
+# Other formats that are sent by mistake, so that the error can name them.
 _NOT_PICTURES = (
     (b"%PDF", "a PDF document"),
     (b"MZ", "a Windows program"),
@@ -68,7 +68,7 @@ def sniff(data: bytes) -> PictureFormat:
 
     Raises:
         EmptyImage: there are no bytes.
-        UnsupportedImage: it is no picture type that is read; the message says what it looks like.
+        UnsupportedImage: not a supported format; the message says what it looks like.
     """
     head = data[:SNIFF_BYTES]
     if not head:

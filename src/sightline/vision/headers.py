@@ -1,7 +1,7 @@
-"""Read picture headers in bounded time, whatever they hold.
+"""Image header parsers that take bounded time on any input.
 
-Image libraries work through all metadata before they tell a picture's size, and some metadata
-can be made to take them minutes. These readers look at sizes only and give up on absurdity.
+Image libraries parse all metadata before they report a picture's size, and hostile metadata can
+keep them busy for minutes. These parsers read sizes only, and reject excessive structures.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from sightline.errors import BrokenImage, ImageTooLarge
 
 _MAX_CHUNKS = 100_000
 
-# What --max-pixels allows for: 8-bit RGBA. Deeper pixels cost as much more as they are deeper.
+# --max-pixels is meant for 8-bit RGBA; for deeper pixels the limit is lowered in proportion.
 _USUAL_BITS = 32
 
-# Some writers make a strip of every row; tiles are fewer.
+# Some encoders write one strip per row; tiles are fewer.
 _MAX_STRIPS = 65_536
 _TIFF_STRIP_TAGS = frozenset({273, 279, 324, 325})
 
@@ -30,12 +30,12 @@ _ADAM7 = (
 
 
 def check_pixels(size: tuple[int, int], max_pixels: int, bits: int = 0) -> None:
-    """Refuse a picture of more than `max_pixels`, or that decodes to more bytes than those may.
+    """Refuse a picture of more than `max_pixels`, or of as many bytes when decoded.
 
     Args:
         size: width, height in pixels.
         max_pixels: most pixels, of up to 32 bits each.
-        bits: bits a pixel, where they may be more than 32.
+        bits: bits per pixel, where they may be more than 32.
 
     Raises:
         ImageTooLarge: it has more.
@@ -49,7 +49,7 @@ def read_png_size(data: bytes) -> tuple[int, int]:
     """(width, height) from IHDR.
 
     Raises:
-        BrokenImage: there is none, not all of it, or it says zero.
+        BrokenImage: IHDR is missing, incomplete, or says zero.
     """
     width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
     if len(data) < _PNG_HEAD_BYTES or data[12:16] != b"IHDR" or not width or not height:
@@ -58,17 +58,17 @@ def read_png_size(data: bytes) -> tuple[int, int]:
 
 
 def png_bits(data: bytes) -> int:
-    """Bits a pixel by IHDR, which `read_png_size` has found; 0 for an unknown colour type."""
+    """Bits per pixel from IHDR (checked by `read_png_size`); 0 for an unknown colour type."""
     return data[24] * _PNG_CHANNELS.get(data[25], 0)
 
 
 def bare_png(data: bytes) -> bytes:
-    """A PNG without metadata, its pixel data checked to be as much as its header says.
+    """A PNG without its metadata; its pixel data is checked against the size in its header.
 
-    Decoders fill up what is missing and drop what is too much without a word.
+    Decoders fill in missing data and drop surplus data silently.
 
     Raises:
-        BrokenImage: chunks or compressed data are damaged, too little or too much.
+        BrokenImage: chunks or compressed data are damaged, or too short or too long.
     """
     chunks: list[tuple[bytes, bytes]] = []
     position = 8
@@ -108,7 +108,7 @@ def _check_png_data(data: bytes, compressed: list[bytes]) -> None:
 
 
 def _passes(width: int, height: int, interlaced: int) -> list[tuple[int, int]]:
-    """Columns and rows of each pass."""
+    """Columns and rows of each interlacing pass."""
     if interlaced > 1:
         raise BrokenImage(f"The PNG header is damaged: there is no interlace method {interlaced}.")
     if not interlaced:
@@ -120,7 +120,7 @@ def _passes(width: int, height: int, interlaced: int) -> list[tuple[int, int]]:
 
 
 def _inflated_size(parts: list[bytes], enough: int) -> int:
-    """Bytes that `parts` inflate to; stops soon after `enough`."""
+    """Size of `parts` decompressed, in bytes; stops soon after `enough`."""
     inflater = zlib.decompressobj()
     size = 0
     try:
@@ -147,10 +147,10 @@ def read_webp_size(data: bytes) -> tuple[int, int]:
 
 
 def check_tiff_strips(data: bytes) -> None:
-    """Refuse a TIFF (TIFF 6.0, section 2; BigTIFF) of absurdly many strips or tiles.
+    """Refuse a TIFF (TIFF 6.0, section 2; BigTIFF) with too many strips or tiles.
 
     Raises:
-        BrokenImage: there are more than 65,536; damage of any other kind passes.
+        BrokenImage: there are more than 65,536. Other damage is not looked for here.
     """
     order = "<" if data.startswith(b"II") else ">"
     big = data[2:4] in {b"+\0", b"\0+"}

@@ -1,4 +1,4 @@
-"""Fit a picture into a network's input, and boxes back into the picture."""
+"""Letterboxing: resize and pad a picture to a network's input, and map boxes back."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from sightline.types import BGRImage, ModelSpec
 
 
-_LEFT = 3  # pixels of the source a pixel of the input, in each direction
+_OVERSAMPLING = 3  # pixels of the shrunk source per pixel of the input, in each direction
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a picture lies in the input: input = source * scale + offset, all in pixels.
+    """A picture's position in the input: input = source * scale + offset, all in pixels.
 
     Attributes:
         width: of the upright source image.
@@ -53,11 +53,11 @@ def fit(
 
     Args:
         image: upright.
-        spec: whose input is made.
+        spec: the model whose input is made.
         size: (width, height) of the source, where `image` is a smaller copy of it.
 
     Returns:
-        uint8 [input height, input width, 3] BGR, and where the source lies in it.
+        uint8 [input height, input width, 3] BGR, and the source's position in it.
     """
     width, height = size or (image.shape[1], image.shape[0])
     input_h, input_w = spec.input_size
@@ -80,10 +80,10 @@ def fit(
 
 
 def surplus(width: int, height: int, spec: ModelSpec) -> int:
-    """To which part a source may be shrunk before it is fitted: 1, or 1/2, 1/4, 1/8 of its sides.
+    """The factor by which a source may be shrunk while it is decoded: 1, 2, 4 or 8.
 
-    At least three pixels for each of the input's are left, whichever way up it is. Boxes then
-    move no more than if the camera had moved by a pixel; with half as many they do
+    At least three source pixels per input pixel are left, in either orientation. Boxes then move
+    no more than if the camera had moved by a pixel; with half as many pixels they move more
     (docs/decisions/0017).
     """
     input_h, input_w = spec.input_size
@@ -91,12 +91,12 @@ def surplus(width: int, height: int, spec: ModelSpec) -> int:
         needed = max(input_h, input_w) / min(width, height)
     else:
         needed = max(min(input_w / w, input_h / h) for w, h in ((width, height), (height, width)))
-    return max((part for part in (2, 4, 8) if part * _LEFT * needed <= 1), default=1)
+    return max((part for part in (2, 4, 8) if part * _OVERSAMPLING * needed <= 1), default=1)
 
 
 def _scaled(side: int, scale: float, spec: ModelSpec) -> int:
-    # Centred families (Ultralytics) round, YOLOX truncates: a network reads a picture best the
-    # way it was shown pictures in training.
+    # Ultralytics' preprocessing (centred) rounds, YOLOX's truncates; a network is most accurate
+    # with the preprocessing that it was trained with.
     pixels = round(side * scale) if spec.anchor == "center" else int(side * scale)
     return max(1, pixels)
 

@@ -1,4 +1,4 @@
-"""From a decoded picture to upright BGR, in blocks: whole copies of large pictures add up."""
+"""Pixel conversion: decoded pictures to upright BGR, block by block to save memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BLOCK_PIXELS = 2**20
 
-# EXIF orientation -> what turns the stored pixels upright (EXIF 2.32, table 4, tag 0x0112).
+# EXIF orientation -> rotation or flip that makes it upright (EXIF 2.32, table 4, tag 0x0112).
 _UPRIGHT: dict[int, Callable[[BGRImage], Any]] = {
     2: lambda image: cv2.flip(image, 1),
     3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
@@ -32,9 +32,9 @@ _UPRIGHT: dict[int, Callable[[BGRImage], Any]] = {
 
 
 def upright(pixels: BGRImage, orientation: int) -> BGRImage:
-    """Turn stored pixels as EXIF says; an unknown orientation leaves them as they are."""
-    turn = _UPRIGHT.get(orientation)
-    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+    """Rotate or flip stored pixels by their EXIF orientation; unknown values change nothing."""
+    transform = _UPRIGHT.get(orientation)
+    return pixels if transform is None else np.ascontiguousarray(transform(pixels))
 
 
 def is_turned(orientation: int) -> bool:
@@ -43,7 +43,7 @@ def is_turned(orientation: int) -> bool:
 
 
 def bgr_from_pillow(picture: Image.Image) -> BGRImage:
-    """A loaded Pillow picture, as stored, as uint8 [height, width, 3] BGR.
+    """Convert a loaded Pillow picture, as stored, to uint8 [height, width, 3] BGR.
 
     Transparent parts become white, 16 and 32 bits are scaled to 8.
 
@@ -68,7 +68,7 @@ def bgr_from_pillow(picture: Image.Image) -> BGRImage:
 
 
 def bgr_from_inks(cmyk: NDArray[np.uint8]) -> BGRImage:
-    """CMYK [height, width, 4] as Adobe stores it (255 is no ink), as [height, width, 3] BGR."""
+    """Convert CMYK [height, width, 4], inverted as Adobe stores it (255 is no ink), to BGR."""
     bgr = np.empty((*cmyk.shape[:2], 3), np.uint8)
     for left, top, right, bottom in _blocks(cmyk.shape[1], cmyk.shape[0]):
         block = cmyk[top:bottom, left:right]
@@ -97,9 +97,9 @@ def _on_white(block: Image.Image) -> Image.Image:
 
 
 def _surplus_bits(grey: Image.Image) -> int:
-    """By how much wide grey is too wide; Pillow's own convert() would clip it."""
+    """Bits to shift 16 or 32-bit grey by to get 8; Pillow's own convert() would clip it."""
     least, most = cast("tuple[int, int]", grey.getextrema())
     if least < 0 or most > 0xFFFF:  # Pillow reads unsigned 32 bits as signed
         return 24
-    # Wide numbers may hold plain 8-bit values.
+    # 32-bit integers may hold plain 8-bit values.
     return 0 if grey.mode == "I" and most <= 0xFF else 8

@@ -1,6 +1,6 @@
-// Where the service is, and how it is asked: every request of the page goes through here.
+// The API client: the service's address, the key, and every request of the page with both.
 
-const KEY_NAME = 'sightline-key';
+const KEY_PREFIX = 'sightline-key';
 
 /**
  * The service that this page talks to: the one it came from, or `?api=https://…`.
@@ -12,12 +12,12 @@ const KEY_NAME = 'sightline-key';
 export function createApi(address = location.href) {
   const { base, problem } = serviceOf(address);
   const foreign = new URL(base || '/', address).origin !== new URL(address).origin;
-  const store = `${KEY_NAME}:${base}`;
+  const keyName = `${KEY_PREFIX}:${base}`;
   const api = {
     base,
     foreign,
     problem,
-    key: recall(store),
+    key: readKey(keyName),
     /** The address of `path` at the service, whole. */
     url: (path) => new URL(base + path, address).href,
     /** As the browser's fetch, with the key that the person entered. */
@@ -27,7 +27,7 @@ export function createApi(address = location.href) {
     /** Remember a key until the tab is closed; '' forgets it. */
     setKey(key) {
       api.key = key;
-      remember(store, key);
+      storeKey(keyName, key);
     },
   };
   return api;
@@ -70,7 +70,7 @@ function serviceOf(address) {
 
 // Storage is closed to pages in some frames: a key then lives as long as the page.
 
-function recall(name) {
+function readKey(name) {
   try {
     return sessionStorage.getItem(name) ?? '';
   } catch {
@@ -78,7 +78,7 @@ function recall(name) {
   }
 }
 
-function remember(name, key) {
+function storeKey(name, key) {
   try {
     if (key) sessionStorage.setItem(name, key);
     else sessionStorage.removeItem(name);

@@ -1,30 +1,30 @@
-// The page: what there is on it, put together.
+// The entry point of the page: creates its parts and connects them.
 
 import { createApi } from './api.js';
 import { enableExports, wireExports } from './export-buttons.js';
-import { Film } from './film.js';
+import { wireFileInputs } from './file-inputs.js';
 import { Filters } from './filters.js';
-import { listen } from './intake.js';
-import { wireModes } from './modes.js';
 import { Progress } from './progress.js';
 import { offerSamples } from './samples.js';
 import { Service } from './service.js';
-import { mountStrip } from './strip.js';
+import { mountStatusBar } from './status-bar.js';
+import { TaskList } from './task-list.js';
+import { Thumbnails } from './thumbnails.js';
+import { wireViewSwitch } from './view-switch.js';
 import { Viewer } from './viewer.js';
-import { Work } from './work.js';
 
 const byId = (id) => document.getElementById(id);
 const api = createApi();
-const service = new Service(api, byId('service'), byId('key'));
-const work = new Work(service);
-const film = new Film(byId('film'));
+const service = new Service(api, byId('service'), byId('key-dialog'));
+const taskList = new TaskList(service);
+const thumbnails = new Thumbnails(byId('thumbnails'));
 const filters = new Filters(byId('confidence'), byId('classes'));
 const progress = new Progress(byId('progress'));
 const viewer = new Viewer(byId('stage'), byId('objects'), byId('count'), service, refresh);
-const small = byId('small');
+const shrinkFirst = byId('shrink-first');
 let chosen = null;
 
-// Showing: at most once a frame, and of the film only what has changed
+// Showing: at most once a frame, and of the thumbnails only what has changed
 
 let changed = new Set();
 let scheduled = false;
@@ -43,9 +43,9 @@ function refresh(item) {
 function show() {
   const refreshed = changed;
   changed = new Set(); // what is refreshed meanwhile is for the next frame
-  const { items } = work;
+  const { items } = taskList;
   if (!items.includes(chosen)) chosen = items[0] ?? null;
-  film.show(items, refreshed, chosen, (one) => filters.of(one).length);
+  thumbnails.show(items, refreshed, chosen, (one) => filters.of(one).length);
   const found = items.reduce((sum, one) => sum + filters.of(one).length, 0);
   progress.show(items, found);
   if (!refreshed || refreshed.has(chosen)) viewer.show(chosen, filters);
@@ -71,22 +71,23 @@ function showFailures(items) {
 
 function add(files) {
   if (!files.length) return;
-  const [first] = work.add(files, { small: small.checked });
+  const [first] = taskList.add(files, { shrinkFirst: shrinkFirst.checked });
   if (!chosen || chosen.ended) chosen = first;
   refresh();
 }
 
-function rememberTasks() {
-  const hash = work.tasks.length ? `#tasks=${work.tasks.join(',')}` : '';
+function storeTasksInAddress() {
+  const { fragments } = taskList;
+  const hash = fragments.length ? `#tasks=${fragments.join(',')}` : '';
   history.replaceState(null, '', location.pathname + location.search + hash);
 }
 
 function tasksInAddress() {
   const found = /^#tasks?=([0-9a-f,-]+)$/.exec(location.hash);
-  return found ? found[1].split(',').filter((name) => /^[0-9a-f]{32}(-[0-9a-f]+)?$/.test(name)) : [];
+  return found ? found[1].split(',').filter((one) => /^[0-9a-f]{32}(-[0-9a-f]+)?$/.test(one)) : [];
 }
 
-function recall(name, fallback) {
+function readSetting(name, fallback) {
   try {
     return localStorage.getItem(name) ?? fallback;
   } catch {
@@ -94,7 +95,7 @@ function recall(name, fallback) {
   }
 }
 
-function remember(name, value) {
+function saveSetting(name, value) {
   try {
     localStorage.setItem(name, value);
   } catch {
@@ -102,43 +103,43 @@ function remember(name, value) {
   }
 }
 
-work.addEventListener('change', ({ detail }) => refresh(detail));
-work.addEventListener('tasks', rememberTasks);
+taskList.addEventListener('change', ({ detail }) => refresh(detail));
+taskList.addEventListener('tasks', storeTasksInAddress);
 filters.addEventListener('change', () => refresh());
-film.addEventListener('pick', ({ detail }) => {
+thumbnails.addEventListener('pick', ({ detail }) => {
   chosen = detail;
   refresh();
 });
 service.addEventListener('ready', () => {
-  filters.begin(service.health.confidence);
+  filters.setDefaultConfidence(service.health.confidence);
   offerSamples(byId('samples').querySelector('ul'), Boolean(service.health.notice), add);
 });
-progress.cancel.addEventListener('click', () => work.cancel());
-progress.retry.addEventListener('click', () => work.retry(small.checked));
+progress.cancel.addEventListener('click', () => taskList.cancel());
+progress.retry.addEventListener('click', () => taskList.retry(shrinkFirst.checked));
 progress.clear.addEventListener('click', () => {
-  work.clear();
+  taskList.clear();
   byId('pick').focus();
 });
-small.checked = recall('sightline-small', '') === 'yes';
-small.addEventListener('change', () => remember('sightline-small', small.checked ? 'yes' : ''));
-wireExports(() => ({ items: work.items, item: chosen, filters, api }));
-wireModes(api);
-listen(add, (name, problem) => work.refuse(name, problem));
+shrinkFirst.checked = readSetting('sightline-small', '') === 'yes';
+shrinkFirst.addEventListener('change', () => saveSetting('sightline-small', shrinkFirst.checked ? 'yes' : ''));
+wireExports(() => ({ items: taskList.items, item: chosen, filters, api }));
+wireViewSwitch(api);
+wireFileInputs(add, (name, problem) => taskList.refuse(name, problem));
 addEventListener('beforeunload', (event) => {
-  if (work.sendable) event.preventDefault(); // the browser asks, then
+  if (taskList.hasUnsent) event.preventDefault(); // the browser asks, then
 });
 addEventListener('hashchange', () => {
   if (tasksInAddress().length) location.reload();
-  else rememberTasks(); // a link within the page was followed
+  else storeTasksInAddress(); // a link within the page was followed
 });
 
 byId('docs').href = api.url('/docs');
 if (api.foreign) {
-  byId('elsewhere').hidden = false;
-  byId('elsewhere').textContent = `Pictures are sent to ${api.base}`;
+  byId('foreign-service').hidden = false;
+  byId('foreign-service').textContent = `Pictures are sent to ${api.base}`;
 }
 if (api.problem) byId('show-camera').disabled = true;
-else mountStrip(byId('strip'), service);
+else mountStatusBar(byId('status-bar'), service);
 
-work.restore(tasksInAddress());
+taskList.restore(tasksInAddress());
 service.start();

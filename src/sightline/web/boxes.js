@@ -1,4 +1,4 @@
-// Boxes and their labels as SVG, over a picture or a video.
+// Bounding boxes and their labels as SVG, over a picture or a video.
 
 const SVG = 'http://www.w3.org/2000/svg';
 const FONT = 'system-ui, sans-serif';

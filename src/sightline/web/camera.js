@@ -1,8 +1,8 @@
-// The camera: frames go to the service, and each is shown with the boxes that were found in it.
+// The camera view: sends frames of the webcam to the service, shows each with its boxes.
 
 import { colourOf, drawBoxes } from './boxes.js';
-import { Frames } from './frames.js';
-import { listCameras, openCamera, whatToDo, whyNone } from './lens.js';
+import { adviceFor, listCameras, openCamera, whyUnavailable } from './devices.js';
+import { LiveSocket } from './live-socket.js';
 
 const LARGEST = 640; // pixels of a frame's longer side
 const QUALITY = 0.8; // of JPEG
@@ -16,36 +16,36 @@ const EVERY = 500; // milliseconds between two changes of the figures
  * the objects are, however long the answer took.
  */
 export function mountCamera(section, api) {
-  const camera = new Camera(build(section), new Frames(api));
+  const camera = new Camera(build(section), new LiveSocket(api));
   return { start: () => camera.start(), stop: () => camera.stop() };
 }
 
 class Camera {
-  constructor(parts, frames) {
-    Object.assign(this, parts, { frames });
+  constructor(parts, socket) {
+    Object.assign(this, parts, { socket });
     this.video = Object.assign(document.createElement('video'), { muted: true, playsInline: true });
     this.stream = null;
     this.paused = false; // by a page that nobody looks at
-    this.spare = []; // canvases
+    this.canvasPool = [];
     this.times = []; // of the frames shown lately, in milliseconds
     this.latency = null;
     this.wire();
-    const none = whyNone();
-    this.button.disabled = Boolean(none);
-    this.say(none || 'Frames are sent to the service while the camera runs, and not kept.');
+    const unavailable = whyUnavailable();
+    this.button.disabled = Boolean(unavailable);
+    this.say(unavailable || 'Frames are sent to the service while the camera runs, and not kept.');
   }
 
   wire() {
-    const { frames } = this;
+    const { socket } = this;
     this.button.addEventListener('click', () => (this.running ? this.stop() : this.start()));
     this.choice.addEventListener('change', () => this.running && this.restart());
     document.addEventListener('visibilitychange', () => this.onVisibility());
-    navigator.mediaDevices?.addEventListener?.('devicechange', () => this.running && this.offer());
-    frames.addEventListener('open', () => this.say('The camera runs.'));
-    frames.addEventListener('answer', ({ detail }) => this.show(detail.frame, detail.answer));
-    frames.addEventListener('problem', ({ detail }) => this.say(words(detail.problem)));
-    frames.addEventListener('refused', ({ detail }) => this.stop(words(detail.problem)));
-    frames.addEventListener('away', ({ detail: { seconds, problem } }) => {
+    navigator.mediaDevices?.addEventListener?.('devicechange', () => this.running && this.listChoices());
+    socket.addEventListener('open', () => this.say('The camera runs.'));
+    socket.addEventListener('answer', ({ detail }) => this.show(detail.frame, detail.answer));
+    socket.addEventListener('problem', ({ detail }) => this.say(words(detail.problem)));
+    socket.addEventListener('refused', ({ detail }) => this.stop(words(detail.problem)));
+    socket.addEventListener('reconnecting', ({ detail: { seconds, problem } }) => {
       const why = problem ? words(problem) : 'The service does not answer.';
       this.say(`${why} Connecting again in ${seconds} s.`);
     });
@@ -56,17 +56,17 @@ class Camera {
   }
 
   async start() {
-    if (this.running || whyNone()) return;
+    if (this.running || whyUnavailable()) return;
     this.mark(true);
     this.say('Asking for the camera…');
-    const turn = (this.turn = {}); // a later start or stop makes this one void
+    const session = (this.session = {}); // a later start or stop makes this one void
     try {
       const stream = await openCamera(this.choice.value);
-      if (this.turn !== turn) return release(stream);
+      if (this.session !== session) return release(stream);
       this.stream = stream;
     } catch (error) {
-      if (this.turn === turn) this.stop(whatToDo(error));
-      if (error.name === 'OverconstrainedError') await this.offer(); // no more the one that is gone
+      if (this.session === session) this.stop(adviceFor(error));
+      if (error.name === 'OverconstrainedError') await this.listChoices(); // no more the one that is gone
       return;
     }
     for (const track of this.stream.getTracks()) {
@@ -75,19 +75,19 @@ class Camera {
     this.video.srcObject = this.stream;
     this.video.play().catch(() => {}); // stopped before it began
     this.say('Connecting…');
-    this.frames.start();
-    this.offer();
+    this.socket.start();
+    this.listChoices();
     this.figures = setInterval(() => this.showFigures(), EVERY);
-    this.look(turn);
+    this.onVideoFrame(session);
   }
 
   stop(why = 'The camera is off.') {
-    this.turn = null;
+    this.session = null;
     this.paused = false;
     release(this.stream);
     this.stream = null;
     this.video.srcObject = null;
-    this.frames.stop();
+    this.socket.stop();
     clearInterval(this.figures);
     this.times = [];
     this.latency = null;
@@ -111,19 +111,19 @@ class Camera {
     }
   }
 
-  /** At each new frame of the video, for as long as `turn` lasts. */
-  look(turn) {
-    if (this.turn !== turn) return;
-    const again = () => this.look(turn);
+  /** At each new frame of the video, for as long as `session` lasts. */
+  onVideoFrame(session) {
+    if (this.session !== session) return;
+    const again = () => this.onVideoFrame(session);
     if (this.video.requestVideoFrameCallback) this.video.requestVideoFrameCallback(again);
     else requestAnimationFrame(again);
-    if (this.frames.ready && !this.encoding && this.video.videoWidth) this.send(turn);
+    if (this.socket.ready && !this.encoding && this.video.videoWidth) this.send(session);
   }
 
-  send(turn) {
+  send(session) {
     const { videoWidth, videoHeight } = this.video;
     const scale = Math.min(1, LARGEST / Math.max(videoWidth, videoHeight));
-    const canvas = this.spare.pop() ?? document.createElement('canvas');
+    const canvas = this.canvasPool.pop() ?? document.createElement('canvas');
     canvas.width = Math.round(videoWidth * scale);
     canvas.height = Math.round(videoHeight * scale);
     const at = performance.now();
@@ -131,8 +131,8 @@ class Camera {
     this.encoding = true;
     canvas.toBlob((blob) => {
       this.encoding = false;
-      if (blob && this.turn === turn && this.frames.ready) this.frames.send(blob, { canvas, at });
-      else this.spare.push(canvas);
+      if (blob && this.session === session && this.socket.ready) this.socket.send(blob, { canvas, at });
+      else this.canvasPool.push(canvas);
     }, 'image/jpeg', QUALITY);
   }
 
@@ -147,7 +147,7 @@ class Camera {
     this.canvas.getContext('2d').drawImage(canvas, 0, 0);
     drawBoxes(this.svg, answer.image, answer.detections);
     this.answer = answer;
-    this.spare.push(canvas);
+    this.canvasPool.push(canvas);
     const now = performance.now();
     this.times.push(now);
     this.latency = this.latency === null ? now - at : 0.8 * this.latency + 0.2 * (now - at);
@@ -165,7 +165,7 @@ class Camera {
   }
 
   /** The cameras there are, to choose from if there are several. */
-  async offer() {
+  async listChoices() {
     const cameras = await listCameras();
     const current = this.stream?.getVideoTracks()[0]?.getSettings().deviceId;
     this.choice.replaceChildren(...cameras.map(({ id, name }) => new Option(name, id, false, id === current)));
@@ -220,7 +220,7 @@ function build(section) {
   const choice = make('select');
   const chooser = make('label', { className: 'chooser', hidden: true });
   chooser.append('Camera ', choice);
-  const status = make('p', { className: 'said', role: 'status' });
+  const status = make('p', { className: 'status-text', role: 'status' });
   const tools = make('div', { className: 'buttons' });
   tools.append(button, chooser, status);
   const canvas = make('canvas', { width: LARGEST, height: 0.75 * LARGEST });
@@ -235,7 +235,7 @@ function build(section) {
   well.append(stage);
   const figures = make('dl');
   figures.append(make('dt', { textContent: 'Frames/s' }), rate, make('dt', { textContent: 'Latency' }), delay);
-  const objects = make('ul', { className: 'seen' });
+  const objects = make('ul', { className: 'in-view' });
   const side = make('div', { className: 'side' });
   side.append(figures, make('h2', { textContent: 'In view' }), objects);
   // With its looks, so that nothing jumps.

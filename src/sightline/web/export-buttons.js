@@ -1,4 +1,4 @@
-// The buttons under "Save or copy".
+// The export buttons, under "Save or copy".
 
 import { csvOf, curlOf, jpegOf, jsonOf, pythonOf, save } from './exports.js';
 
@@ -24,7 +24,7 @@ export function enableExports(items, item) {
   const any = items.some(({ result }) => result);
   for (const id of ['save-json', 'save-csv']) byId(id).disabled = !any;
   for (const id of ['copy-curl', 'copy-python']) byId(id).disabled = !item?.result;
-  byId('save-jpeg').disabled = !item?.result || !item.url || item.opaque;
+  byId('save-jpeg').disabled = !item?.result || !item.url || item.undisplayable;
 }
 
 let fading = 0;
@@ -39,14 +39,14 @@ async function copy(text, what) {
 }
 
 function say(text) {
-  const note = byId('copied');
+  const note = byId('copy-status');
   note.textContent = text;
   clearTimeout(fading);
   fading = setTimeout(() => { note.textContent = ''; }, 4000);
 }
 
 function showText(text) {
-  const dialog = byId('text');
+  const dialog = byId('copy-dialog');
   const area = dialog.querySelector('textarea');
   area.value = text;
   dialog.showModal();

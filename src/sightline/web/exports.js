@@ -1,4 +1,4 @@
-// What the person takes along: files, and programs that ask the same.
+// Exports: detections as JSON, CSV and JPEG, and as curl and Python that ask for the same.
 
 import { captionOf, colourOf, inkOn, placeLabels } from './boxes.js';
 import { toJpeg } from './jpeg.js';

@@ -1,4 +1,4 @@
-// Which boxes are shown: the confidence slider and the chips of classes.
+// Filters of the boxes that are shown: the confidence slider and the chips of classes.
 
 import { colourOf } from './boxes.js';
 
@@ -10,7 +10,7 @@ export class Filters extends EventTarget {
     this.output = slider.parentElement.querySelector('output');
     this.chips = chips;
     this.chosen = new Set(); // labels; none is all
-    this.made = new Map(); // chips by label: one that is being clicked must stay
+    this.chipByLabel = new Map(); // chips by label: one that is being clicked must stay
     this.touched = false;
     slider.addEventListener('input', () => {
       this.touched = true;
@@ -28,7 +28,7 @@ export class Filters extends EventTarget {
   }
 
   /** Begin where the service would, until the person says otherwise. */
-  begin(confidence) {
+  setDefaultConfidence(confidence) {
     if (this.touched || confidence === undefined) return;
     this.slider.min = Math.min(0.05, confidence);
     this.slider.value = confidence;
@@ -60,8 +60,8 @@ export class Filters extends EventTarget {
   }
 
   chip(label, id, shown) {
-    if (!this.made.has(label)) this.made.set(label, chipOf(label, id));
-    const chip = this.made.get(label);
+    if (!this.chipByLabel.has(label)) this.chipByLabel.set(label, chipOf(label, id));
+    const chip = this.chipByLabel.get(label);
     chip.setAttribute('aria-pressed', this.chosen.has(label));
     chip.querySelector('b').textContent = shown;
     return chip;

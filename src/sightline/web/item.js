@@ -1,4 +1,4 @@
-// One picture, from the moment it was given to the page until its boxes are there.
+// A picture in the task list: its file, its state, its detections.
 
 const STATES = {
   queued: 'queued', processing: 'processing', completed: 'done', error: 'failed',
@@ -16,15 +16,15 @@ export class Item {
     this.id = count;
     this.name = name;
     this.blob = blob; // the picture as it was given; null if this page does not have it
-    this.sent = blob; // what goes to the service: the same, or a smaller one
+    this.uploadBlob = blob; // what goes to the service: the same, or a smaller one
     this.width = width; // of the upright picture; null until that is known
     this.height = height;
     this.origin = null; // its task and place in it, once the service has it
-    this.opaque = false; // this browser cannot show `url`, or not as the service sees it
-    this.judged = false; // which of both
+    this.undisplayable = false; // this browser cannot show `url`, or not as the service sees it
+    this.orientationChecked = false;
     this.drawn = false; // boxes are in it already
     this.progress = 0; // of the upload, 0..1
-    this.again('waiting');
+    this.reset('waiting');
   }
 
   get ended() {
@@ -38,7 +38,7 @@ export class Item {
   }
 
   /** Whether it has to be sent again for that: the service does not have it. */
-  get unsent() {
+  get needsUpload() {
     return this.retryable && (this.state === 'cancelled' || TOO_LARGE.test(this.error.type));
   }
 
@@ -48,23 +48,23 @@ export class Item {
     return this.address ?? null;
   }
 
-  /** Show this copy of the picture from now on; `drawn` tells whether boxes are in it. */
-  show(copy, drawn) {
+  /** Show this preview from now on; `drawn` tells whether boxes are in it. */
+  showPreview(preview, drawn) {
     this.release();
-    this.address = URL.createObjectURL(copy);
-    this.opaque = false;
+    this.address = URL.createObjectURL(preview);
+    this.undisplayable = false;
     this.drawn = drawn;
   }
 
   /** Back to `state`, without what came of it before. */
-  again(state) {
+  reset(state) {
     this.state = state;
     this.error = null;
     this.result = null;
     this.detections = [];
     this.position = null;
-    this.asked = false; // the service for a copy that can be shown
-    this.unseen = false; // it had none
+    this.previewRequested = false; // from the service, which has one that can be shown
+    this.previewMissing = false; // it had none
   }
 
   /** It failed here, not at the service; `retryable` tells whether it may go better later. */
@@ -74,20 +74,20 @@ export class Item {
   }
 
   /** Its entry in a task's results. */
-  take(entry) {
+  update(entry) {
     if (this.state === 'done' && entry.status === 'completed') return;
     this.state = STATES[entry.status] ?? 'queued';
-    if (entry.error) this.takeError(entry.error);
-    if (entry.detections) this.takeDetections(entry);
+    if (entry.error) this.setError(entry.error);
+    if (entry.detections) this.setDetections(entry);
   }
 
-  takeError(error) {
+  setError(error) {
     const shrinks = TOO_LARGE.test(error.type) && Boolean(this.blob);
     const detail = shrinks ? `Tick “Shrink large photographs first”, then Retry. (${error.detail})` : error.detail;
     this.fail({ ...error, detail }, shrinks || isPassing(error));
   }
 
-  takeDetections(entry) {
+  setDetections(entry) {
     const { width, height } = entry.image;
     this.width ??= width;
     this.height ??= height;

@@ -1,4 +1,4 @@
-// Pictures as JPEG.
+// Encodes pictures as JPEG, by a canvas.
 
 /**
  * `picture` in `width` × `height` pixels, with what `paint(context)` adds.

@@ -1,11 +1,11 @@
-// How far everything is, in a line and a bar.
+// The progress bar, its line of text, and its buttons.
 
 const TITLES = {
   waiting: 'Waiting for its turn', shrinking: 'Making it smaller', queued: 'Queued',
   processing: 'Looking', cancelled: 'Cancelled',
 };
 
-const UNSEEN = {
+const NO_PREVIEW = {
   title: 'The picture cannot be shown here', detail: 'Its objects are in the list, and can be saved.',
 };
 
@@ -13,7 +13,7 @@ const SAY_EVERY = 10_000; // milliseconds: nobody can listen to every change
 
 /** What there is to say of an item over its picture; null if that speaks for itself. */
 export function stateText(item) {
-  if (item.state === 'done') return item.unseen ? UNSEEN : null;
+  if (item.state === 'done') return item.previewMissing ? NO_PREVIEW : null;
   if (item.state === 'failed') return item.error;
   if (item.state === 'uploading') {
     return { title: `Uploading ${Math.round(100 * item.progress)} %`, detail: '' };

@@ -1,4 +1,4 @@
-// Pictures to click for who has none at hand.
+// Sample pictures, for who has none at hand.
 
 const SAMPLES = [
   { file: 'toys.webp', name: 'Toys', demo: true },

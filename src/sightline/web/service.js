@@ -1,34 +1,34 @@
-// How the service is: the line at the top of the page, and the key where one is wanted.
+// The connection to the service: retries, health checks, the banner at the top, the key dialog.
 
-import { Stopped, patienceOf, patiently, pause, problemOf, within } from './patience.js';
+import { Stopped, pause, problemOf, retryDelay, withRetries, withTimeout } from './retry.js';
 
 // Seconds in which there is an answer: long polls take 20, pictures two minutes and their turn
-const LIMIT = 30;
-const LIMIT_OF_PICTURES = 180;
-const LIMIT_OF_HEALTH = 10;
+const TIMEOUT = 30;
+const PICTURE_TIMEOUT = 180;
+const HEALTH_TIMEOUT = 10;
 
-/** Asks the service with patience, and says so in `line` where that takes a while. */
+/** Asks the service with retries, and says so in `banner` where that takes a while. */
 export class Service extends EventTarget {
-  constructor(api, line, dialog) {
+  constructor(api, banner, dialog) {
     super();
     this.api = api;
     this.health = null;
-    this.found = new Promise((resolve) => { this.find = resolve; });
+    this.firstHealth = new Promise((resolve) => { this.resolveHealth = resolve; });
     this.checking = null;
-    this.line = line;
+    this.banner = banner;
     this.dialog = dialog;
-    this.told = {
-      wait: (trouble) => this.trouble(trouble),
-      well: () => this.recovered(),
-      key: () => this.key(),
+    this.handlers = {
+      onWait: (trouble) => this.trouble(trouble),
+      onAnswer: () => this.recovered(),
+      onKeyWanted: () => this.askForKey(),
     };
-    line.querySelector('button').addEventListener('click', () => this.openDialog());
+    banner.querySelector('button').addEventListener('click', () => this.openDialog());
   }
 
   /** The answer of the service, as soon as it has one that is worth having. */
   ask(path, options = {}) {
-    const seconds = options.body ? LIMIT_OF_PICTURES : LIMIT;
-    return patiently(() => this.fetch(path, options, seconds), this.told, options.signal);
+    const seconds = options.body ? PICTURE_TIMEOUT : TIMEOUT;
+    return withRetries(() => this.fetch(path, options, seconds), this.handlers, options.signal);
   }
 
   /** Look what serves, as often as it takes. Dispatches `ready`. */
@@ -36,51 +36,51 @@ export class Service extends EventTarget {
     if (this.api.problem) return this.say('trouble', this.api.problem);
     this.say('checking', 'Asking the service…');
     await this.check();
-    this.find(this.health);
+    this.resolveHealth(this.health);
     return this.dispatchEvent(new Event('ready'));
   }
 
   /** What serves, once that is known: nothing is sent before. Stopped as soon as `signal` says so. */
-  known(signal) {
+  whenKnown(signal) {
     const stopped = new Promise((_, reject) => {
       signal?.addEventListener('abort', () => reject(new Stopped()), { once: true });
     });
-    return Promise.race([this.found, stopped]);
+    return Promise.race([this.firstHealth, stopped]);
   }
 
   /** Look what serves now, and say so where nothing does. Dispatches `recovered` after that. */
   check() {
-    this.checking ??= this.look().finally(() => { this.checking = null; });
+    this.checking ??= this.checkUntilWell().finally(() => { this.checking = null; });
     return this.checking;
   }
 
-  async look() {
-    let looks = 0;
+  async checkUntilWell() {
+    let checks = 0;
     const ask = async () => {
-      if (looks) await visible(); // a forgotten page keeps no service awake
-      looks += 1;
-      return this.fetch('/health', {}, LIMIT_OF_HEALTH);
+      if (checks) await visible(); // a forgotten page keeps no service awake
+      checks += 1;
+      return this.fetch('/health', {}, HEALTH_TIMEOUT);
     };
     for (let attempt = 0; ; attempt += 1) {
-      const answer = await patiently(ask, { ...this.told, well() {} });
+      const answer = await withRetries(ask, { ...this.handlers, onAnswer() {} });
       const health = await healthIn(answer);
       if (health) {
         this.health = health;
         this.recovered();
         return this.show();
       }
-      const seconds = patienceOf(answer, attempt);
-      this.trouble({ seconds, text: await this.stranger(answer) });
+      const seconds = retryDelay(answer, attempt);
+      this.trouble({ seconds, text: await this.notSightline(answer) });
       await pause(seconds);
     }
   }
 
   fetch(path, options, seconds) {
-    return within(seconds, (signal) => this.api.fetch(path, { ...options, signal }), options.signal);
+    return withTimeout(seconds, (signal) => this.api.fetch(path, { ...options, signal }), options.signal);
   }
 
   /** What to say where something answers that is no Sightline, or does not serve. */
-  async stranger(answer) {
+  async notSightline(answer) {
     const { type, title, detail } = answer.ok ? {} : await problemOf(answer);
     if (type) return `${title}. ${detail}`;
     const advice = this.api.foreign ? 'Look at the address after ?api='
@@ -88,10 +88,10 @@ export class Service extends EventTarget {
     return `No Sightline service answers at ${this.api.url('/')} (status ${answer.status}). ${advice}`;
   }
 
-  trouble({ seconds, busy, reason, text = this.silence(busy) }) {
+  trouble({ seconds, busy, reason, text = this.unavailable(busy) }) {
     clearInterval(this.countdown);
     const end = performance.now() + 1000 * seconds;
-    const count = this.line.querySelector('.countdown');
+    const count = this.banner.querySelector('.countdown');
     const tick = () => {
       const left = Math.max(0, Math.ceil((end - performance.now()) / 1000));
       count.textContent = left ? ` Trying again in ${left} s.` : ' Trying again…';
@@ -101,14 +101,14 @@ export class Service extends EventTarget {
     this.countdown = setInterval(tick, 500);
   }
 
-  silence(busy) {
+  unavailable(busy) {
     if (busy) return 'The service is busy or waking up.';
     if (!this.api.foreign) return 'The service does not answer.';
     return `The service does not answer, or allows no pages of ${location.origin} (SIGHTLINE_CORS_ORIGINS).`;
   }
 
   recovered() {
-    const { state } = this.line.dataset;
+    const { state } = this.banner.dataset;
     if (!this.health || (state !== 'trouble' && state !== 'key')) return;
     this.show();
     this.dispatchEvent(new Event('recovered'));
@@ -127,39 +127,39 @@ export class Service extends EventTarget {
 
   say(state, text, title = '') {
     clearInterval(this.countdown);
-    const { line } = this;
-    line.querySelector('.countdown').textContent = '';
-    const said = line.querySelector('.said');
+    const { banner } = this;
+    banner.querySelector('.countdown').textContent = '';
+    const said = banner.querySelector('.status-text');
     if (said.textContent !== text) said.textContent = text;
-    line.dataset.state = state;
-    line.title = title;
-    line.querySelector('details').hidden = state !== 'demo';
-    line.querySelector('button').hidden = state !== 'key';
+    banner.dataset.state = state;
+    banner.title = title;
+    banner.querySelector('details').hidden = state !== 'demo';
+    banner.querySelector('button').hidden = state !== 'key';
   }
 
   /** Resolves when the person has entered a key. */
-  key() {
-    this.wanted ??= new Promise((resolve) => {
+  askForKey() {
+    this.keyPromise ??= new Promise((resolve) => {
       const wrong = Boolean(this.api.key);
-      this.dialog.querySelector('.wrong').hidden = !wrong;
+      this.dialog.querySelector('.error').hidden = !wrong;
       this.say('key', wrong ? 'The service does not know this key.' : 'The service wants a key.');
       this.openDialog();
-      this.entered = resolve;
+      this.onKeyEntered = resolve;
     });
-    return this.wanted;
+    return this.keyPromise;
   }
 
   openDialog() {
     const { dialog, api } = this;
     if (api.foreign) {
-      for (const place of dialog.querySelectorAll('.whose')) place.textContent = api.base;
+      for (const place of dialog.querySelectorAll('.service-name')) place.textContent = api.base;
     }
     const form = dialog.querySelector('form');
     form.onsubmit = () => {
       api.setKey(form.elements.key.value.trim());
       form.reset();
-      this.wanted = null;
-      this.entered();
+      this.keyPromise = null;
+      this.onKeyEntered();
     };
     if (!dialog.open) dialog.showModal();
   }

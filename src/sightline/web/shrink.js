@@ -1,7 +1,7 @@
-// Large photographs, made smaller before they are sent.
+// Downscales large photographs before they are uploaded.
 
+import { hasExifOrientation } from './exif.js';
 import { toJpeg } from './jpeg.js';
-import { isTurned } from './turned.js';
 
 export const LONGEST = 1920; // pixels of the longer side
 const QUALITY = 0.9;
@@ -13,7 +13,7 @@ const QUALITY = 0.9;
  * are null where this browser cannot read it as the service does.
  */
 export async function shrink(file) {
-  const bitmap = (await isTurned(file)) ? null : await createImageBitmap(file).catch(() => null);
+  const bitmap = (await hasExifOrientation(file)) ? null : await createImageBitmap(file).catch(() => null);
   if (!bitmap) return { blob: file, width: null, height: null };
   const { width, height } = bitmap;
   const scale = LONGEST / Math.max(width, height);

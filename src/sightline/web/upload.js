@@ -1,14 +1,14 @@
-// Sending files with progress, which fetch does not tell.
+// Uploads with progress, by XMLHttpRequest: fetch tells none.
 
 // ms in which nothing is sent and nothing answered; the service itself gives up after a minute
-const SILENCE = 60_000;
+const IDLE_TIMEOUT = 60_000;
 
 /**
  * POST `form` and answer as fetch would; a TypeError also where nothing moves any more.
  *
- * `told.progress(sent, total)` is called with bytes; `told.sent()` when all are out.
+ * `handlers.progress(sent, total)` is called with bytes; `handlers.sent()` when all are out.
  */
-export function upload(url, form, { headers, signal, told }) {
+export function upload(url, form, { headers, signal, handlers }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open('POST', url);
@@ -19,15 +19,15 @@ export function upload(url, form, { headers, signal, told }) {
       timer = setTimeout(() => {
         request.onabort = request.onerror;
         request.abort();
-      }, SILENCE);
+      }, IDLE_TIMEOUT);
     };
     request.upload.onprogress = ({ loaded, total }) => {
       moves();
-      told.progress(loaded, total);
+      handlers.progress(loaded, total);
     };
     request.upload.onload = () => {
       moves();
-      told.sent();
+      handlers.sent();
     };
     request.onloadend = () => clearTimeout(timer);
     request.onload = () => resolve(responseOf(request));

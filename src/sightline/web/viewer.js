@@ -1,11 +1,11 @@
-// The chosen picture with its boxes, and the list of what is in it.
+// The viewer: the chosen picture with its boxes, and the list of its objects.
 
 import { captionOf, colourOf, drawBoxes } from './boxes.js';
-import { copyOf } from './copies.js';
+import { hasExifOrientation } from './exif.js';
+import { previewOf } from './previews.js';
 import { stateText } from './progress.js';
-import { isTurned } from './turned.js';
 
-/** Shows an item in `stage`, and its objects in `list`; a box and its row light up together. */
+/** Shows an item in `stage`, and its objects in `list`; a box and its row are highlighted together. */
 export class Viewer {
   /** `changed(item)` is called when a picture can be shown that could not before. */
   constructor(stage, list, count, service, changed) {
@@ -13,49 +13,49 @@ export class Viewer {
     this.picture = this.figure.querySelector('img');
     this.svg = this.figure.querySelector('svg');
     this.caption = this.figure.querySelector('figcaption');
-    this.invitation = stage.querySelector('#invitation');
+    this.emptyState = stage.querySelector('#empty-state');
     this.notice = stage.querySelector('#notice');
     this.list = list;
     this.count = count;
-    this.empty = list.parentElement.querySelector('#none');
+    this.noObjects = list.parentElement.querySelector('#no-objects');
     this.service = service;
     this.changed = changed;
     this.item = null;
     this.shown = [];
     this.pinned = null;
-    this.lit = null;
+    this.highlighted = null;
     new ResizeObserver(() => this.draw()).observe(this.figure);
     this.picture.addEventListener('load', () => this.draw());
-    this.picture.addEventListener('error', () => this.onOpaque(this.item));
+    this.picture.addEventListener('error', () => this.onUndisplayable(this.item));
     this.listen();
   }
 
-  /** Show `item` with the boxes that `filters` lets through; without one the invitation. */
+  /** Show `item` with the boxes that `filters` lets through; without one the empty state. */
   show(item, filters) {
     const shown = item ? filters.of(item) : [];
     const same = item === this.item && isSame(shown, this.shown);
     if (item !== this.item) this.pinned = null;
     this.item = item;
     this.shown = shown;
-    this.invitation.hidden = Boolean(item);
+    this.emptyState.hidden = Boolean(item);
     this.figure.hidden = !item;
-    this.say();
-    if (item) this.load();
+    this.showNotice();
+    if (item) this.showPicture();
     else this.picture.removeAttribute('src');
     this.count.textContent = item?.state === 'done' ? shown.length : '';
-    this.empty.hidden = shown.length > 0;
-    this.empty.textContent = item?.state === 'done' ? 'None at this confidence.' : '';
+    this.noObjects.hidden = shown.length > 0;
+    this.noObjects.textContent = item?.state === 'done' ? 'None at this confidence.' : '';
     if (same) return; // what somebody points at, or clicks, stays
-    this.lit = this.pinned;
+    this.highlighted = this.pinned;
     this.draw();
-    this.fill();
+    this.showObjects();
   }
 
-  load() {
+  showPicture() {
     const { item, picture } = this;
-    this.judge(item);
-    if ((!item.url || item.opaque) && item.state === 'done') this.borrow();
-    const address = item.opaque ? '' : item.url ?? '';
+    this.checkOrientation(item);
+    if ((!item.url || item.undisplayable) && item.state === 'done') this.loadPreview();
+    const address = item.undisplayable ? '' : item.url ?? '';
     if (picture.getAttribute('src') !== address) {
       picture.hidden = !address;
       if (address) picture.src = address;
@@ -67,78 +67,78 @@ export class Viewer {
   }
 
   /** Whether this browser shows it as the service sees it. */
-  async judge(item) {
-    if (item.judged || !item.blob) return;
-    item.judged = true;
-    if ((await isTurned(item.blob)) && !item.asked) this.onOpaque(item);
+  async checkOrientation(item) {
+    if (item.orientationChecked || !item.blob) return;
+    item.orientationChecked = true;
+    if ((await hasExifOrientation(item.blob)) && !item.previewRequested) this.onUndisplayable(item);
   }
 
-  onOpaque(item) {
+  onUndisplayable(item) {
     if (!item) return;
-    item.opaque = true;
+    item.undisplayable = true;
     this.changed(item);
   }
 
   /** This page does not have the picture, or cannot show it: the service can. */
-  async borrow() {
+  async loadPreview() {
     const { item } = this;
-    if (item.asked) return;
-    item.asked = true;
-    const { blob, drawn } = await copyOf(item, this.service);
-    if (blob) item.show(blob, drawn);
-    else item.unseen = true;
+    if (item.previewRequested) return;
+    item.previewRequested = true;
+    const { blob, drawn } = await previewOf(item, this.service);
+    if (blob) item.showPreview(blob, drawn);
+    else item.previewMissing = true;
     this.changed(item);
     if (item === this.item) this.draw();
   }
 
   draw() {
     const { item } = this;
-    if (item && !item.asked && this.isOnItsSide()) {
-      item.opaque = true;
-      this.load();
+    if (item && !item.previewRequested && this.isSideways()) {
+      item.undisplayable = true;
+      this.showPicture();
     }
     const whole = item?.width && !item.drawn;
     if (whole) drawBoxes(this.svg, item, this.shown);
     else this.svg.replaceChildren();
-    this.light(this.lit);
+    this.highlight(this.highlighted);
   }
 
-  isOnItsSide() {
+  isSideways() {
     const { item, picture } = this;
     const { naturalWidth: width, naturalHeight: height } = picture; // no width yet: no difference
     return picture.src === item.address && (width - height) * (item.width - item.height) < 0;
   }
 
-  say() {
+  showNotice() {
     const { item, notice } = this;
-    const said = item ? stateText(item) : null;
-    notice.hidden = !said;
-    if (!said) return;
+    const text = item ? stateText(item) : null;
+    notice.hidden = !text;
+    if (!text) return;
     notice.dataset.state = item.state;
-    notice.querySelector('.title').textContent = said.title;
-    notice.querySelector('.detail').textContent = said.detail;
+    notice.querySelector('.title').textContent = text.title;
+    notice.querySelector('.detail').textContent = text.detail;
   }
 
-  /** The rows of the list. */
-  fill() {
+  /** The rows of the list, anew. */
+  showObjects() {
     const focused = this.list.contains(document.activeElement)
       ? document.activeElement.dataset.index : null;
     this.list.replaceChildren(...this.shown.map(rowOf));
     if (focused !== null) this.list.querySelector(`[data-index="${focused}"]`)?.focus();
-    this.light(this.pinned);
+    this.highlight(this.pinned);
   }
 
-  /** Light up a box and its row; null for none. */
-  light(index) {
-    this.lit = index;
-    this.svg.toggleAttribute('data-lit', index !== null);
+  /** Highlight a box and its row; null for none. */
+  highlight(index) {
+    this.highlighted = index;
+    this.svg.toggleAttribute('data-highlighted', index !== null);
     for (const one of [...this.svg.children, ...this.list.querySelectorAll('button')]) {
-      one.classList.toggle('lit', index !== null && Number(one.dataset.index) === index);
+      one.classList.toggle('highlighted', index !== null && Number(one.dataset.index) === index);
     }
     for (const row of this.list.querySelectorAll('button')) {
       row.setAttribute('aria-pressed', Number(row.dataset.index) === this.pinned);
     }
-    const row = this.list.querySelector('.lit');
+    const row = this.list.querySelector('.highlighted');
     // Only the list scrolls, never the page under the pointer.
     if (row && this.list.scrollHeight > this.list.clientHeight && !this.list.matches(':hover')) {
       this.list.scrollTop = row.offsetTop - this.list.offsetTop - this.list.clientHeight / 2;
@@ -147,7 +147,7 @@ export class Viewer {
 
   pin(index) {
     this.pinned = index === this.pinned ? null : index;
-    this.light(this.pinned);
+    this.highlight(this.pinned);
   }
 
   listen() {
@@ -156,13 +156,13 @@ export class Viewer {
       const row = event.target.closest('button');
       return row ? Number(row.dataset.index) : null;
     };
-    svg.addEventListener('pointermove', (event) => this.light(this.boxUnder(event) ?? this.pinned));
-    svg.addEventListener('pointerleave', () => this.light(this.pinned));
+    svg.addEventListener('pointermove', (event) => this.highlight(this.boxUnder(event) ?? this.pinned));
+    svg.addEventListener('pointerleave', () => this.highlight(this.pinned));
     svg.addEventListener('click', (event) => this.pin(this.boxUnder(event)));
-    list.addEventListener('pointerover', (event) => this.light(rowUnder(event) ?? this.pinned));
-    list.addEventListener('pointerleave', () => this.light(this.pinned));
-    list.addEventListener('focusin', (event) => this.light(rowUnder(event)));
-    list.addEventListener('focusout', () => this.light(this.pinned));
+    list.addEventListener('pointerover', (event) => this.highlight(rowUnder(event) ?? this.pinned));
+    list.addEventListener('pointerleave', () => this.highlight(this.pinned));
+    list.addEventListener('focusin', (event) => this.highlight(rowUnder(event)));
+    list.addEventListener('focusout', () => this.highlight(this.pinned));
     list.addEventListener('click', (event) => {
       if (rowUnder(event) !== null) this.pin(rowUnder(event));
     });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -67,6 +68,12 @@ def receive_config() -> WorkerConfig:
     config = WorkerConfig.from_line(sys.stdin.buffer.readline())
     ORPHAN.start(_outlive_nobody, config.folder)
     return config
+
+
+def abandon(_signal: int, _frame: FrameType | None) -> None:
+    """For SIGTERM, while a model is loaded: its thread cannot be told to stop, and need not be."""
+    logging.shutdown()  # the last line is written
+    os._exit(0)
 
 
 def exit_cleanly(_signal: int, _frame: FrameType | None) -> NoReturn:

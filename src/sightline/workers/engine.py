@@ -7,19 +7,19 @@ import logging
 import os
 import signal
 import socket
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import uvloop
 
 from sightline.backend.rpc_server import RpcServer
 from sightline.machine import budget
-from sightline.wiring import local_backend, open_repository, open_tasks
+from sightline.wiring.runtime import open_runtime
+from sightline.workers.child import abandon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sightline.backend.protocols import Backend
+    from sightline.backend.base import Backend
     from sightline.workers.child import WorkerConfig
 
 _HANG_CHECK = 5.0  # seconds between looks at calls that do not return
@@ -35,29 +35,27 @@ def run(config: WorkerConfig) -> None:
     Raises:
         ConfigError: a model cannot be loaded, or a setting not understood.
     """
-    settings = config.settings
-    with closing(open_tasks(settings)) as desk:
-        repository = open_repository(settings, config.notice)
-        uvloop.run(_serve(config, local_backend(settings, lambda: repository, lambda: desk)))
+    signal.signal(signal.SIGTERM, abandon)
+    uvloop.run(_serve(config))
 
 
-async def _serve(config: WorkerConfig, backend: Backend) -> None:
+async def _serve(config: WorkerConfig) -> None:
     settings = config.settings
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    with socket.socket(fileno=config.listener) as listener:
-        async with backend, asyncio.TaskGroup() as tasks:
-            server = RpcServer(
-                backend, settings.max_upload_bytes, budget().uploads // (settings.workers + 1)
-            )
-            running = [
-                tasks.create_task(server.accept(listener)),
-                tasks.create_task(end_if_hung(backend, _HANG_CHECK, os._exit)),
-            ]
-            await stop.wait()
-            for task in running:
-                task.cancel()
-            await server.drain(_DRAIN_SECONDS)
+    async with open_runtime(settings, config.notice) as runtime:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        held = budget().uploads // (settings.workers + 1)
+        server = RpcServer(runtime.backend, settings.max_upload_bytes, held)
+        with socket.socket(fileno=config.listener) as listener:
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(server.accept(listener)),
+                    tasks.create_task(end_if_hung(runtime.backend, _HANG_CHECK, os._exit)),
+                ]
+                await stop.wait()
+                for task in running:
+                    task.cancel()
+                await server.drain(_DRAIN_SECONDS)
 
 
 async def end_if_hung(backend: Backend, every: float, end: Callable[[int], object]) -> None:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from sightline.api.app import create_app
 from sightline.api.server.config import make_config
-from sightline.backend.remote import RemoteBackend
 from sightline.machine import give_memory_back
-from sightline.wiring import open_fetcher, open_tasks
+from sightline.wiring.runtime import open_front_runtime
 from sightline.workers.balancing import BalancedServer, ConnectionCounts
 
 if TYPE_CHECKING:
@@ -26,17 +25,12 @@ def run(config: WorkerConfig) -> None:
     """
     give_memory_back()
     settings = config.settings
-    backend = RemoteBackend(config.socket, settings)
     # The engine process has its share of what uploads may take too.
     app = create_app(
-        settings,
-        backend,
-        open_fetcher(settings).fetch,
-        partial(open_tasks, settings),
-        share=settings.workers + 1,
+        settings, partial(open_front_runtime, settings, config.socket), settings.workers + 1
     )
     server = BalancedServer(
-        make_config(app, settings), ConnectionCounts(config.counts), config.index
+        make_config(app, settings, app.upload_budget), ConnectionCounts(config.counts), config.index
     )
     with socket.socket(fileno=config.listener) as listener:
         server.run(sockets=[listener])

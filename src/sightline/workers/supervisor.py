@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sightline.backend.messages import Empty
+from sightline.backend.operations import STATUS
 from sightline.backend.remote import RemoteBackend
 from sightline.errors import ConfigError
 from sightline.workers.balancing import ConnectionCounts
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable
 
-    from sightline.api.schemas.models import ModelOut
+    from sightline.backend.messages import ModelInfo
     from sightline.settings import Settings
     from sightline.workers.child import Role
 
@@ -40,7 +42,7 @@ _log = logging.getLogger("sightline")
 
 
 def supervise(
-    settings: Settings, notice: str, listener: socket.socket, announce: Callable[[ModelOut], None]
+    settings: Settings, notice: str, listener: socket.socket, announce: Callable[[ModelInfo], None]
 ) -> int:
     """Serve with `settings.workers` front ends until a SIGTERM or SIGINT.
 
@@ -109,7 +111,7 @@ class _Supervisor:
             for index in range(fronts)
         ]
 
-    async def run(self, announce: Callable[[ModelOut], None]) -> int:
+    async def run(self, announce: Callable[[ModelInfo], None]) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
@@ -129,7 +131,7 @@ class _Supervisor:
         await self._engine.end(_ENGINE_TIMEOUT)
         return 0
 
-    async def _first_model(self, engine: Process) -> ModelOut | None:
+    async def _first_model(self, engine: Process) -> ModelInfo | None:
         """The default model, once it is loaded; None if that is not to be."""
         ready = asyncio.create_task(self._ask())
         others = {asyncio.create_task(engine.wait()), asyncio.create_task(self._stopping.wait())}
@@ -141,10 +143,10 @@ class _Supervisor:
                 task.cancel()
             await asyncio.gather(ready, *others, return_exceptions=True)
 
-    async def _ask(self) -> ModelOut:
+    async def _ask(self) -> ModelInfo:
         async with RemoteBackend(self._config.socket, self._config.settings) as backend:
             await backend.connected()
-            return (await backend.status()).models[0]
+            return (await backend.call(STATUS, Empty())).models[0]
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():  # somebody is in a hurry

@@ -5,26 +5,25 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from sightline.api.admission import Admission, nothing
+from sightline.api.assets import PAGE
 from sightline.api.middleware.keys import ADMIN
 from sightline.api.problems import answer_to
-from sightline.api.request_info import info_of
-from sightline.api.routes.page import PAGE
+from sightline.api.request_info import info_of, name_of
 from sightline.api.server.close_reason import refuse_handshake
-from sightline.backend.limits import name_of, nothing
 from sightline.errors import HostUnknown, KeyWrong, NotAllowed, SightlineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from sightline.api.middleware.keys import Keys
-    from sightline.backend.protocols import Backend
     from sightline.settings import Settings
 
-OPEN = frozenset({"/health/live", *PAGE})
-"""Paths that need no key and count against no limit: what a supervisor asks, and the page, which
-asks for a key itself."""
+OPEN_PATHS = frozenset({"/health/live", *PAGE})
+"""Paths that need no key and count against no limit: the supervisor's, and the page, which asks for
+a key itself."""
 
 HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -32,12 +31,26 @@ HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 class AccessControl:
     """Refuses what may not come in; everything else goes on to the application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, backend: Backend) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        keys: Keys,
+        admission: Callable[[], Admission],
+    ) -> None:
+        """Nothing is asked before a request comes.
+
+        Args:
+            app: what requests are let in to.
+            settings: hosts and origins.
+            keys: of clients.
+            admission: gives the limits on clients, which are there once the server runs.
+        """
         self._app = app
         self._hosts = settings.allowed_hosts
         self._origins = settings.cors_origins
         self._keys = keys
-        self._backend = backend
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -55,9 +68,9 @@ class AccessControl:
         try:
             await self._app(scope, receive, send)
         finally:
-            leave()
+            await leave()
 
-    async def _admit(self, scope: Scope) -> Callable[[], None]:
+    async def _admit(self, scope: Scope) -> Callable[[], Awaitable[None]]:
         """Raises if the request may not come in; else what to call at its end."""
         headers = scope["headers"]
         host = _header(headers, b"host")
@@ -66,18 +79,17 @@ class AccessControl:
                 self._require_host(scope, value.decode("latin-1"))
         if scope["type"] == "websocket" or scope["method"] not in HARMLESS:
             self._require_origin(_header(headers, b"origin"), host)
-        if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN:
+        if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN_PATHS:
             return nothing
         info = info_of(scope)
         info.caller = self._keys.caller(headers)
-        welcome = info.caller is not None or not self._keys.required
-        # Counted before a wrong key is refused: guessing is limited too.
-        leave = await self._backend.admit(name_of(info), place=welcome)
-        if not welcome:
+        admission, client = self._admission(), name_of(info)
+        if info.caller is None and self._keys.required:
+            await admission.count(client)  # guessing keys is limited too
             raise KeyWrong(
                 "The key is missing or wrong: send Authorization: Bearer KEY, or X-API-Key: KEY."
             )
-        return leave
+        return await admission.admit(client)
 
     def _require_host(self, scope: Scope, host: str) -> None:
         """Raises HostUnknown if the service goes by another name.

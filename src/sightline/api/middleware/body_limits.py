@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from sightline.api.headers import declared
 from sightline.api.request_info import info_of
+from sightline.api.uploads.multipart import ENVELOPE_BYTES
 from sightline.errors import BodyStalled, BodyTooLarge
 from sightline.tasks.task import MAX_IMAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sightline.api.request_info import RequestInfo
     from sightline.settings import Settings
-
-ENVELOPE_BYTES = 64 * 1024
-"""Boundaries and part headers around a picture."""
 
 MANY = {"/predict": MAX_IMAGES}
 """Paths that take more pictures than one."""
@@ -120,13 +117,3 @@ class _LimitedBody:
     def _require_small(self, size: int) -> None:
         if size > self._pictures * (self._max_bytes + ENVELOPE_BYTES):
             raise BodyTooLarge(self._pictures * self._max_bytes)
-
-
-def declared(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Bytes that the head announces; None if they come in chunks of unknown number."""
-    chunked = False
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-        chunked |= name == b"transfer-encoding"
-    return None if chunked else 0

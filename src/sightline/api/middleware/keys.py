@@ -8,9 +8,10 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sightline.api.request_info import Caller
+from sightline.api.server.handshake import SUBPROTOCOL
 from sightline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,21 +22,10 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 
-SUBPROTOCOL = "sightline"
-"""What a WebSocket speaks here."""
-
 _KEY_PROTOCOL = f"{SUBPROTOCOL}.key."
 
 ADMIN = "admin"
 """What the owner of the admin key is called in the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whose key it was. Every caller is an admin or not."""
-
-    name: str
-    admin: bool
 
 
 class Keys:

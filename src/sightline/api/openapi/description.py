@@ -8,11 +8,11 @@ from pydantic.json_schema import models_json_schema
 
 from sightline import errors
 from sightline.api.headers import DEVICE_HEADER
-from sightline.api.middleware.access import HARMLESS, OPEN
+from sightline.api.middleware.access import HARMLESS, OPEN_PATHS
 from sightline.api.openapi.operations import HEADERS, header, refusals
 from sightline.api.problems import MEDIA_TYPE
-from sightline.api.schemas.detect import Problem
 from sightline.api.schemas.models import ModelSource
+from sightline.api.schemas.problem import Problem
 from sightline.api.schemas.tasks import TaskHead, TaskProgress
 from sightline.api.server.early_errors import CROWDED, HEAD_STALLED, HEAD_TOO_LARGE, MALFORMED
 from sightline.api.tasks.submission import UrlsBody
@@ -86,7 +86,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     answers: dict[str, dict[str, Any]] = operation["responses"]
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _sayable(parameter["schema"])
-    if path in OPEN:
+    if path in OPEN_PATHS:
         operation["security"] = []
     for status, answer in refusals(*_reasons(path, method, operation)).items():
         answers[str(status)] = _both(answers.get(str(status), {}), answer)
@@ -110,7 +110,7 @@ def _sayable(schema: dict[str, Any]) -> dict[str, Any]:
 def _reasons(path: str, method: str, operation: dict[str, Any]) -> Iterator[Reason]:
     """Why the layers below the routes may refuse the operation."""
     yield from _ANYWHERE
-    if path not in OPEN:
+    if path not in OPEN_PATHS:
         yield from _BEHIND_THE_GATE
     if method not in HARMLESS:
         yield errors.NotAllowed

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from sightline import errors
+from sightline.api.context import Context
 from sightline.api.deadline import deadline, seconds_of
 from sightline.api.disconnect import unless_gone
-from sightline.api.headers import MODEL_HEADER
+from sightline.api.headers import MODEL_HEADER, answer_headers
 from sightline.api.negotiation import wants_jpeg
 from sightline.api.openapi.operations import (
     BINARY,
@@ -23,11 +24,11 @@ from sightline.api.openapi.operations import (
 )
 from sightline.api.schemas.detect import DetectAnswer, DetectQuery
 from sightline.api.uploads.by_url import UrlBody, picture_of
+from sightline.backend.messages import RoomRequest
+from sightline.backend.operations import DETECT, REQUIRE_ROOM
 
 if TYPE_CHECKING:
     from sightline.api.openapi.operations import Answers
-    from sightline.backend.protocols import Backend
-    from sightline.settings import Settings
 
 router = APIRouter(tags=["detect"])
 
@@ -81,18 +82,20 @@ _REFUSED = refusals(
     responses=_FOUND | _REFUSED,
     openapi_extra=_BODY | TIMEOUT,
 )
-async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
+async def detect(
+    request: Request, query: Annotated[DetectQuery, Query()], context: Context
+) -> Response:
     """Send it as a form's field `file`, as the body itself, or the address of one as JSON.
 
     Its first bytes say what it is, whatever it is called.
     """
-    backend: Backend = request.app.state.backend
-    settings: Settings = request.app.state.settings
     drawn = wants_jpeg(",".join(request.headers.getlist("accept")))
-    seconds = seconds_of(request, settings.request_timeout)
+    seconds = seconds_of(request, context.settings.request_timeout)
     # Before the body is read: in a storm, refusals must not take the CPU that answers need.
     async with deadline(seconds):
-        await backend.require_room(query.model)
-    async with picture_of(request) as upload, deadline(seconds):
-        answer = await unless_gone(request, backend.detect(upload, query, drawn=drawn))
-    return Response(answer.body, 200, answer.headers, answer.media_type)
+        await context.backend.call(REQUIRE_ROOM, RoomRequest(query.model))
+    limits = context.settings.max_upload_bytes, context.upload_budget
+    async with picture_of(request, *limits, context.fetches) as upload, deadline(seconds):
+        detecting = context.backend.call(DETECT, query.to_request(drawn=drawn), upload)
+        reply = await unless_gone(request, detecting)
+    return Response(reply.body, 200, answer_headers(reply), reply.media_type)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, WebSocket
 
+from sightline.api.context import Context
 from sightline.api.live import LiveSession
 from sightline.api.schemas.detect import DetectQuery
 
@@ -15,8 +16,10 @@ router = APIRouter()
 
 
 @router.websocket(PATH)
-async def live(websocket: WebSocket, query: Annotated[DetectQuery, Query()]) -> None:
-    await LiveSession(websocket, query).run()
+async def live(
+    websocket: WebSocket, query: Annotated[DetectQuery, Query()], context: Context
+) -> None:
+    await LiveSession(websocket, query, context).run()
 
 
 @router.get(PATH, include_in_schema=False)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from sightline import errors
+from sightline.api.context import Context
 from sightline.api.negotiation import accepts
 from sightline.api.openapi.operations import refusals
-from sightline.api.schemas.detect import Metrics
+from sightline.api.schemas.health import Metrics
+from sightline.backend.messages import Empty
+from sightline.backend.operations import STATUS
 from sightline.errors import NotAcceptable
-
-if TYPE_CHECKING:
-    from sightline.backend.protocols import Backend
 
 router = APIRouter(tags=["health"])
 
@@ -35,17 +36,18 @@ class MetricsQuery(BaseModel):
     response_description="Of now, and since the start",
     responses=refusals(errors.NotAcceptable),
 )
-async def get_metrics(request: Request, query: Annotated[MetricsQuery, Query()]) -> Metrics:
+async def get_metrics(
+    request: Request, query: Annotated[MetricsQuery, Query()], context: Context
+) -> Metrics:
     """Of all processes of the service together, as JSON."""
-    backend: Backend = request.app.state.backend
     accept = ",".join(request.headers.getlist("accept")) or "*/*"
     if query.format is None and not accepts(accept, "application/json"):
         raise NotAcceptable("Only JSON is spoken here: send Accept: application/json.")
-    waiting = await request.app.state.tasks.images_waiting()
-    status = await backend.status()
+    waiting = await context.tasks.images_waiting()
+    status = await context.backend.call(STATUS, Empty())
     default = status.models[0]
     return Metrics(
-        **status.load.model_dump(),
+        **asdict(status.load),
         model=default.name,
         device=default.device,
         backlog_images=waiting,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from pydantic import ValidationError
 
 from sightline import errors
+from sightline.api.context import Context
 from sightline.api.middleware.access import require_admin
 from sightline.api.openapi.operations import ADMIN, ref, refusals
 from sightline.api.schemas.models import ModelList, ModelOut, ModelSource
 from sightline.api.uploads.single import read_bytes
+from sightline.backend.messages import Empty, LoadRequest, RemoveRequest
+from sightline.backend.operations import LOAD_MODEL, REMOVE_MODEL, STATUS
 from sightline.errors import BadOption
-
-if TYPE_CHECKING:
-    from sightline.backend.protocols import Backend
 
 router = APIRouter(tags=["models"])
 
@@ -41,10 +41,10 @@ Name = Annotated[
 
 
 @router.get("/models", summary="List the models", response_description="All models")
-async def list_models(request: Request) -> ModelList:
+async def list_models(context: Context) -> ModelList:
     """The default first, and what each runs on while it is loaded."""
-    backend: Backend = request.app.state.backend
-    return ModelList(models=(await backend.status()).models)
+    status = await context.backend.call(STATUS, Empty())
+    return ModelList(models=[ModelOut.of(model) for model in status.models])
 
 
 @router.put(
@@ -54,16 +54,16 @@ async def list_models(request: Request) -> ModelList:
     responses=refusals(errors.NotAllowed, errors.BadOption, errors.ConfigError),
     openapi_extra=_SOURCE | ADMIN,
 )
-async def put_model(request: Request, name: Name) -> ModelOut:
+async def put_model(request: Request, name: Name, context: Context) -> ModelOut:
     """The new model is loaded and warmed first; requests under way finish on the old one."""
-    require_admin(request.scope, request.app.state.keys)
-    backend: Backend = request.app.state.backend
+    require_admin(request.scope, context.keys)
     try:
         wanted = ModelSource.model_validate_json(await read_bytes(request, _MAX_BODY))
     except ValidationError as error:
         raise BadOption('The body must be JSON: {"source": "path or address"}.') from error
     _require_name(name)
-    return await backend.load(name, wanted.source)
+    loaded = await context.backend.call(LOAD_MODEL, LoadRequest(name, wanted.source))
+    return ModelOut.of(loaded)
 
 
 @router.delete(
@@ -74,11 +74,10 @@ async def put_model(request: Request, name: Name) -> ModelOut:
     responses=refusals(errors.NotAllowed, errors.BadOption),
     openapi_extra=ADMIN,
 )
-async def delete_model(request: Request, name: Name) -> None:
+async def delete_model(request: Request, name: Name, context: Context) -> None:
     """Requests under way finish. The default cannot be unloaded: put another in its place."""
-    require_admin(request.scope, request.app.state.keys)
-    backend: Backend = request.app.state.backend
-    await backend.remove(name)
+    require_admin(request.scope, context.keys)
+    await context.backend.call(REMOVE_MODEL, RemoveRequest(name))
 
 
 def _require_name(name: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import RedirectResponse, Response
 
-from sightline.api.assets import INDEX, Asset, policy, read_assets
+from sightline.api.assets import INDEX, PAGE, Asset, policy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
     from sightline.settings import Settings
-
-PAGE = read_assets()
-"""By path. They are the same for everybody, and hold nothing of anybody."""
 
 
 def install(app: FastAPI, settings: Settings) -> None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from sightline import errors
+from sightline.api.context import Context
 from sightline.api.openapi.operations import BINARY, UNGENERATED, header, parameter, ref, refusals
 from sightline.api.schemas.tasks import PredictQuery, TaskAccepted
 from sightline.api.tasks.representation import accepted, to_json
@@ -15,8 +16,8 @@ from sightline.api.tasks.submission import KEY_HEADER, UrlsBody, submit
 from sightline.tasks.task import MAX_IMAGES
 
 if TYPE_CHECKING:
-    from sightline.api.openapi.operations import Answers
-    from sightline.api.tasks.service import TaskService
+    from sightline.api.context import Context
+from sightline.api.openapi.operations import Answers
 
 router = APIRouter(tags=["tasks"])
 
@@ -100,14 +101,15 @@ _REFUSED = refusals(
     responses=_KEPT | _REFUSED,
     openapi_extra=_BODY | _KEY,
 )
-async def submit_task(request: Request, query: Annotated[PredictQuery, Query()]) -> Response:
+async def submit_task(
+    request: Request, query: Annotated[PredictQuery, Query()], context: Context
+) -> Response:
     """Answers as soon as they are safe on disk; `GET /result/{task_id}` tells the rest.
 
     A file that is no picture fails alone, and the task is taken; with `strict` all of it is refused
     then.
     """
-    tasks: TaskService = request.app.state.tasks
-    task, replayed = await submit(request, query, tasks)
+    task, replayed = await submit(request, query, context.tasks)
     headers = {"Location": f"{request.scope.get('root_path', '')}/result/{task.id}"}
     if replayed:
         headers["Idempotent-Replayed"] = "true"

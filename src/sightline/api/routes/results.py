@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from sightline import errors
+from sightline.api.context import Context
 from sightline.api.deadline import deadline, seconds_of
 from sightline.api.disconnect import unless_gone
 from sightline.api.openapi.operations import JPEG, TIMEOUT, header, parameter, ref, refusals
@@ -21,7 +22,6 @@ from sightline.tasks.task import ENDED, MAX_IMAGES
 
 if TYPE_CHECKING:
     from sightline.api.openapi.operations import Answers
-    from sightline.api.tasks.annotated import AnnotatedImages
     from sightline.api.tasks.service import TaskService
     from sightline.tasks.task import Task
 
@@ -164,13 +164,13 @@ _DELETED: Answers = {
     openapi_extra=_KNOWN,
 )
 async def get_task(
-    request: Request, task_id: TaskId, query: Annotated[ResultQuery, Query()]
+    request: Request, task_id: TaskId, query: Annotated[ResultQuery, Query()], context: Context
 ) -> Response:
     """Results appear as they come: an entry an image, in the order they were sent.
 
     Poll with `?wait=20` and If-None-Match: the answer is held back until there is something new.
     """
-    tasks: TaskService = request.app.state.tasks
+    tasks = context.tasks
     task = await tasks.get(request, task_id)
     tags = request.headers.get("if-none-match", "")
     if query.wait:
@@ -183,8 +183,7 @@ async def get_task(
     if tag in tags:
         return Response(status_code=304, headers=headers)
     if query.annotated:
-        drawing: AnnotatedImages = request.app.state.drawing
-        return StreamingResponse(drawing.state(task, queue), 200, headers, _JSON)
+        return StreamingResponse(context.annotated.state(task, queue), 200, headers, _JSON)
     return Response(await tasks.states.of(task, queue), 200, headers, _JSON)
 
 
@@ -195,9 +194,9 @@ async def get_task(
     responses=_EVENTS | refusals(*_OF_A_TASK),
     openapi_extra=_SEEN,
 )
-async def watch_task(request: Request, task_id: TaskId) -> Response:
+async def watch_task(request: Request, task_id: TaskId, context: Context) -> Response:
     """`Last-Event-ID` resumes: browsers send it by themselves."""
-    tasks: TaskService = request.app.state.tasks
+    tasks = context.tasks
     task = await tasks.get(request, task_id)
     known = version_in(request.headers.get("last-event-id"), task_id)
     if task.status in ENDED and known == task.version:
@@ -212,18 +211,19 @@ async def watch_task(request: Request, task_id: TaskId) -> Response:
     responses=_JPEG | refusals(*_OF_A_TASK, *_OF_A_PICTURE),
     openapi_extra=TIMEOUT,
 )
-async def get_annotated_picture(request: Request, task_id: TaskId, index: Index) -> Response:
+async def get_annotated_picture(
+    request: Request, task_id: TaskId, index: Index, context: Context
+) -> Response:
     """Drawn when it is asked for."""
-    tasks: TaskService = request.app.state.tasks
-    drawing: AnnotatedImages = request.app.state.drawing
+    tasks = context.tasks
     task = await tasks.get(request, task_id)
     if not 0 <= index < len(task.images):
         raise HTTPException(404)
     wanted = task.images[index]
     if wanted.failure is not None:
         return answer_to_failure(wanted.failure, request.scope)
-    async with deadline(seconds_of(request, request.app.state.settings.request_timeout)):
-        jpeg = await unless_gone(request, drawing.jpeg(task, wanted))
+    async with deadline(seconds_of(request, context.settings.request_timeout)):
+        jpeg = await unless_gone(request, context.annotated.jpeg(task, wanted))
     return Response(jpeg, 200, media_type="image/jpeg")
 
 
@@ -233,9 +233,9 @@ async def get_annotated_picture(request: Request, task_id: TaskId, index: Index)
     response_class=Response,
     responses=_STATE | refusals(*_OF_A_TASK, errors.Overloaded),
 )
-async def retry_task(request: Request, task_id: TaskId) -> Response:
+async def retry_task(request: Request, task_id: TaskId, context: Context) -> Response:
     """Those that were no pictures stay as they are, and so does a task without failures."""
-    tasks: TaskService = request.app.state.tasks
+    tasks = context.tasks
     return await _state(tasks, await tasks.retry(await tasks.get(request, task_id)))
 
 
@@ -246,13 +246,13 @@ async def retry_task(request: Request, task_id: TaskId) -> Response:
     responses=_DELETED | refusals(*_OF_A_TASK, errors.NotEnded),
 )
 async def delete_task(
-    request: Request, task_id: TaskId, query: Annotated[DeleteQuery, Query()]
+    request: Request, task_id: TaskId, query: Annotated[DeleteQuery, Query()], context: Context
 ) -> Response:
     """Of a task that is cancelled, pictures that were not begun are never run.
 
     `?forget=false` cancels alone: to ask again is safe, and no result is lost.
     """
-    tasks: TaskService = request.app.state.tasks
+    tasks = context.tasks
     task = await tasks.get(request, task_id)
     if query.forget and task.status in ENDED:
         await tasks.forget(task)
@@ -269,10 +269,9 @@ async def delete_task(
         **refusals(errors.StorageUnavailable),
     },
 )
-async def get_queue(request: Request) -> Response:
+async def get_queue(request: Request, context: Context) -> Response:
     """How many tasks there are of each status and priority, and how much waits."""
-    tasks: TaskService = request.app.state.tasks
-    return Response(to_json(await tasks.overview(request)), 200, media_type=_JSON)
+    return Response(to_json(await context.tasks.overview(request)), 200, media_type=_JSON)
 
 
 async def _state(tasks: TaskService, task: Task) -> Response:

@@ -1,21 +1,20 @@
-"""The API's JSON, as OpenAPI shows it."""
+"""The JSON of `POST /detect`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
 
+from sightline.backend.messages import DetectRequest
+from sightline.serving.job import LaneName
 from sightline.serving.options import MAX_DETECTIONS
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
-Missing = SkipJsonSchema[None]
-"""Where something is left out."""
 
-
-_DIGEST = "427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7"
+DIGEST = "427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7"
+"""In examples."""
 
 
 class DetectQuery(BaseModel):
@@ -54,6 +53,18 @@ class DetectQuery(BaseModel):
         if self.classes is None:
             return None
         return [name.strip() for item in self.classes for name in item.split(",")]
+
+    def to_request(self, *, drawn: bool = False, lane: LaneName = "interactive") -> DetectRequest:
+        """What is asked of the backend."""
+        return DetectRequest(
+            confidence=self.confidence,
+            iou=self.iou,
+            classes=self.class_names(),
+            max_detections=self.max_detections,
+            model=self.model,
+            drawn=drawn,
+            lane=lane,
+        )
 
 
 class Box(BaseModel):
@@ -99,7 +110,7 @@ class DetectAnswer(BaseModel):
             "examples": [
                 {
                     "model": "yolox-tiny",
-                    "digest": f"sha256:{_DIGEST}",
+                    "digest": f"sha256:{DIGEST}",
                     "image": {"width": 1280, "height": 720},
                     "count": 1,
                     "detections": [
@@ -132,126 +143,3 @@ class DetectAnswer(BaseModel):
     inference_time_ms: float
     fps: float = Field(description="1000 / inference_time_ms")
     timing: TimingOut
-
-
-class Health(BaseModel):
-    """What serves, and on what."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "status": "ok",
-                    "model": "yolox-tiny",
-                    "digest": f"sha256:{_DIGEST}",
-                    "models": ["yolox-tiny"],
-                    "family": "yolox",
-                    "classes": 80,
-                    "device": "cpu",
-                    "engine": "openvino",
-                    "precision": "fp32",
-                    "gpu_available": False,
-                    "confidence": 0.5,
-                    "version": "0.1.0",
-                    "notice": None,
-                }
-            ]
-        }
-    )
-
-    status: Literal["ok"]
-    model: str
-    digest: str
-    models: list[str] = Field(description="all names that `?model=` takes")
-    family: str
-    classes: int
-    device: str
-    engine: str
-    precision: str
-    gpu_available: bool
-    confidence: float = Field(description="Lowest that is reported where a request does not say.")
-    version: str
-    notice: str | None = Field(
-        default=None, description="What to know of a default model that nobody asked for."
-    )
-
-
-class Load(BaseModel):
-    """How much goes through the detectors, and how fast."""
-
-    avg_latency_ms: float | None = Field(
-        description="From queueing a picture to its boxes, over the last minute; null if none came."
-    )
-    current_fps: float = Field(description="Pictures answered a second, over the last 5 s.")
-    queue_depth: int = Field(description="Pictures that wait for the engine now.")
-    images_total: int = Field(description="Pictures answered since the start.")
-    failed_total: int = Field(description="Pictures that failed since the start.")
-    gpu_usage_percent: float | None = Field(description="0..100; null without an NVIDIA GPU.")
-    gpu_memory_used_mb: float | None = Field(description="null without an NVIDIA GPU.")
-
-
-class Metrics(Load):
-    """How much goes through the service, and how fast."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "avg_latency_ms": 18.2,
-                    "current_fps": 41.6,
-                    "queue_depth": 2,
-                    "images_total": 1312,
-                    "failed_total": 3,
-                    "gpu_usage_percent": 38,
-                    "gpu_memory_used_mb": 1204.5,
-                    "model": "yolox-tiny",
-                    "device": "cuda",
-                    "backlog_images": 40,
-                }
-            ]
-        }
-    )
-
-    model: str = Field(description="The default model.")
-    device: str | None = Field(description="What it runs on; null while it is not loaded.")
-    backlog_images: int = Field(description="Pictures of tasks that wait for their turn.")
-
-
-class Live(BaseModel):
-    """The process answers."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
-
-    status: Literal["ok"]
-
-
-def _without_default(schema: dict[str, Any]) -> None:
-    """Where it has no value it is not there, rather than null."""
-    schema.pop("default")
-
-
-class OptionError(BaseModel):
-    """A parameter that is not acceptable."""
-
-    parameter: str
-    message: str
-    value: str
-
-
-class Problem(BaseModel):
-    """RFC 9457. `type` is stable; `detail` is for people and says what to do."""
-
-    type: str = Field(pattern="^urn:sightline:problem:[a-z-]+$")
-    title: str
-    status: int = Field(ge=400, le=599, description="as the answer's")
-    detail: str
-    retry_after: Annotated[int, Field(ge=1)] | Missing = Field(
-        default=None,
-        description="With 429 and 503: seconds, as in Retry-After.",
-        json_schema_extra=_without_default,
-    )
-    errors: list[OptionError] | Missing = Field(
-        default=None,
-        description="With `bad-option`: each parameter that is not acceptable.",
-        json_schema_extra=_without_default,
-    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from sightline.backend.messages import ModelInfo
 
 Size = Annotated[
     tuple[int, int],
@@ -55,6 +58,11 @@ class ModelOut(BaseModel):
     device: str | None = None
     engine: str | None = None
     precision: str | None = None
+
+    @classmethod
+    def of(cls, model: ModelInfo) -> ModelOut:
+        """A model as the backend tells it."""
+        return cls(**asdict(model))
 
 
 class ModelList(BaseModel):

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline.api.schemas.detect import DetectionOut, DetectQuery, ImageSize, Problem, TimingOut
+from sightline.api.schemas.detect import DetectionOut, DetectQuery, ImageSize, TimingOut
+from sightline.api.schemas.problem import Problem
 from sightline.tasks.task import Priority, Status
 
 _TASK_ID = "6d1f0b9a4e8c4c7f9b0a5f3d2c1e0a98"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from websockets.frames import CloseCode
 
-from sightline.api.middleware.keys import SUBPROTOCOL
 from sightline.api.problems import answer_to
+from sightline.api.server.handshake import SUBPROTOCOL
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from sightline.api.app import Service
+    from starlette.types import ASGIApp
+
+    from sightline.api.uploads.spool import UploadBudget
     from sightline.settings import Settings
 
 _DRAIN_SECONDS = 20
@@ -21,15 +23,15 @@ _KEEP_ALIVE = 75  # longer than load balancers keep a connection (60 s), so that
 _SPARE_FILES = 200  # for models, uploads on disk, log, listener
 
 
-def make_config(app: Service, settings: Settings) -> uvicorn.Config:
-    """How uvicorn serves `app`.
+def make_config(app: ASGIApp, settings: Settings, budget: UploadBudget) -> uvicorn.Config:
+    """How uvicorn serves `app`; `budget` is for messages of WebSockets.
 
     Its own access log is off (`Recording` writes one), and so is its belief in X-Forwarded-For
     (the application's, where `trusted_proxies` names somebody).
     """
     return uvicorn.Config(
         app,
-        http=protocol_for(settings, _most_connections(), app.state.upload_budget),
+        http=protocol_for(settings, _most_connections(), budget),
         ws="none",  # the protocol speaks it
         log_config=None,
         access_log=False,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     Headers = Iterable[tuple[bytes, bytes]]
 
+SUBPROTOCOL = "sightline"
+"""What a WebSocket speaks here."""
+
 _KEY_BYTES = 16
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sightline.api.middleware.body_limits import declared
+from sightline.api.headers import declared
 from sightline.api.server.early_errors import (
     CROWDED,
     HEAD_STALLED,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
 from sightline.api.server.early_errors import MALFORMED, EarlyError
 from sightline.api.server.handshake import is_handshake, websocket_scope
 from sightline.api.server.http import TimeoutHttpProtocol
+from sightline.api.server.limits import MessageLimits
 from sightline.api.server.shutdown import SHUTDOWN
 from sightline.api.server.websocket import WebSocketConnection
 
@@ -17,22 +18,6 @@ if TYPE_CHECKING:
 
     from sightline.api.uploads.spool import UploadBudget
     from sightline.settings import Settings
-
-
-class MessageLimits(NamedTuple):
-    """What a client may ask of a connection.
-
-    Attributes:
-        size: bytes of a message.
-        idle: seconds in which nothing comes in the middle of one.
-        whole: seconds from its first byte to its last.
-        upload_budget: of all connections, for what unfinished messages take beyond `SMALL` bytes.
-    """
-
-    size: int
-    idle: float
-    whole: float
-    upload_budget: UploadBudget
 
 
 class UpgradingProtocol(TimeoutHttpProtocol):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
     from uvicorn.protocols.http.flow_control import FlowControl
 
-    from sightline.api.server.upgrade import MessageLimits
+    from sightline.api.server.limits import MessageLimits
 
 _SLICE = 4096  # bytes parsed at a time: as many messages as they hold are all that can wait
 _CLOSE_TIMEOUT = 5.0  # seconds in which a client may answer that it was told goodbye

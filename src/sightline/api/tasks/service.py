@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import anyio.to_thread
 
 from sightline.api.disconnect import unless_gone
-from sightline.api.middleware.body_limits import declared
+from sightline.api.headers import declared
 from sightline.api.request_info import info_of
 from sightline.api.tasks.bounded_pool import BoundedPool
 from sightline.api.tasks.positions import Positions
@@ -19,6 +19,8 @@ from sightline.api.tasks.representation import Representations
 from sightline.api.tasks.ttl_cache import TTLCache
 from sightline.api.uploads.reservations import Reservations
 from sightline.api.uploads.task_files import TaskFiles, WriterPool
+from sightline.backend.messages import Empty
+from sightline.backend.operations import STATUS, WAKE_TASKS
 from sightline.errors import (
     BadOption,
     DetectorClosed,
@@ -35,10 +37,10 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from sightline.api.schemas.models import ModelOut
     from sightline.api.schemas.tasks import PredictQuery
     from sightline.api.uploads.reservations import Reservation
-    from sightline.backend.protocols import Backend, BackendStatus
+    from sightline.backend.base import Backend
+    from sightline.backend.messages import BackendStatus, ModelInfo
     from sightline.settings import Settings
     from sightline.tasks.admission import Found
     from sightline.tasks.services import TaskServices
@@ -79,8 +81,10 @@ class TaskService:
         self._glance: TTLCache[Glance] = TTLCache(
             lambda: self._look(services.store.glance), _MOMENT
         )
-        self._status: TTLCache[BackendStatus] = TTLCache(backend.status, _MOMENT)
-        self._models: list[ModelOut] = []
+        self._status: TTLCache[BackendStatus] = TTLCache(
+            lambda: backend.call(STATUS, Empty()), _MOMENT
+        )
+        self._models: list[ModelInfo] = []
         self._reservations = Reservations(services.backlog)
         self._places = Positions(lambda: self._look(services.store.positions))
 
@@ -237,7 +241,7 @@ class TaskService:
     async def _change(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._changing.result(self._changing.submit(work, *args, **kwargs))
 
-    async def _model(self, name: str | None) -> ModelOut:
+    async def _model(self, name: str | None) -> ModelInfo:
         models = await self._known_models()
         if name is None:
             return models[0]
@@ -247,14 +251,14 @@ class TaskService:
         known = ", ".join(model.name for model in models)
         raise BadOption(f"There is no model '{name[:80]}' here; there is: {known}.")
 
-    async def _new_models(self, name: str, models: list[ModelOut]) -> list[ModelOut]:
+    async def _new_models(self, name: str, models: list[ModelInfo]) -> list[ModelInfo]:
         """The models once more, if `name` is not among those that were known."""
         if any(model.name == name for model in models):
             return []
         self._status.forget()
         return await self._known_models()
 
-    async def _known_models(self) -> list[ModelOut]:
+    async def _known_models(self) -> list[ModelInfo]:
         try:
             self._models = (await self._status.get()).models
         except DetectorClosed:
@@ -269,7 +273,7 @@ class TaskService:
 
     async def _wake_workers(self) -> None:
         try:
-            await self._backend.wake()
+            await self._backend.call(WAKE_TASKS, Empty())
         except DetectorClosed as error:
             _log.info("nobody works on tasks now: %s", error)  # whoever starts looks by himself
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sightline.api.disconnect import unless_gone
 from sightline.api.uploads.json_body import is_json, read_json
 from sightline.api.uploads.single import read_picture
-from sightline.api.uploads.spool import Upload
+from sightline.api.uploads.spool import Upload, UploadBudget
 from sightline.errors import Overloaded
 from sightline.threads import FETCHES
 
@@ -79,23 +79,28 @@ class FetchPool:
 
 
 @asynccontextmanager
-async def picture_of(request: Request) -> AsyncIterator[Upload]:
+async def picture_of(
+    request: Request, max_bytes: int, budget: UploadBudget, fetches: FetchPool
+) -> AsyncIterator[Upload]:
     """The one picture that the body holds or names.
+
+    Args:
+        request: its body has not been touched.
+        max_bytes: of the picture.
+        budget: what it is held in, until the context ends.
+        fetches: gets it, if it is named.
 
     Raises:
         RequestError: there is none; the class and the message say why.
         Overloaded: too many others are being sent or fetched.
         ClientDisconnect: the client hung up first.
     """
-    state = request.app.state
     if not is_json(request):
-        async with read_picture(
-            request, state.settings.max_upload_bytes, state.upload_budget
-        ) as upload:
+        async with read_picture(request, max_bytes, budget) as upload:
             yield upload
         return
     body = await read_json(request, UrlBody, _MAX_BODY, '{"url": "https://…"}')
-    fetched = await state.fetches.get(request, body.url)
-    upload = Upload(state.upload_budget)
+    fetched = await fetches.get(request, body.url)
+    upload = Upload(budget)
     upload.append(fetched)
     yield upload

@@ -12,6 +12,9 @@ from sightline.errors import MalformedBody
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+ENVELOPE_BYTES = 64 * 1024
+"""Boundaries and part headers around a picture."""
+
 _MAX_HEADER = 16 * 1024
 
 

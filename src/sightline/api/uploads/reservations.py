@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sightline.api.middleware.body_limits import ENVELOPE_BYTES
+from sightline.api.uploads.multipart import ENVELOPE_BYTES
 from sightline.errors import BodyTooLarge, Overloaded
 from sightline.tasks.admission import FEWER
 from sightline.tasks.task import MAX_IMAGES

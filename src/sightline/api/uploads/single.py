@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from python_multipart.multipart import parse_options_header
 
-from sightline.api.middleware.body_limits import ENVELOPE_BYTES
-from sightline.api.uploads.multipart import MultipartReader
+from sightline.api.uploads.multipart import ENVELOPE_BYTES, MultipartReader
 from sightline.api.uploads.spool import Upload
 from sightline.errors import BodyTooLarge, MalformedBody, WrongFileCount
 

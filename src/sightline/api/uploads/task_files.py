@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
-from sightline.api.middleware.body_limits import ENVELOPE_BYTES
+from sightline.api.uploads.multipart import ENVELOPE_BYTES
 from sightline.api.uploads.task_file import TaskFile
 from sightline.errors import MalformedBody, WrongFileCount
 from sightline.tasks.task import MAX_IMAGES, NewImage

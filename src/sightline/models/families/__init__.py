@@ -1,4 +1,4 @@
-"""Families: how a network's outputs mean boxes.
+"""Families: the output formats of detection networks, recognised by shape and metadata.
 
 A new family is one file with one class (see `base.Family`) and one line in `FAMILIES`.
 """
@@ -29,37 +29,37 @@ FAMILIES: dict[FamilyName, Family] = {
 }
 
 
-def _likeliest(fitting: list[FamilyName], outline: Outline) -> list[FamilyName]:
-    """Of several families that fit, those that fit without stretching the imagination.
+def _likeliest(matching: list[FamilyName], outline: Outline) -> list[FamilyName]:
+    """The most likely of several families that match.
 
-    On small inputs the sizes of different grids and class counts coincide.
+    On small inputs the row counts of different grids, and class counts, coincide.
     """
     plain = replace(outline, stride_sets=outline.stride_sets[:1])
-    counts = {name: FAMILIES[name].classes(outline) for name in fitting}
+    counts = {name: FAMILIES[name].classes(outline) for name in matching}
     for preferred in (
-        [name for name in fitting if counts[name] == outline.labels],
-        [name for name in fitting if FAMILIES[name].recognises(plain)],
-        [name for name in fitting if counts[name] == len(COCO80)],
+        [name for name in matching if counts[name] == outline.labels],
+        [name for name in matching if FAMILIES[name].recognises(plain)],
+        [name for name in matching if counts[name] == len(COCO80)],
     ):
-        if len(fitting) > 1:
-            fitting = [name for name in fitting if name in preferred] or fitting
-    return fitting
+        if len(matching) > 1:
+            matching = [name for name in matching if name in preferred] or matching
+    return matching
 
 
 def recognise(outline: Outline) -> FamilyName:
-    """The one family that outputs of these shapes can belong to.
+    """The one family that matches these outputs.
 
     Raises:
-        ModelError: none fits, or more than one does; the message names the shapes.
+        ModelError: none matches, or several do; the message names the shapes.
     """
-    fitting = _likeliest(
+    matching = _likeliest(
         [name for name, family in FAMILIES.items() if family.recognises(outline)], outline
     )
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
         raise ModelError(
-            f"its outputs {outline} fit more than one family ({', '.join(fitting)}): say which "
+            f"its outputs {outline} fit more than one family ({', '.join(matching)}): say which "
             'in a model.toml beside it, for example: family = "yolov5"'
         )
     forms = "; ".join(f"{name} {family.form}" for name, family in FAMILIES.items())

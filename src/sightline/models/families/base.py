@@ -1,4 +1,4 @@
-"""What a family must say, and what several of them share."""
+"""The family interface, and helpers that several families share."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from sightline.models.graph import TensorInfo
 
 MAX_QUERIES = 1000
-"""Networks that suppress duplicates themselves answer with at most so many rows."""
+"""Most output rows of networks that suppress duplicates themselves."""
 
-# The sets of strides that detectors of these families are built with (plain, P6, P2, tiny).
+# Strides that detectors of these families are built with (plain, P6, P2, tiny).
 _STRIDE_SETS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What is known of a network before it runs.
+    """A network's shapes and metadata, by which its family is recognised.
 
     Attributes:
-        outputs: with the shapes they have at `input_size`.
+        outputs: with their shapes at `input_size`.
         input_size: (height, width) in pixels.
-        labels: how many class names the file carries; None if it carries none.
+        labels: number of class names in the file; None if it has none.
         metadata: as in `models.graph.Graph`.
-        stride_sets: the strides that its grids may have.
+        stride_sets: strides that its grids may have.
     """
 
     outputs: tuple[TensorInfo, ...]
@@ -44,7 +44,7 @@ class Outline:
 
     @property
     def anchor_counts(self) -> set[int]:
-        """How many places a grid detector of this input size can have."""
+        """Numbers of cells that a grid detector may have at this input size."""
         return {grid_cells(self.input_size, strides) for strides in self.stride_sets}
 
     def only_output(self) -> tuple[int | None, int | None] | None:
@@ -55,7 +55,7 @@ class Outline:
 
     @property
     def suppresses(self) -> bool:
-        """The exporter says that duplicates are suppressed inside the graph."""
+        """Whether duplicates are suppressed inside the graph, by the exporter's metadata."""
         arguments = self.metadata.get("args")
         nms = arguments.get("nms") if isinstance(arguments, dict) else None
         return self.metadata.get("end2end") is True or nms is True
@@ -63,7 +63,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Boxes of one image as a network means them, before suppression.
+    """Decoded boxes of one image, before non-maximum suppression.
 
     Attributes:
         boxes: float32 [N, 4] xyxy, input pixels.
@@ -77,12 +77,12 @@ class Candidates:
 
 
 class Family(Protocol):
-    """How one family of networks means boxes. Families inherit from it.
+    """The output format of one kind of network. Families inherit from it.
 
     Attributes:
-        form: its outputs in words, for error messages.
-        overlaps: duplicates come out and NMS must follow.
-        iou: its usual NMS threshold.
+        form: the shape of its outputs, for error messages.
+        overlaps: its outputs contain duplicates, so NMS must follow.
+        iou: its default NMS threshold.
     """
 
     form: str
@@ -90,17 +90,17 @@ class Family(Protocol):
     iou: float
 
     def recognises(self, outline: Outline) -> bool:
-        """Whether these outputs are this family's and nobody else's."""
+        """Whether these outputs are of this family."""
 
     def classes(self, outline: Outline) -> int | None:
-        """How many classes outputs of these shapes tell of; None if they do not tell.
+        """Number of classes by the outputs' shapes; None if these do not tell.
 
         Raises:
-            ValueError: outputs of these shapes cannot be this family's.
+            ValueError: outputs of these shapes cannot be of this family.
         """
 
-    def preprocessing(self, outline: Outline) -> dict[str, Any]:  # noqa: ARG002  for those that differ
-        """The `ModelSpec` fields in which networks of this family differ from the defaults."""
+    def preprocessing(self, outline: Outline) -> dict[str, Any]:  # noqa: ARG002  for overrides
+        """`ModelSpec` fields of this family that differ from the defaults."""
         return {}
 
     def decode(
@@ -109,7 +109,7 @@ class Family(Protocol):
         input_size: tuple[int, int],
         confidence: float,
     ) -> Candidates:
-        """Boxes of at least `confidence` from the outputs of one image.
+        """Decode the outputs for one image into boxes of at least `confidence`.
 
         Args:
             outputs: the network's, without the batch dimension.
@@ -117,12 +117,12 @@ class Family(Protocol):
             confidence: 0..1.
 
         Raises:
-            ValueError: the outputs' shapes are not this family's.
+            ValueError: the outputs' shapes are not of this family.
         """
 
 
 def grid_cells(input_size: tuple[int, int], strides: Sequence[int]) -> int:
-    """Cells of all grids laid over an input of (height, width) pixels."""
+    """Number of cells of all grids over an input of (height, width) pixels."""
     height, width = input_size
     return sum(-(-height // stride) * -(-width // stride) for stride in strides)
 
@@ -131,7 +131,7 @@ def strides_of(input_size: tuple[int, int], cells: int) -> tuple[int, ...]:
     """The strides whose grids over `input_size` have `cells` cells in all.
 
     Raises:
-        ValueError: no usual set of strides has.
+        ValueError: no known set of strides does.
     """
     for strides in _STRIDE_SETS:
         if grid_cells(input_size, strides) == cells:

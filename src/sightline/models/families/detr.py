@@ -71,7 +71,7 @@ class Detr(Family):
         confidence: float,
     ) -> Candidates:
         boxes, scores = _boxes_and_scores(outputs)
-        # A query may stand for several classes, as in the upstream post-processing.
+        # One query may give boxes of several classes, as in the upstream post-processing.
         queries, class_ids = np.nonzero(scores >= confidence)
         height, width = input_size
         size = np.array((width, height, width, height), np.float32)
@@ -91,7 +91,7 @@ def _boxes_and_scores(
     if len(outputs) != 2 or any(output.ndim != 2 for output in outputs):
         raise ValueError(f"outputs {shapes} are not boxes and logits")
     first, second = outputs
-    # With four classes both have four columns: only logits go below zero.
+    # With four classes both have four columns; only logits can be negative.
     if first.shape[1] != 4 or (second.shape[1] == 4 and first.min(initial=0) < 0):
         first, second = second, first
     if first.shape[1] != 4 or len(first) != len(second):

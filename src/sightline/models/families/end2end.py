@@ -49,7 +49,7 @@ class End2End(Family):
     ) -> Candidates:
         del input_size
         rows = table(outputs, 6)
-        # Unused rows are zero: they have no area, and stay out even at confidence 0.
+        # Unused rows are zero: without area, they are left out even at confidence 0.
         used = (rows[:, 4] >= confidence) & (rows[:, 2:4] > rows[:, :2]).all(axis=1)
         rows = rows[used]
         return Candidates(rows[:, :4], np.clip(rows[:, 4], 0, 1), rows[:, 5].astype(np.int64))

@@ -33,7 +33,7 @@ def recognises_objectness(outline: Outline, anchors_a_cell: int) -> bool:
 
 
 def objectness_classes(outline: Outline, form: str) -> int | None:
-    """Classes of an output [N, rows, 5 + classes].
+    """Number of classes of an output [N, rows, 5 + classes]; None if its shape does not tell.
 
     Raises:
         ValueError: it is not of that form.
@@ -72,7 +72,7 @@ class YoloV5(Family):
 def best_class(
     rows: NDArray[np.float32], confidence: float
 ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int64]]:
-    """Which rows' objectness times best class score reaches `confidence`.
+    """Rows whose objectness times best class score is at least `confidence`.
 
     Args:
         rows: [N, 5 + classes]: box, objectness, a score a class.

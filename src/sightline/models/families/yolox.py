@@ -1,4 +1,4 @@
-"""YOLOX: anchor-free with objectness; the grid is left to the reader.
+"""YOLOX: anchor-free with objectness; boxes are decoded from grid cells here.
 
 Format: Megvii's `tools/export_onnx.py`; decoding as in its `demo_postprocess`.
 """

@@ -28,7 +28,7 @@ SCHEDULE = (5.0, 15.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 28_800.0, 28
 """Seconds from each failed attempt to the next: eleven attempts in 23.6 hours."""
 
 Post: TypeAlias = Callable[[str, str, bytes], Reply]
-"""As `net.webhooks.Caller.post`: URL, id, body."""
+"""As `net.webhooks.WebhookSender.post`: URL, id, body."""
 
 _PER_HOST = 2
 _LOOK_EVERY = 5.0  # seconds: what other processes make due shows by nothing else

@@ -1,1 +1,1 @@
-"""How the bundled demo model is made: from scratch, on a CPU, from scenes alone."""
+"""Training of the bundled demo model: from scratch, on a CPU, on generated scenes only."""

@@ -18,7 +18,7 @@ _BUNDLED = Path(sightline.__file__).parent / "models" / "bundled" / "demo.onnx"
 
 
 def main() -> None:
-    """Train the demo model from nothing."""
+    """Train the demo model from scratch."""
     parser = argparse.ArgumentParser(description="Train Sightline's demo model from scratch.")
     parser.add_argument("--out", type=Path, default=_BUNDLED, help="file to write")
     parser.add_argument("--scenes", type=int, default=4000, help="scenes to make and train on")

@@ -1,4 +1,4 @@
-"""Scenes for training, made once by all cores and kept in memory as the network reads them."""
+"""Training scenes: generated once on all cores, and kept in memory letterboxed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FIRST_SEED = 1_000_000
-"""Training scenes are numbered from here; all below is for tests and people."""
+"""First seed of training scenes; lower seeds are for tests and users."""
 
 SPEC = ModelSpec("demo", "yolov8", CLASSES, input_size=(320, 320), dynamic=True)
-"""What the service will do to a picture before the network: training does the same."""
+"""The demo model's spec: training letterboxes pictures as the service will."""
 
-# width, height, share; many small ones, since they cost least, and some that shrink fourfold
+# width, height, share; mostly small pictures, which cost least, and some that shrink fourfold
 _SIZES = (
     (320, 240, 0.2),
     (400, 300, 0.12),
@@ -52,7 +52,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pictures float32 [B, 3, H, W] RGB 0..1; boxes [B, toys, 4]; classes [B, toys], -1: none."""
+    """Pictures float32 [B, 3, H, W] RGB 0..1; boxes [B, toys, 4]; classes [B, toys], -1 is none."""
 
     pictures: Tensor
     boxes: Tensor
@@ -60,9 +60,9 @@ class Batch:
 
 
 def make_example(seed: int) -> Example:
-    """The scene of `seed` as the network will be shown it; the seed decides its size too."""
+    """The letterboxed scene of `seed`, which decides its size too."""
     sizes = np.array(_SIZES)
-    # not the scene's own stream of numbers, or each size would see one kind of surface
+    # not the scene's own random numbers, or each size would have one kind of surface
     row = np.random.default_rng((seed, 1)).choice(len(sizes), p=sizes[:, 2] / sizes[:, 2].sum())
     scene = make_scene(seed, int(sizes[row, 0]), int(sizes[row, 1]))
     image, place = fit(scene.image, SPEC)
@@ -72,13 +72,13 @@ def make_example(seed: int) -> Example:
 
 def make_examples(count: int, workers: int) -> Iterator[Example]:
     """`count` examples, made by `workers` processes."""
-    # spawn: forking a process that has started PyTorch's threads can hang
+    # spawn, because forking a process that has started PyTorch's threads can hang
     with get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool:
         yield from pool.imap(make_example, range(FIRST_SEED, FIRST_SEED + count), chunksize=32)
 
 
 def batches(examples: list[Example], size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Every example once, in batches of one shape, turned over at random."""
+    """Every example once, in batches of one shape, flipped at random."""
     shapes: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index in rng.permutation(len(examples)).tolist():
         shapes[examples[index].image.shape].append(index)
@@ -88,10 +88,10 @@ def batches(examples: list[Example], size: int, rng: np.random.Generator) -> Ite
         for start in range(0, len(members), size)
     ]
     for group in rng.permutation(len(groups)).tolist():
-        yield _collate([_turned_over(examples[index], rng) for index in groups[group]], rng)
+        yield _collate([_flipped(examples[index], rng) for index in groups[group]], rng)
 
 
-def _turned_over(example: Example, rng: np.random.Generator) -> Example:
+def _flipped(example: Example, rng: np.random.Generator) -> Example:
     image, boxes = example.image, example.boxes.copy()
     height, width = image.shape[:2]
     if rng.integers(2):

@@ -1,4 +1,4 @@
-"""Writes the trained network as an ONNX file that says what it is."""
+"""Export of the trained network to an ONNX file with metadata."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def export(network: DemoNet, path: Path) -> None:
     model = Exported(network.float().eval())
     packed = io.BytesIO()
     with warnings.catch_warnings():
-        # The newer exporter needs two packages more, for nothing that this network asks for.
+        # The newer exporter needs two more packages, and this network does not benefit from it.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             model,
@@ -51,7 +51,7 @@ def export(network: DemoNet, path: Path) -> None:
 
 
 def _metadata() -> dict[str, str]:
-    """As the trainers write it whose form this is, and what the file is beside."""
+    """Metadata in Ultralytics' format, and the file's description and licence."""
     return {
         "description": "Sightline demo model: six kinds of toys on a table",
         "author": "the Sightline authors",

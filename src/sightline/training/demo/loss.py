@@ -1,7 +1,7 @@
-"""Which cells answer for which toy, and how wrong they are.
+"""Detection loss with task-aligned assignment (Feng et al. 2021).
 
-A toy is given to the cells that already do best at it, weighing class score against overlap
-(task-aligned assignment, Feng et al. 2021); class targets are soft, as good as the box is.
+A toy is assigned to the cells that predict it best, by class score and overlap; class targets are
+soft: they follow the overlap.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Assigned(NamedTuple):
 def detection_loss(
     logits: Tensor, boxes: Tensor, cells: Tensor, true_boxes: Tensor, true_class: Tensor
 ) -> Tensor:
-    """One number to bring down.
+    """The training loss, a scalar.
 
     Args:
         logits: [B, cells, classes].
@@ -38,7 +38,7 @@ def detection_loss(
     """
     target = assign(logits.detach().sigmoid(), boxes.detach(), cells, true_boxes, true_class)
     total = target.scores.sum().clamp(min=1)
-    # binary cross-entropy with soft targets, over the cells of all grids at once
+    # binary cross-entropy with soft targets, over the cells of all grids
     classes = functional.binary_cross_entropy_with_logits(logits, target.scores, reduction="sum")
     weight = target.scores.sum(-1)
     busy = weight > 0
@@ -59,11 +59,11 @@ def assign(
     fitness = score**_SCORE_POWER * overlap**_OVERLAP_POWER * inside
     best, chosen = fitness.topk(_CELLS_PER_TOY, -1)
     picked = torch.zeros_like(fitness).scatter_(-1, chosen, (best > 1e-9).float()) * inside
-    # A cell that two toys want goes to the one it overlaps more.
+    # A cell that two toys pick goes to the one that it overlaps more.
     owner = (overlap * picked).argmax(1)  # [B, cells]
     taken = picked.sum(1) > 0
     picked = picked * functional.one_hot(owner, picked.shape[1]).transpose(1, 2)
-    # The best cell of a toy aims at a score as high as the toy's best overlap.
+    # The target score of a toy's best cell is the toy's best overlap.
     fitness = fitness * picked
     peak = fitness.amax(-1, keepdim=True).clamp(min=1e-9)
     quality = (overlap * picked).amax(-1, keepdim=True)
@@ -74,19 +74,19 @@ def assign(
 
 
 def _inside(cells: Tensor, true_boxes: Tensor) -> Tensor:
-    """Whether each cell's middle lies in each box: bool [B, toys, cells]."""
+    """Whether each cell's centre lies in each box: bool [B, toys, cells]."""
     low = cells[:, :2] - true_boxes[:, :, None, :2]
     high = true_boxes[:, :, None, 2:] - cells[:, :2]
     return torch.cat([low, high], -1).amin(-1) > 0
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Overlap over union of boxes xyxy, shapes broadcast."""
+    """Intersection over union of boxes xyxy; shapes broadcast."""
     return _overlap(a, b)[0]
 
 
 def generous_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Generalised IoU, -1..1: tells boxes that miss each other how far apart they are."""
+    """Generalised IoU, -1..1: negative for boxes that do not overlap, by their distance."""
     overlap, union = _overlap(a, b)
     hull = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
     area = hull.prod(-1).clamp(min=1e-6)

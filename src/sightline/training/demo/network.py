@@ -1,4 +1,4 @@
-"""A small anchor-free detector: one guess of class and box at each cell of three grids."""
+"""A small anchor-free detector: one prediction of class and box per cell of three grids."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ STRIDES = (8, 16, 32)
 
 
 class DemoNet(nn.Module):
-    """Pictures in, raw guesses out; about 0.6 million parameters.
+    """The demo model's network; about 0.6 million parameters.
 
     Args:
-        classes: how many classes there are.
+        classes: number of classes.
         neck: channels of the maps that the head reads.
     """
 
@@ -32,19 +32,19 @@ class DemoNet(nn.Module):
         self.class_out = nn.Conv2d(neck, classes, 1)
         self.box_out = nn.Conv2d(neck, 4, 1)
         self.box_scale = nn.Parameter(torch.ones(len(STRIDES)))
-        # Almost every cell is background: starting there spares the first epochs.
+        # Almost all cells are background: starting with low scores saves the first epochs.
         nn.init.constant_(self.class_out.bias, -4.5)
         nn.init.constant_(self.box_out.bias, 1.5)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Guesses for each cell of all grids, the finest grid first.
+        """Predictions for each cell of all grids, the finest grid first.
 
         Args:
             pictures: float [B, 3, H, W] RGB in 0..1; H and W multiples of 32.
 
         Returns:
             logits [B, cells, classes]; boxes [B, cells, 4] xyxy in input pixels; and
-            [cells, 3]: x and y of each cell's middle and its stride, in pixels.
+            [cells, 3]: x and y of each cell's centre and its stride, in pixels.
         """
         logits, boxes, cells = [], [], []
         for index, feature in enumerate(self._features(pictures)):
@@ -70,7 +70,7 @@ class DemoNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """Narrow, look around, widen, and add."""
+    """Residual bottleneck block: narrow, 3×3 convolution, widen, add."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Residual(nn.Module):
 
 
 class Context(nn.Module):
-    """Lets a coarse cell see far: the picture at three reaches, side by side."""
+    """Enlarges the receptive field: features pooled at three sizes, concatenated."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Context(nn.Module):
 
 
 class Exported(nn.Module):
-    """The network as a file of family `yolov8` holds it: no NMS, one output."""
+    """The network with the output format of family `yolov8`: one output, no NMS."""
 
     def __init__(self, network: DemoNet) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequent
 
 
 def _grid(feature: Tensor, stride: int) -> Tensor:
-    """Middles of the cells and their stride, float32 [cells, 3], pixels, row by row."""
+    """Centres of the cells and their stride, float32 [cells, 3], pixels, row by row."""
     height, width = feature.shape[2:]
     y = (torch.arange(height, device=feature.device).float() + 0.5) * stride
     x = (torch.arange(width, device=feature.device).float() + 0.5) * stride

@@ -1,4 +1,4 @@
-"""The training loop: AdamW, one warm-up and one cosine, and a moving average that is kept."""
+"""The training loop: AdamW, warm-up and cosine schedule, exponential moving average of weights."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _log = logging.getLogger("sightline")
 
 BATCH = 16
 SETTLING = 3
-"""Epochs at the end with the norms' statistics held still.
+"""Epochs at the end with frozen statistics of the batch norms.
 
-Batches hold pictures of one shape, so their own statistics flatter: without settling, the loss is
-0.6 in training and 1.3 on the same scenes afterwards, with boxes a few pixels off.
+Batches hold pictures of one shape, so their own statistics are biased: without these epochs the
+loss is 0.6 in training and 1.3 on the same scenes afterwards, with boxes a few pixels off.
 """
 _RATE, _SETTLING_RATE, _DECAY = 2.5e-3, 1e-3, 0.03
 _WARM_UP = 150  # steps
-_MEMORY = 0.998  # share that the moving average keeps each step
+_DECAY = 0.998  # of the moving average, per step
 
 
 def train(examples: list[Example], epochs: int, seed: int = 0) -> DemoNet:
-    """A network trained from nothing on `examples`, for `epochs` and `SETTLING` more."""
+    """Train a network from scratch on `examples`, for `epochs` and `SETTLING` more."""
     torch.manual_seed(seed)
-    # One thread less than cores: threads that wait for a core somebody else uses spin, and turn
-    # 70 pictures a second into 3.
+    # One thread less than cores: threads spin while they wait for a busy core, which turns 70
+    # pictures a second into 3.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     rng = np.random.default_rng(seed)
     network = run_stage(DemoNet(len(CLASSES)), examples, epochs, _RATE, rng)
@@ -46,7 +46,7 @@ def train(examples: list[Example], epochs: int, seed: int = 0) -> DemoNet:
 
 
 def freeze_norms(network: DemoNet, examples: list[Example], rng: np.random.Generator) -> DemoNet:
-    """`network` after `SETTLING` epochs as it will be used: its norms' statistics held still."""
+    """Train `network` for `SETTLING` epochs with frozen statistics of its batch norms."""
     for module in network.modules():
         module.train(not isinstance(module, torch.nn.BatchNorm2d))
     return run_stage(network, examples, SETTLING, _SETTLING_RATE, rng).eval()
@@ -55,7 +55,7 @@ def freeze_norms(network: DemoNet, examples: list[Example], rng: np.random.Gener
 def run_stage(
     network: DemoNet, examples: list[Example], epochs: int, rate: float, rng: np.random.Generator
 ) -> DemoNet:
-    """Train `network`, in the mode it is in, from `rate` down; returns its moving average."""
+    """Train `network` in its current mode, from learning rate `rate` down; returns its average."""
     network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(_groups(network), lr=rate)
@@ -68,7 +68,7 @@ def run_stage(
                 group["lr"] = rate * _schedule(step, total)
             losses.append(_step(network, optimiser, batch))
             step += 1
-            _follow(average, network, min(_MEMORY, step / (step + 50)))
+            _follow(average, network, min(_DECAY, step / (step + 50)))
         seconds = time.monotonic() - started
         _log.info("epoch %d of %d: loss %.3f, %.0f s", epoch, epochs, np.mean(losses), seconds)
     return average
@@ -87,14 +87,14 @@ def _step(network: DemoNet, optimiser: torch.optim.Optimizer, batch: Batch) -> f
 
 
 def _groups(network: DemoNet) -> list[dict[str, object]]:
-    """Weights decay; biases, norms and scales do not."""
+    """Parameter groups: weights with decay; biases, norms and scales without."""
     weights = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     return [{"params": weights, "weight_decay": _DECAY}, {"params": others, "weight_decay": 0.0}]
 
 
 def _schedule(step: int, total: int) -> float:
-    """Share of the learning rate, 0..1."""
+    """Factor of the learning rate at `step`, 0..1."""
     done = min(step / max(total, 1), 1.0)
     return min(1.0, (step + 1) / _WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 

@@ -1,4 +1,4 @@
-// A copy of a picture that every browser can show: not all can show a TIFF.
+// Previews from the service, for pictures that this browser cannot show, or does not have.
 
 import { isReadable } from './upload.js';
 
@@ -7,18 +7,18 @@ import { isReadable } from './upload.js';
  *
  * `drawn` tells whether boxes are in it. `blob` is null if there is none to be had any more.
  */
-export async function copyOf(item, service) {
+export async function previewOf(item, service) {
   if (item.blob && (await isReadable(item.blob))) {
-    const plain = await plainCopy(item, service);
+    const plain = await plainPreview(item, service);
     if (plain.ok) return { blob: await plain.blob(), drawn: false };
   }
-  const { task, index } = item.origin;
-  const answer = await service.ask(`/result/${task}/images/${index}`);
+  const { taskId, index } = item.origin;
+  const answer = await service.ask(`/result/${taskId}/images/${index}`);
   return { blob: answer.ok ? await answer.blob() : null, drawn: true };
 }
 
 /** Nothing is so sure that a box of it would be drawn. */
-function plainCopy({ blob, name }, service) {
+function plainPreview({ blob, name }, service) {
   const body = new FormData();
   body.append('file', blob, name);
   const headers = { Accept: 'image/jpeg' };

@@ -1,8 +1,8 @@
-// The browser's cameras, and what to do when one cannot be had.
+// Camera devices (navigator.mediaDevices): list them, open one, and what to do about errors.
 
-const WANTED = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
+const CONSTRAINTS = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
 
-const TROUBLES = {
+const ADVICE = {
   NotAllowedError: 'The camera was refused. Allow it for this page beside the browser’s address '
     + 'bar (in a frame, its host must allow it too), then start again.',
   NotFoundError: 'There is no camera. Connect one, then start again.',
@@ -12,7 +12,7 @@ const TROUBLES = {
 };
 
 /** Why this page can have no camera at all; '' if it may ask for one. */
-export function whyNone() {
+export function whyUnavailable() {
   if (navigator.mediaDevices?.getUserMedia) return '';
   if (window.isSecureContext) return 'This browser gives pages no camera.';
   return 'Browsers give the camera to pages over HTTPS or on localhost alone. Open this page '
@@ -22,12 +22,12 @@ export function whyNone() {
 /** A stream of the camera of that id, or of the one that the browser prefers. */
 export function openCamera(id) {
   const choice = id ? { deviceId: { exact: id } } : { facingMode: { ideal: 'environment' } };
-  return navigator.mediaDevices.getUserMedia({ audio: false, video: { ...WANTED, ...choice } });
+  return navigator.mediaDevices.getUserMedia({ audio: false, video: { ...CONSTRAINTS, ...choice } });
 }
 
 /** What a person can do about `error` of `openCamera`. */
-export function whatToDo(error) {
-  return TROUBLES[error.name] ?? `The camera cannot be used: ${error.message}`;
+export function adviceFor(error) {
+  return ADVICE[error.name] ?? `The camera cannot be used: ${error.message}`;
 }
 
 /** Id and name of every camera; names are known once one was allowed. */

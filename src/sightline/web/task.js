@@ -1,16 +1,16 @@
-// One task of the service: up to a hundred pictures that are sent, followed, cancelled together.
+// A task of the service: up to a hundred pictures, uploaded, followed and cancelled together.
 
-import { Gone, follow, look } from './follow.js';
-import { forget, keep } from './keep.js';
 import { keyForUpload } from './api.js';
-import { Stopped, patiently, problemOf } from './patience.js';
+import { deletePictures, storePictures } from './offline-store.js';
+import { Stopped, problemOf, withRetries } from './retry.js';
 import { shrink } from './shrink.js';
+import { TaskGone, fetchTask, followTask } from './task-events.js';
 import { isReadable, uniqueKey, upload } from './upload.js';
 
 /** The most pictures that the service takes in a task. */
-export const MOST = 100;
+export const MAX_PICTURES = 100;
 
-const ASKED = 0.05; // lowest confidence that the service is asked for: the slider does the rest
+const LOWEST_CONFIDENCE = 0.05; // that the service is asked for: the slider does the rest
 
 export const EXPIRED = {
   title: 'The results have expired',
@@ -25,39 +25,39 @@ const UNREADABLE = {
 /**
  * A task with its items, in their order. `changed(item)` is called whenever one of them has.
  */
-export class Job {
+export class Task {
   constructor(service, items, changed) {
     this.service = service;
     this.items = items;
     this.changed = changed;
-    this.task = null; // its id, once the service has it
-    this.left = 0n; // a bit for each place in the task whose picture another task has now
-    this.stopping = new AbortController();
-    this.out = false; // all bytes are, and the answer is not there yet
+    this.id = null; // once the service has it
+    this.moved = 0n; // a bit for each place in the task whose picture another task has now
+    this.controller = new AbortController();
+    this.uploaded = false; // all bytes are out, and the answer is not there yet
     this.cancelled = false;
   }
 
-  /** Its id, and what it has left, for the address of the page; null before the service has it. */
-  get name() {
-    return this.left ? `${this.task}-${this.left.toString(16)}` : this.task;
+  /** What the page's address has of it: its id, and what has moved; null before the service has it. */
+  get fragment() {
+    return this.moved ? `${this.id}-${this.moved.toString(16)}` : this.id;
   }
 
   get ended() {
     return this.items.every((item) => item.ended);
   }
 
-  /** Send it. `small` shrinks large pictures first. */
-  async send(small) {
+  /** Send it. `shrinkFirst` shrinks large pictures first. */
+  async send(shrinkFirst) {
     try {
-      if (small) await this.shrink();
-      this.require();
-      const { confidence = 1 } = await this.service.known(this.stopping.signal);
-      const answer = await this.upload({ confidence: Math.min(ASKED, confidence) });
+      if (shrinkFirst) await this.shrink();
+      this.throwIfStopped();
+      const { confidence = 1 } = await this.service.whenKnown(this.controller.signal);
+      const answer = await this.upload({ confidence: Math.min(LOWEST_CONFIDENCE, confidence) });
       if (!answer.ok) return this.fail(await problemOf(answer), answer.status >= 500 || answer.status === 413);
-      this.begin(await idIn(answer));
-      this.each((item) => item.again('queued'));
-      await keep(this.task, this.items.map(recordOf));
-      if (this.cancelled) await this.tellCancelled();
+      this.accept(await idIn(answer));
+      this.each((item) => item.reset('queued'));
+      await storePictures(this.id, this.items.map(recordOf));
+      if (this.cancelled) await this.cancelAtService();
     } catch (error) {
       if (!(error instanceof Stopped) && error.name !== 'AbortError') throw error;
       this.each((item) => { item.state = 'cancelled'; });
@@ -65,16 +65,16 @@ export class Job {
   }
 
   /** It is the service's task `id`. */
-  begin(id) {
-    this.task = id;
-    this.items.forEach((item, index) => { item.origin = { task: id, index }; });
-    this.items = this.items.filter(({ origin }) => !(this.left & bitOf(origin.index)));
+  accept(id) {
+    this.id = id;
+    this.items.forEach((item, index) => { item.origin = { taskId: id, index }; });
+    this.items = this.items.filter(({ origin }) => !(this.moved & bitOf(origin.index)));
   }
 
-  /** `items` go to another task. */
-  leave(items) {
+  /** `items` move to another task. */
+  moveOut(items) {
     for (const { origin } of items) {
-      if (origin && origin.task === this.task) this.left |= bitOf(origin.index);
+      if (origin && origin.taskId === this.id) this.moved |= bitOf(origin.index);
     }
     this.items = this.items.filter((item) => !items.includes(item));
   }
@@ -82,15 +82,15 @@ export class Job {
   /** Until it has ended. */
   async follow() {
     try {
-      const told = {
-        task: (state) => this.take(state),
-        image: (entry) => this.takeImage(entry),
-        progress: (state) => this.takeProgress(state),
+      const handlers = {
+        task: (state) => this.update(state),
+        image: (entry) => this.updateImage(entry),
+        progress: (state) => this.updateProgress(state),
       };
-      await follow(this.service, this.task, told, this.stopping.signal);
+      await followTask(this.service, this.id, handlers, this.controller.signal);
     } catch (error) {
-      if (error instanceof Gone) this.lose(error.problem);
-      else if (!this.stopping.signal.aborted) throw error;
+      if (error instanceof TaskGone) this.failUnfinished(error.problem);
+      else if (!this.controller.signal.aborted) throw error;
     }
   }
 
@@ -98,45 +98,45 @@ export class Job {
   async cancel() {
     if (this.ended || this.cancelled) return;
     this.cancelled = true;
-    if (this.task) await this.tellCancelled();
+    if (this.id) await this.cancelAtService();
     // Once all bytes are out it may have been taken: then its id is waited for, to cancel it there.
-    else if (!this.out) this.stopping.abort();
+    else if (!this.uploaded) this.controller.abort();
   }
 
   /** Run again what failed; false if the service has forgotten it. */
   async retry() {
-    const answer = await this.service.ask(`/result/${this.task}/retry`, { method: 'POST' });
+    const answer = await this.service.ask(`/result/${this.id}/retry`, { method: 'POST' });
     if (!answer.ok) return false;
     this.cancelled = false;
     const state = await answer.json();
     this.items.forEach((item) => {
       const { status } = state.results[item.origin.index];
-      if (status !== 'error' && item.state === 'failed') item.again('queued');
+      if (status !== 'error' && item.state === 'failed') item.reset('queued');
     });
-    this.take(state);
+    this.update(state);
     return true;
   }
 
   /** It is of no interest any more. */
-  drop() {
-    this.stopping.abort();
-    if (this.task) forget(this.task);
+  discard() {
+    this.controller.abort();
+    if (this.id) deletePictures(this.id);
   }
 
-  // What `follow` tells
+  // What `followTask` tells
 
-  take(state) {
-    state.results.forEach((entry, index) => this.at(index)?.take(entry));
+  update(state) {
+    state.results.forEach((entry, index) => this.at(index)?.update(entry));
     this.each((item) => { item.position = positionOf(item, state); });
   }
 
-  takeImage(entry) {
+  updateImage(entry) {
     const item = this.at(entry.index);
-    item?.take(entry);
+    item?.update(entry);
     this.changed(item);
   }
 
-  takeProgress(state) {
+  updateProgress(state) {
     for (const item of this.items) {
       const position = positionOf(item, state);
       if (position === item.position) continue;
@@ -153,11 +153,11 @@ export class Job {
 
   async shrink() {
     for (const item of this.items) {
-      this.require();
+      this.throwIfStopped();
       item.state = 'shrinking';
       this.changed(item);
       const { blob, width, height } = await shrink(item.blob);
-      item.sent = blob;
+      item.uploadBlob = blob;
       if (blob !== item.blob) Object.assign(item, { width, height });
       item.state = 'waiting';
     }
@@ -166,39 +166,39 @@ export class Job {
   upload(query) {
     let body = this.body();
     const url = this.service.api.url(`/predict?${new URLSearchParams(query)}`);
-    const told = {
-      progress: (sent, total) => this.spread(sent, total),
-      sent: () => { this.out = true; },
+    const handlers = {
+      progress: (sent, total) => this.showUpload(sent, total),
+      sent: () => { this.uploaded = true; },
     };
-    const { signal } = this.stopping;
+    const { signal } = this.controller;
     const ask = async () => {
-      this.require();
+      this.throwIfStopped();
       this.each((item) => { item.state = 'uploading'; });
       try {
         const headers = { ...body.headers, ...keyForUpload(this.service.api) };
-        return await upload(url, body.form, { headers, signal, told });
+        return await upload(url, body.form, { headers, signal, handlers });
       } catch (error) {
         // A file that cannot be read looks as a service that does not answer.
         if (!(error instanceof TypeError) || !(await this.dropUnreadable())) throw error;
         body = this.body();
         return await ask();
       } finally {
-        this.out = false;
+        this.uploaded = false;
       }
     };
-    return patiently(ask, this.service.told, signal);
+    return withRetries(ask, this.service.handlers, signal);
   }
 
   /** What is sent: with a key of its own, by which the service knows it when it comes again. */
   body() {
     const form = new FormData();
-    for (const item of this.items) form.append('files', item.sent, item.name);
+    for (const item of this.items) form.append('files', item.uploadBlob, item.name);
     return { form, headers: { 'Idempotency-Key': uniqueKey() } };
   }
 
   /** Whether files were gone: they fail, and belong to the task no more. */
   async dropUnreadable() {
-    const readable = await Promise.all(this.items.map(({ sent }) => isReadable(sent)));
+    const readable = await Promise.all(this.items.map(({ uploadBlob }) => isReadable(uploadBlob)));
     const lost = this.items.filter((_, index) => !readable[index]);
     this.items = this.items.filter((item) => !lost.includes(item));
     for (const item of lost) {
@@ -209,8 +209,8 @@ export class Job {
   }
 
   /** Bytes go out in the order of the items. */
-  spread(sent, total) {
-    const sizes = this.items.map((item) => item.sent.size);
+  showUpload(sent, total) {
+    const sizes = this.items.map((item) => item.uploadBlob.size);
     const whole = sizes.reduce((sum, size) => sum + size, 0) || 1;
     let left = whole * (total ? sent / total : 0);
     this.items.forEach((item, index) => {
@@ -220,9 +220,9 @@ export class Job {
     });
   }
 
-  async tellCancelled() {
-    const answer = await this.service.ask(`/result/${this.task}?forget=false`, { method: 'DELETE' });
-    if (answer.status === 200) this.take(await answer.json());
+  async cancelAtService() {
+    const answer = await this.service.ask(`/result/${this.id}?forget=false`, { method: 'DELETE' });
+    if (answer.status === 200) this.update(await answer.json());
     else this.each((item) => { if (!item.ended) item.state = 'cancelled'; });
   }
 
@@ -230,12 +230,12 @@ export class Job {
     this.each((item) => item.fail(problem, retryable));
   }
 
-  lose(problem) {
-    const told = problem.status === 404 || problem.status === 410 ? EXPIRED : problem;
-    this.each((item) => { if (!item.ended) item.fail(told, Boolean(item.blob)); });
+  failUnfinished(problem) {
+    const shown = problem.status === 404 || problem.status === 410 ? EXPIRED : problem;
+    this.each((item) => { if (!item.ended) item.fail(shown, Boolean(item.blob)); });
   }
 
-  require() {
+  throwIfStopped() {
     if (this.cancelled || !this.items.length) throw new Stopped();
   }
 
@@ -248,11 +248,11 @@ export class Job {
 }
 
 /** What the service has of a task, and its entries; null if it is forgotten. */
-export async function stateOf(service, task) {
+export async function stateOf(service, taskId) {
   try {
-    return await (await look(service, task)).json();
+    return await (await fetchTask(service, taskId)).json();
   } catch (error) {
-    if (error instanceof Gone) return null;
+    if (error instanceof TaskGone) return null;
     throw error;
   }
 }

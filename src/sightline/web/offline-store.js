@@ -1,23 +1,23 @@
-// The pictures of running tasks, kept by the browser, so that a page that is loaded again has them.
+// The offline store: pictures of running tasks in IndexedDB, so that a reloaded page still has them.
 
-const LIFE = 60 * 60 * 1000; // ms; the service forgets results long before
+const MAX_AGE = 60 * 60 * 1000; // ms; the service forgets results long before
 const STORE = 'pictures';
 
 let opening = null;
 
-/** Keep the pictures of a task: records of `{name, blob, width, height}` in their order. */
-export async function keep(task, pictures) {
+/** Store the pictures of a task: records of `{name, blob, width, height}` in their order. */
+export async function storePictures(taskId, pictures) {
   await write((store) => {
     const at = Date.now();
-    pictures.forEach((picture, index) => store.put({ ...picture, at }, [task, index]));
+    pictures.forEach((picture, index) => store.put({ ...picture, at }, [taskId, index]));
   });
 }
 
-/** The pictures of a task in their order, as far as they were kept. */
-export async function kept(task) {
+/** The pictures of a task in their order, as far as they were stored. */
+export async function loadPictures(taskId) {
   const database = await open();
   if (!database) return [];
-  const range = IDBKeyRange.bound([task, 0], [task, Infinity]);
+  const range = IDBKeyRange.bound([taskId, 0], [taskId, Infinity]);
   try {
     return (await done(database.transaction(STORE).objectStore(STORE).getAll(range))) ?? [];
   } catch {
@@ -25,23 +25,23 @@ export async function kept(task) {
   }
 }
 
-/** Forget the pictures of a task. */
-export async function forget(task) {
-  await write((store) => store.delete(IDBKeyRange.bound([task, 0], [task, Infinity])));
+/** Delete the pictures of a task. */
+export async function deletePictures(taskId) {
+  await write((store) => store.delete(IDBKeyRange.bound([taskId, 0], [taskId, Infinity])));
 }
 
-/** Forget what nobody will ask for again. */
-export async function sweep() {
+/** Delete what nobody will ask for again. */
+export async function deleteExpired() {
   await write((store) => {
     store.openCursor().onsuccess = ({ target: { result: cursor } }) => {
       if (!cursor) return;
-      if (cursor.value.at < Date.now() - LIFE) cursor.delete();
+      if (cursor.value.at < Date.now() - MAX_AGE) cursor.delete();
       cursor.continue();
     };
   });
 }
 
-/** Nothing is kept where there is no room, or no permission: the service's pictures do then. */
+/** Nothing is stored where there is no room, or no permission: the service's pictures do then. */
 async function write(change) {
   const database = await open();
   if (!database) return;

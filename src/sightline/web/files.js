@@ -1,4 +1,4 @@
-// Files out of what was dropped, pasted or picked; folders with all that is in them.
+// The files of a drop or a picked folder, with all that is in its folders.
 
 const PICTURE = /\.(jpe?g|jfif|png|webp|bmp|tiff?|gif|avif)$/i;
 

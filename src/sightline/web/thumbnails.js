@@ -1,25 +1,25 @@
-// A tile for each picture, and how far it is.
+// Thumbnails: a tile for each picture, with its state, upload progress and number of objects.
 
-const SAID = {
+const STATE_LABELS = {
   waiting: 'waiting', shrinking: 'being made smaller', uploading: 'uploading', queued: 'queued',
   processing: 'processing', done: 'done', failed: 'failed', cancelled: 'cancelled',
 };
 
 /** Dispatches `pick` with an item when its tile is chosen. */
-export class Film extends EventTarget {
+export class Thumbnails extends EventTarget {
   constructor(list) {
     super();
     this.list = list;
     this.tiles = new Map(); // by item
     list.addEventListener('click', ({ target }) => this.pick(target.closest('button')));
-    list.addEventListener('keydown', (event) => this.step(event));
+    list.addEventListener('keydown', (event) => this.onArrowKey(event));
   }
 
   /** Show `items`; those in `changed` anew. `counts(item)` says how many boxes are shown. */
   show(items, changed, chosen, counts) {
-    const kept = new Set(items);
+    const present = new Set(items);
     for (const item of this.tiles.keys()) {
-      if (kept.has(item)) continue;
+      if (present.has(item)) continue;
       this.tiles.get(item).parentElement.remove();
       this.tiles.delete(item);
     }
@@ -38,9 +38,9 @@ export class Film extends EventTarget {
     tile.dataset.name = item.name;
     const badge = document.createElement('span');
     badge.className = 'badge';
-    const sent = document.createElement('span');
-    sent.className = 'sent';
-    tile.append(badge, sent);
+    const bar = document.createElement('span');
+    bar.className = 'upload-bar';
+    tile.append(badge, bar);
     place.append(tile);
     this.tiles.set(item, tile);
     return place;
@@ -52,7 +52,7 @@ export class Film extends EventTarget {
   }
 
   /** Arrow keys go from picture to picture. */
-  step(event) {
+  onArrowKey(event) {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     const tiles = [...this.tiles.values()];
     const next = tiles[tiles.indexOf(document.activeElement) + by];
@@ -67,21 +67,21 @@ function update(tile, item, counts) {
   const count = counts(item);
   const more = item.state === 'failed' ? `: ${item.error.title}` : '';
   const objects = item.state === 'done' ? `, ${count} ${count === 1 ? 'object' : 'objects'}` : '';
-  const label = `${item.name}, ${SAID[item.state]}${more}${objects}`;
+  const label = `${item.name}, ${STATE_LABELS[item.state]}${more}${objects}`;
   // Writing what is there already costs a layout, and there may be hundreds.
   if (tile.ariaLabel !== label) {
     tile.dataset.state = item.state;
     tile.ariaLabel = label;
     tile.title = item.name + more;
   }
-  const [badge, sent] = tile.querySelectorAll('span');
+  const [badge, bar] = tile.querySelectorAll('span');
   const text = String(badgeOf(item, count));
   if (badge.textContent !== text) badge.textContent = text;
-  sent.style.inlineSize = `${100 * (item.state === 'uploading' ? item.progress : 0)}%`;
+  bar.style.inlineSize = `${100 * (item.state === 'uploading' ? item.progress : 0)}%`;
   const picture = tile.querySelector('img');
-  if (item.opaque) picture?.remove();
-  if (!item.url || item.opaque || picture?.src === item.url) return;
-  picture?.remove(); // of a copy that cannot be shown
+  if (item.undisplayable) picture?.remove();
+  if (!item.url || item.undisplayable || picture?.src === item.url) return;
+  picture?.remove(); // of an address that cannot be shown
   tile.prepend(thumbnail(item));
 }
 
@@ -105,7 +105,7 @@ function thumbnail(item) {
   picture.width = 88;
   picture.height = 66;
   picture.addEventListener('error', () => {
-    if (picture.src === item.address) item.opaque = true; // else there is another copy by now
+    if (picture.src === item.address) item.undisplayable = true; // else there is a preview by now
     picture.remove();
   });
   picture.src = item.url;
@@ -113,8 +113,8 @@ function thumbnail(item) {
 }
 
 function mark(tile, chosen) {
-  const stop = chosen ? 0 : -1; // for Tab; arrow keys do the rest
-  if (tile.tabIndex !== stop) tile.tabIndex = stop;
+  const tabIndex = chosen ? 0 : -1; // a roving tabindex: arrow keys do the rest
+  if (tile.tabIndex !== tabIndex) tile.tabIndex = tabIndex;
   if (chosen) tile.setAttribute('aria-current', 'true');
   else tile.removeAttribute('aria-current');
 }

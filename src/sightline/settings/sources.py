@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BeforeValidator, Field
-from pydantic_settings import NoDecode, TomlConfigSettingsSource
+from pydantic_settings import TomlConfigSettingsSource
 
 from sightline.errors import ConfigError
+from sightline.settings.types import split_names
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-
-def split_names(value: Any) -> Any:
-    """A comma-separated text as its parts; anything else as it is."""
-    if isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    return value
-
-
-Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
-"""Comma-separated in the environment, a list in sightline.toml."""
-
-Frames: TypeAlias = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^(self|\*|https?://[A-Za-z0-9_*.-]+(:[0-9]+)?)$")], ...],
-    NoDecode,
-    BeforeValidator(split_names),
-]
-"""Pages by their origins, as `Names`."""
-
-Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class TomlFile(TomlConfigSettingsSource):

@@ -1,7 +1,7 @@
-// Asking again: for a service that is busy, is being started, or does not answer for a while.
+// Retries with backoff: for a service that is busy, is being started, or does not answer for a while.
 
-const AGAIN = new Set([408, 429, 502, 503, 504]);
-const SLOWEST = 15; // seconds
+const RETRIED = new Set([408, 429, 502, 503, 504]);
+const LONGEST_BACKOFF = 15; // seconds
 
 const TOO_LARGE = {
   title: 'The upload is too large for a proxy before the service',
@@ -15,21 +15,21 @@ export class Stopped extends Error {}
 /**
  * The answer of `ask()`, a promise of a Response, once it is worth having.
  *
- * Waits as `Retry-After` says, else longer each time. `told.wait({seconds, reason, busy})` is
- * called before each wait, `told.well()` once there is an answer; `told.key()` promises a key where
- * one is wanted.
+ * Waits as `Retry-After` says, else longer each time. `handlers.onWait({seconds, reason, busy})` is
+ * called before each wait, `handlers.onAnswer()` once there is an answer; `handlers.onKeyWanted()`
+ * promises a key where one is wanted.
  */
-export async function patiently(ask, told, signal) {
+export async function withRetries(ask, handlers, signal) {
   for (let attempt = 0; ; attempt += 1) {
     const answer = await answerOf(ask, signal);
     if (answer?.status === 401) {
-      await told.key();
-    } else if (answer && !AGAIN.has(answer.status)) {
-      told.well();
+      await handlers.onKeyWanted();
+    } else if (answer && !RETRIED.has(answer.status)) {
+      handlers.onAnswer();
       return answer;
     } else {
-      const seconds = patienceOf(answer, attempt);
-      told.wait({ seconds, busy: Boolean(answer), reason: await reasonOf(answer) });
+      const seconds = retryDelay(answer, attempt);
+      handlers.onWait({ seconds, busy: Boolean(answer), reason: await reasonOf(answer) });
       await pause(seconds, signal);
     }
   }
@@ -39,7 +39,7 @@ export async function patiently(ask, told, signal) {
  * What `ask(signal)` promises; where that takes more than so many seconds, the TypeError that fetch
  * throws where nobody answers.
  */
-export async function within(seconds, ask, signal) {
+export async function withTimeout(seconds, ask, signal) {
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(new TypeError('No answer')), 1000 * seconds);
   try {
@@ -93,9 +93,9 @@ async function answerOf(ask, signal) {
 }
 
 /** Seconds until it is worth asking again. */
-export function patienceOf(answer, attempt) {
-  const told = Number(answer?.headers.get('Retry-After'));
-  return told > 0 ? told : Math.min(SLOWEST, 1.5 ** attempt);
+export function retryDelay(answer, attempt) {
+  const wanted = Number(answer?.headers.get('Retry-After'));
+  return wanted > 0 ? wanted : Math.min(LONGEST_BACKOFF, 1.5 ** attempt);
 }
 
 async function reasonOf(answer) {

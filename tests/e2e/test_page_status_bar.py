@@ -1,4 +1,4 @@
-"""The strip at the foot of the page, which looks at the service as long as somebody looks at it."""
+"""The status bar, which looks at the service as long as somebody looks at it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 NOTHING = "\u2013"  # where no figure is known
 
 
-def test_the_strip_rests_while_nobody_looks(desktop: Watched, fake: Live) -> None:
+def test_the_status_bar_rests_while_nobody_looks(desktop: Watched, fake: Live) -> None:
     page = desktop.page
     page.clock.install()
     page.goto(fake.url)
-    model = page.locator("#strip dd").first
+    model = page.locator("#status-bar dd").first
     expect(model).to_have_text("fake")
 
     def asked() -> int:
@@ -33,11 +33,11 @@ def test_the_strip_rests_while_nobody_looks(desktop: Watched, fake: Live) -> Non
         desktop.look_away(hidden=False)
 
 
-def test_the_strip_does_not_insist(desktop: Watched, fake: Live) -> None:
+def test_the_status_bar_does_not_insist(desktop: Watched, fake: Live) -> None:
     page = desktop.page
     page.clock.install()
     page.goto(fake.url)
-    model = page.locator("#strip dd").first
+    model = page.locator("#status-bar dd").first
     expect(model).to_have_text("fake")
     asked = []
 

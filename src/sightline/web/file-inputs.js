@@ -1,6 +1,6 @@
-// Every way in which pictures come to the page.
+// The ways to add pictures: file inputs, drag and drop, paste.
 
-import { filesOfDrop, picturesOf } from './gather.js';
+import { filesOfDrop, picturesOf } from './files.js';
 
 const byId = (id) => document.getElementById(id);
 
@@ -8,16 +8,16 @@ const byId = (id) => document.getElementById(id);
  * Call `add(files)` for what is picked, photographed, dropped or pasted, and `refuse(name, problem)`
  * for what of it is no picture, or cannot be read.
  */
-export function listen(add, refuse) {
+export function wireFileInputs(add, refuse) {
   openBy('pick', 'files', (files) => add([...files]));
-  openBy('photograph', 'lens', (files) => add([...files]));
-  openBy('folder', 'tree', (files) => add(picturesOf(files, refuse)));
+  openBy('photograph', 'photograph-file', (files) => add([...files]));
+  openBy('folder', 'folder-files', (files) => add(picturesOf(files, refuse)));
   document.addEventListener('paste', (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) event.preventDefault();
     add(files);
   });
-  listenToDrops(add, refuse);
+  wireDrops(add, refuse);
 }
 
 function openBy(button, input, take) {
@@ -28,7 +28,7 @@ function openBy(button, input, take) {
   });
 }
 
-function listenToDrops(add, refuse) {
+function wireDrops(add, refuse) {
   const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
   const mark = (over) => document.body.classList.toggle('dropping', over);
   document.addEventListener('dragover', (event) => {

@@ -1,14 +1,14 @@
-// Pictures or camera: one of them is shown.
+// The switch between the two views, pictures and camera: one of them is shown.
 
 const byId = (id) => document.getElementById(id);
 
-/** The camera's part is loaded when it is first looked at. */
-export function wireModes(api) {
+/** The camera's view is loaded when it is first looked at. */
+export function wireViewSwitch(api) {
   let camera = null;
   const show = async (wanted) => {
-    for (const mode of ['pictures', 'camera']) {
-      byId(mode).hidden = mode !== wanted;
-      byId(`show-${mode}`).setAttribute('aria-pressed', mode === wanted);
+    for (const view of ['pictures', 'camera']) {
+      byId(view).hidden = view !== wanted;
+      byId(`show-${view}`).setAttribute('aria-pressed', view === wanted);
     }
     if (wanted === 'camera') {
       camera ??= import('./camera.js').then(({ mountCamera }) => mountCamera(byId('camera'), api));

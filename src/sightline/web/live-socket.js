@@ -1,21 +1,21 @@
-// Frames to the service and answers back, over a WebSocket that comes again when it was lost.
+// The WebSocket of live detection: frames out, detections back; reconnects when it was lost.
 
 const IN_FLIGHT = 2; // one is worked on while the next is on its way
-const PAUSES = [1, 2, 4, 8, 15]; // seconds before connecting again
-const LONGEST = 30; // … whatever the service says
-const POLICY = 1008; // what is wrong will be wrong again
+const BACKOFF = [1, 2, 4, 8, 15]; // seconds before connecting again
+const LONGEST_BACKOFF = 30; // … whatever the service says
+const POLICY_VIOLATION = 1008; // what is wrong will be wrong again
 
 /**
- * Dispatches `answer` ({ frame, answer }), `problem` ({ problem }), `open`, `away` ({ seconds,
+ * Dispatches `answer` ({ frame, answer }), `problem` ({ problem }), `open`, `reconnecting` ({ seconds,
  * problem }) and `refused` ({ problem }), each in `detail`.
  */
-export class Frames extends EventTarget {
+export class LiveSocket extends EventTarget {
   constructor(api) {
     super();
     this.api = api;
     this.pending = new Map(); // by number, oldest first
     this.failures = 0;
-    this.restUntil = 0;
+    this.pausedUntil = 0;
     this.socket = null;
     this.wanted = false;
   }
@@ -24,7 +24,7 @@ export class Frames extends EventTarget {
   get ready() {
     return this.socket?.readyState === WebSocket.OPEN
       && this.pending.size < IN_FLIGHT
-      && performance.now() >= this.restUntil;
+      && performance.now() >= this.pausedUntil;
   }
 
   start() {
@@ -37,7 +37,7 @@ export class Frames extends EventTarget {
     this.wanted = false;
     clearTimeout(this.timer);
     this.socket?.close(1000);
-    this.forget();
+    this.reset();
   }
 
   /** Send `blob`; `frame` comes back with the answer to it. */
@@ -53,16 +53,16 @@ export class Frames extends EventTarget {
     this.socket = socket;
     this.sent = 0;
     this.problem = null;
-    socket.addEventListener('open', () => this.tell('open'));
+    socket.addEventListener('open', () => this.emit('open'));
     socket.addEventListener('message', ({ data }) => {
-      if (socket === this.socket) this.hear(JSON.parse(data));
+      if (socket === this.socket) this.onMessage(JSON.parse(data));
     });
     socket.addEventListener('close', ({ code }) => {
-      if (socket === this.socket) this.lose(code);
+      if (socket === this.socket) this.onClose(code);
     });
   }
 
-  hear(message) {
+  onMessage(message) {
     if (!message.frame) { // it is about the connection, which ends with it
       this.problem = message;
       return;
@@ -73,35 +73,35 @@ export class Frames extends EventTarget {
     }
     if (message.detections) {
       this.failures = 0;
-      this.tell('answer', { frame, answer: message });
+      this.emit('answer', { frame, answer: message });
     } else {
-      this.restUntil = performance.now() + 1000 * (message.retry_after ?? 0);
-      this.tell('problem', { problem: message });
+      this.pausedUntil = performance.now() + 1000 * (message.retry_after ?? 0);
+      this.emit('problem', { problem: message });
     }
   }
 
-  lose(code) {
+  onClose(code) {
     const { problem } = this;
-    this.forget();
+    this.reset();
     if (!this.wanted) return;
-    if (code === POLICY && problem?.status !== 408) {
+    if (code === POLICY_VIOLATION && problem?.status !== 408) {
       this.wanted = false;
-      this.tell('refused', { problem });
+      this.emit('refused', { problem });
       return;
     }
-    const pause = PAUSES[Math.min(this.failures, PAUSES.length - 1)];
-    const seconds = Math.min(LONGEST, Math.max(pause, problem?.retry_after ?? 0));
+    const pause = BACKOFF[Math.min(this.failures, BACKOFF.length - 1)];
+    const seconds = Math.min(LONGEST_BACKOFF, Math.max(pause, problem?.retry_after ?? 0));
     this.failures += 1;
     this.timer = setTimeout(() => this.connect(), 1000 * seconds);
-    this.tell('away', { seconds, problem });
+    this.emit('reconnecting', { seconds, problem });
   }
 
-  forget() {
+  reset() {
     this.socket = null;
     this.pending.clear();
   }
 
-  tell(type, detail) {
+  emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

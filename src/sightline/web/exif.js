@@ -1,4 +1,4 @@
-// WebP pictures that their EXIF block turns: the service turns them, browsers do not.
+// The EXIF orientation of WebP pictures: the service applies it, browsers do not.
 
 // WebP Container Specification, "Extended File Format"; EXIF 2.32, tag 0x0112.
 const [WEBP, VP8X, EXIF] = [0x57454250, 0x56503858, 0x45584946];
@@ -6,7 +6,7 @@ const HAS_EXIF = 0x08;
 const ORIENTATION = 0x0112;
 
 /** Whether `blob` is a WebP that has to be turned or mirrored before it is upright. */
-export async function isTurned(blob) {
+export async function hasExifOrientation(blob) {
   try {
     const head = await viewOf(blob.slice(0, 21));
     if (head.getUint32(8) !== WEBP || head.getUint32(12) !== VP8X) return false;

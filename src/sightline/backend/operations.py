@@ -1,0 +1,164 @@
+"""The table of operations: each has a name, a request, a reply, and a handler.
+
+The local side, the remote side and the RPC server all read it: a new operation is an entry here,
+its messages, and the method that handles it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from pydantic import TypeAdapter
+
+from sightline.backend.messages import (
+    BackendStatus,
+    ClientRequest,
+    DetectReply,
+    DetectRequest,
+    Done,
+    Empty,
+    LoadRequest,
+    ModelInfo,
+    RemoveRequest,
+    RoomRequest,
+)
+
+if TYPE_CHECKING:
+    from sightline.backend.protocols import Background, Inference, Limits, Models, Status
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """Who handles operations, in the process that holds the models."""
+
+    inference: Inference
+    models: Models
+    limits: Limits
+    status: Status
+    background: Sequence[Background] = ()
+
+
+Handle: TypeAlias = Callable[[Handlers, Q, Any], Awaitable[R]]
+"""Handlers, request, and the image that came with it (or None) → the reply."""
+
+HandleStream: TypeAlias = Callable[[Handlers, Q], AsyncGenerator[R]]
+
+
+class Codec(Generic[R]):
+    """A message as JSON; its `body`, if it has one, travels beside that as it is."""
+
+    def __init__(self, kind: type[R]) -> None:
+        """For messages of a dataclass."""
+        self._adapter = TypeAdapter(kind)
+        self._has_body = any(one.name == "body" for one in fields(kind))  # type: ignore[arg-type]
+
+    def encode(self, message: R) -> tuple[bytes, bytes]:
+        """Its fields as JSON, and its body (b"" if it has none)."""
+        if not self._has_body:
+            return self._adapter.dump_json(message), b""
+        body: bytes = message.body  # type: ignore[attr-defined]
+        return self._adapter.dump_json(message, exclude={"body"}), body
+
+    def decode(self, text: bytes, body: bytes) -> R:
+        """The message that was encoded. Raises ValueError if it was of another kind."""
+        if not self._has_body:
+            return self._adapter.validate_json(text)
+        return self._adapter.validate_python(json.loads(text) | {"body": body})
+
+
+class _Operation(Generic[Q, R]):
+    """What all operations have.
+
+    Attributes:
+        name: on the wire.
+        requests, replies: encode and decode its messages.
+        timeout: seconds until the (first) reply of another process; None for any time.
+        queues: the reply may also wait for as long as a picture may.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        request: type[Q],
+        reply: type[R],
+        *,
+        timeout: float | None = None,
+        queues: bool = False,
+    ) -> None:
+        self.name = name
+        self.requests = Codec(request)
+        self.replies = Codec(reply)
+        self.timeout = timeout
+        self.queues = queues
+
+
+class Unary(_Operation[Q, R]):
+    """An operation with one reply."""
+
+    def __init__(
+        self, name: str, request: type[Q], reply: type[R], handle: Handle[Q, R], **limits: Any
+    ) -> None:
+        super().__init__(name, request, reply, **limits)
+        self.handle = handle
+
+
+class Streaming(_Operation[Q, R]):
+    """An operation with any number of replies; it goes on until its handler ends or is closed.
+
+    A lease is one: its handler replies once, and gives the lease back when it is closed.
+    """
+
+    def __init__(
+        self, name: str, request: type[Q], reply: type[R], handle: HandleStream[Q, R], **limits: Any
+    ) -> None:
+        super().__init__(name, request, reply, **limits)
+        self.handle = handle
+
+
+_PROMPT = 5.0  # seconds for a reply that costs nothing
+
+DETECT = Unary(
+    "detect", DetectRequest, DetectReply, lambda on, asked, image: on.inference.detect(asked, image)
+)
+REQUIRE_ROOM = Unary(
+    "require_room",
+    RoomRequest,
+    Done,
+    lambda on, asked, _: on.inference.require_room(asked),
+    timeout=_PROMPT,
+    queues=True,  # a refusal may be held back that long
+)
+LOAD_MODEL = Unary("load_model", LoadRequest, ModelInfo, lambda on, asked, _: on.models.load(asked))
+REMOVE_MODEL = Unary(
+    "remove_model", RemoveRequest, Done, lambda on, asked, _: on.models.remove(asked)
+)
+COUNT = Unary(
+    "count", ClientRequest, Done, lambda on, asked, _: on.limits.count(asked), timeout=_PROMPT
+)
+ADMIT = Streaming(
+    "admit", ClientRequest, Done, lambda on, asked: on.limits.admit(asked), timeout=_PROMPT
+)
+STATUS = Unary(
+    "status", Empty, BackendStatus, lambda on, asked, _: on.status.status(asked), timeout=_PROMPT
+)
+WAKE_DEFAULT = Unary(
+    "wake_default", Empty, Done, lambda on, asked, _: on.status.wake_default(asked)
+)
+WAKE_TASKS = Unary(
+    "wake_tasks", Empty, Done, lambda on, asked, _: on.status.wake_tasks(asked), timeout=_PROMPT
+)
+
+OPERATIONS: dict[str, Unary[Any, Any] | Streaming[Any, Any]] = {
+    operation.name: operation
+    for operation in (
+        *(DETECT, REQUIRE_ROOM, LOAD_MODEL, REMOVE_MODEL),
+        *(COUNT, ADMIT, STATUS, WAKE_DEFAULT, WAKE_TASKS),
+    )
+}
+"""By name."""
