@@ -409,7 +409,7 @@ def test_a_death_in_the_warm_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
 def test_closing_over_an_engine_that_hangs_ends_every_future(
     fake: Detector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("sightline.serving.pipeline._CLOSING_PATIENCE", 0.1)
+    monkeypatch.setattr("sightline.serving.pipeline._CLOSE_TIMEOUT", 0.1)
     gate = Gate(fake)
     futures = [fake.submit(shade(200)) for _ in range(30)]
     assert gate.reached.wait(60)

@@ -28,7 +28,7 @@ GOOD = pictures.encode(Image.new("RGB", (64, 48), (220, 220, 220)), "JPEG")
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Live, threading.Event]]:
     """A service whose engine hangs from here on, until the event is set."""
-    monkeypatch.setattr("sightline.serving.pipeline._CLOSING_PATIENCE", 5.0)
+    monkeypatch.setattr("sightline.serving.pipeline._CLOSE_TIMEOUT", 5.0)
     with live(request_timeout=0.5, canary_interval=0.1, max_queue=8) as server:
         monkeypatch.setattr(canary, "_PATIENCE", 0.2)
         go_on = threading.Event()
@@ -120,7 +120,7 @@ def hang_at_the_third(self, images, **how):
     return infer(self, images, **how)
 
 FakeEngine.infer = hang_at_the_third
-pipeline._CLOSING_PATIENCE = 1.0
+pipeline._CLOSE_TIMEOUT = 1.0
 server._DRAIN_SECONDS = 1
 sys.argv = ["sightline", "serve", "--engine", "fake", "--port", "0"]
 cli.main()
