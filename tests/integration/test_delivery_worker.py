@@ -237,11 +237,11 @@ from sightline.errors import StorageUnavailable
 from sightline.net.guard import Guard, parse_allowed
 from sightline.net.webhooks import WebhookSender, read_secret
 from sightline.storage.database import Database
-from sightline.tasks.delivery.worker import Deliveries
+from sightline.tasks.delivery.worker import DeliveryWorker
 from sightline.tasks.delivery.outbox import Outbox
 from pathlib import Path
 caller = WebhookSender(read_secret(sys.argv[2]), Guard(parse_allowed("127.0.0.1")))
-Deliveries(Outbox(Database(Path(sys.argv[1])), lease=300.0), caller.post).start()
+DeliveryWorker(Outbox(Database(Path(sys.argv[1])), lease=300.0), caller.post).start()
 threading.Event().wait(60)
 """
 

@@ -302,6 +302,7 @@ class TestCanary:
 
     def test_a_model_that_answers_as_ever_is_well(self, repository: Repository) -> None:
         canary = Canary(repository, SCENE, {}, 1000)
+        canary.start()
         canary.check()
         canary.close()
         assert repository.unhealthy_reasons() == []
@@ -322,6 +323,7 @@ class TestCanary:
         self, repository: Repository, change: Any, words: str
     ) -> None:
         canary = Canary(repository, SCENE, {}, 1000)
+        canary.start()
         self.infer_instead(repository, change)
         canary.check()
         assert words in repository.unhealthy_reasons()[0]
@@ -331,6 +333,7 @@ class TestCanary:
         self, repository: Repository
     ) -> None:
         canary = Canary(repository, SCENE, {}, 1000)
+        canary.start()
         served = repository.slots()[0].loaded
         assert served is not None
         engine: Any = served.detector._engine
