@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sightline.types import BGRImage
 
-# What libjpeg says of a file whose pixels are not all there (jerror.h).
+# libjpeg's messages for a file whose pixels are incomplete (jerror.h).
 _IS_DAMAGE = re.compile(r"(?i)premature end|bad huffman|instead of rst|unsupported marker")
 
 _ORIENTATION = 0x0112
@@ -128,7 +128,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, part: int) -> tuple[BGRImage, tup
     except ValueError as error:
         if _IS_DAMAGE.search(str(error)):
             raise BrokenImage(f"The JPEG is damaged or truncated: {reason(error)}.") from error
-        # Cameras write harmless oddities, which Pillow reads past.
+        # Cameras write harmless deviations, which Pillow tolerates.
         return _whole(_load(open_picture(BytesIO(data), "jpeg", max_pixels)))
     if four_inks:
         pixels = bgr_from_inks(pixels)
