@@ -14,7 +14,12 @@ from sightline.api.problems import MEDIA_TYPE
 from sightline.api.schemas.models import ModelSource
 from sightline.api.schemas.problem import Problem
 from sightline.api.schemas.tasks import TaskHead, TaskProgress
-from sightline.api.server.early_errors import CROWDED, HEAD_STALLED, HEAD_TOO_LARGE, MALFORMED
+from sightline.api.server.early_errors import (
+    HEAD_STALLED,
+    HEAD_TOO_LARGE,
+    MALFORMED,
+    TOO_MANY_CONNECTIONS,
+)
 from sightline.api.tasks.submission import UrlsBody
 from sightline.api.uploads.by_url import UrlBody
 
@@ -54,7 +59,7 @@ _ANYWHERE: tuple[Reason, ...] = (
     HEAD_TOO_LARGE,
     errors.SightlineError,
     errors.DetectorClosed,
-    CROWDED,
+    TOO_MANY_CONNECTIONS,
 )
 _BEHIND_THE_GATE = (errors.KeyWrong, errors.RateLimited, errors.TooManyAtOnce)
 _WITH_BODY = (errors.MalformedBody, errors.BodyStalled, errors.BodyTooLarge)
