@@ -46,7 +46,7 @@ class RpcServer:
         self._sessions: set[asyncio.Task[None]] = set()
 
     async def accept(self, listener: socket.socket) -> None:
-        """Accept front ends until cancelled. Leaves `listener` open, as the supervisor shares it."""
+        """Accept front ends until cancelled. Leaves `listener`, which is shared, open."""
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
         while True:

@@ -60,7 +60,7 @@ _log = logging.getLogger("sightline")
 
 
 class TaskService:
-    """Submits, reads and changes tasks for the routes. For one event loop, which it never blocks."""
+    """Submits, reads and changes tasks for the routes. Never blocks its event loop."""
 
     def __init__(self, services: TaskServices, backend: Backend, settings: Settings) -> None:
         """A service on open `services`.
