@@ -73,7 +73,8 @@ def open_processing(
     """The processing of `tasks` with the models of `repository`; not started yet.
 
     Raises:
-        ConfigError: an entry of `url_allow` is invalid, or there is no secret for callbacks.
+        ConfigError: an entry of `url_allow` or `url_prefixes` is invalid, a package for one is
+            missing, or there is no secret for callbacks.
     """
     from sightline.tasks.image_loader import ImageLoader
     from sightline.tasks.object_reader import ObjectReader

@@ -112,7 +112,7 @@ class AccessControl:
             )
 
     def _require_origin(self, origin: str, host: str) -> None:
-        """Raises NotAllowed if a page of another origin asks that settings do not allow."""
+        """Raises NotAllowed if `origin` is another origin, and settings do not allow it."""
         if not origin or "*" in self._origins or origin in self._origins:
             return
         if _authority(origin.partition("://")[2]) != _authority(host):

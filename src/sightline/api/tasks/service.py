@@ -112,7 +112,7 @@ class TaskService:
 
         Raises:
             Overloaded: the backlog is full; raised on entering.
-            StorageUnavailable: tasks cannot be kept now.
+            StorageUnavailable: the database cannot be read now.
         """
         length = declared(request.scope["headers"]) or 0
         return self._reservations.admit(await self._glance.get(), length)
