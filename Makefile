@@ -29,10 +29,10 @@ serve: $(VENV)/base ## set up and serve: make serve MODEL=path/to/model.onnx [AR
 	$(BIN)/sightline serve $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 test: $(VENV)/dev $(VENV)/browser ## set up everything and run all tests, three parts side by side
-	$(BIN)/python tests/parts.py $(ARGS)
+	$(BIN)/python tests/run_parallel.py $(ARGS)
 
 cover: $(VENV)/dev $(VENV)/browser ## the same, and what of the code they reach: 90 % at least
-	$(BIN)/python tests/parts.py --cov $(ARGS)
+	$(BIN)/python tests/run_parallel.py --cov $(ARGS)
 
 browser: $(VENV)/browser ## find or install the Chromium that the page is tried in (CHROMIUM= names one)
 

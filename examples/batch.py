@@ -1,4 +1,4 @@
-"""A batch with a progress bar: what failed for reasons that may have passed is tried once more.
+"""Submit a batch with a progress bar, and retry failed pictures once.
 
 python examples/batch.py photos/ [http://127.0.0.1:8000]
 """

@@ -1,4 +1,4 @@
-"""All boxes in all pictures of a folder, as CSV, each picture as soon as it is done.
+"""Write all boxes in all pictures of a folder as CSV, each picture when it is done.
 
 python examples/folder_to_csv.py photos/ [http://127.0.0.1:8000] > boxes.csv
 """

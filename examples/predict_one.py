@@ -1,4 +1,4 @@
-"""Submit one picture, say how far it is until it has ended, print what was found.
+"""Submit one picture, print its progress, then its detections.
 
 python examples/predict_one.py photo.jpg [http://127.0.0.1:8000]
 """
@@ -8,7 +8,7 @@ import sys
 from sightline.client import Client, Problem, Progress
 
 
-def tell(now: Progress) -> None:
+def show(now: Progress) -> None:
     if now.done < now.total:
         print(f"{now.status}, {now.done} of {now.total}")
 
@@ -19,7 +19,7 @@ def main(path: str, url: str = "http://127.0.0.1:8000") -> int:
             task = client.submit(path)
         except Problem as problem:
             sys.exit(f"not accepted: {problem}")
-        (result,) = task.wait(progress=tell)
+        (result,) = task.wait(progress=show)
     if result.status != "completed":
         print(f"{result.filename}: {result.error or result.status}")
         return 1

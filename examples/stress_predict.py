@@ -1,4 +1,4 @@
-"""Fire N photographs at the service at once; fail if one is lost; save what it drew.
+"""Submit N photographs at once; fail if a result is lost; save the annotated pictures.
 python examples/stress_predict.py photo.jpg another.jpg --count 300 --save annotated/
 """
 

@@ -1,4 +1,4 @@
-"""What a camera sees, frame by frame; or a video file. Ctrl-C ends it.
+"""Detect objects in each frame of a camera or video file. Ctrl-C ends it.
 
 python examples/webcam.py 0 [annotated.mp4] [http://127.0.0.1:8000]
 """
@@ -18,7 +18,7 @@ def main(source: str, save: str = "", url: str = "http://127.0.0.1:8000") -> Non
         sys.exit(f"there is no camera or video '{source}'")
     size = [int(camera.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
     rate = camera.get(cv2.CAP_PROP_FPS) or 30
-    film = cv2.VideoWriter(save, cv2.VideoWriter.fourcc(*"mp4v"), rate, size) if save else None
+    video = cv2.VideoWriter(save, cv2.VideoWriter.fourcc(*"mp4v"), rate, size) if save else None
     with Client(url) as client:
         while camera.grab():
             began = time.perf_counter()
@@ -28,10 +28,10 @@ def main(source: str, save: str = "", url: str = "http://127.0.0.1:8000") -> Non
             counts = Counter(one.label for one in found)
             seen = ", ".join(f"{count} {label}" for label, count in counts.items()) or "nothing"
             print(f"{1 / (time.perf_counter() - began):5.1f}/s  {seen}", flush=True)
-            if film:
-                film.write(found.draw(frame))
-    if film:
-        film.release()
+            if video:
+                video.write(found.draw(frame))
+    if video:
+        video.release()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import keeping, postgres
+from support import postgres, task_fixture
 
 # The same examples in every run, so that a failure is of the change and not of luck, nor of how
 # busy the machine is; `make soak` looks further.
@@ -69,18 +69,20 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_address(postgres_server: str) -> str:
     """Address of an empty database on PostgreSQL."""
-    keeping.drop(postgres_server)
+    task_fixture.drop(postgres_server)
     return postgres_server
 
 
 @pytest.fixture(params=["file", "memory", "postgres"])
-def tasks_kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[keeping.Keep]:
+def tasks_kept(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[task_fixture.TaskFixture]:
     """Tasks in every kind of place."""
     address = None
     if request.param == "postgres":
         address = request.getfixturevalue("postgres_server")
-        keeping.wipe(address)
-    with keeping.keep(request.param, tmp_path, address) as kept:
+        task_fixture.wipe(address)
+    with task_fixture.open_tasks(request.param, tmp_path, address) as kept:
         yield kept
 
 

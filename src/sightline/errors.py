@@ -109,7 +109,7 @@ class NotAllowed(RequestError):
 
 
 class NotAcceptable(RequestError):
-    """The answer is not to be had in a form that the request accepts."""
+    """The answer is not available in a form that the request accepts."""
 
 
 class UnknownTask(RequestError):
@@ -136,7 +136,7 @@ class Conflict(RequestError):
 
 
 class NotEnded(RequestError):
-    """A task that is to be forgotten has not ended: somebody retried it in this moment."""
+    """A task that is to be deleted has not ended: it was retried at this moment."""
 
 
 class NotYet(RequestError):
@@ -144,7 +144,7 @@ class NotYet(RequestError):
 
 
 class UrlError(RequestError):
-    """A picture cannot be had from its address.
+    """A picture cannot be fetched from its address.
 
     Attributes:
         message: what is wrong with the address.

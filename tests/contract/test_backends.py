@@ -174,7 +174,7 @@ def test_models_come_and_go(check: Callable[..., None], tmp_path: Path) -> None:
         status = await bench.status()
         assert [model.name for model in status.models] == ["fake"]
         assert (status.unhealthy_reasons, status.notice) == ([], "")
-        source = str(tmp_path / "shelf" / "other.onnx")
+        source = str(tmp_path / "models" / "other.onnx")
         assert (await bench.load("other", source)).loaded
         assert json.loads((await bench.detect(model="other")).body)["model"] == "other"
         with pytest.raises(NotAllowed, match="outside"):
@@ -187,7 +187,7 @@ def test_models_come_and_go(check: Callable[..., None], tmp_path: Path) -> None:
         await bench.wake_default()
         assert len((await bench.status()).models) == 1
 
-    check(scenario, models_folder=tmp_path / "shelf")
+    check(scenario, models_folder=tmp_path / "models")
 
 
 def test_a_model_that_cannot_be_loaded_is_the_operators_to_mend(

@@ -22,25 +22,25 @@ from sightline.errors import (
 )
 from sightline.storage.blobs import BlobFolder
 from sightline.tasks.task import Backlog, Failure, NewImage, Outcome
-from support.keeping import PICTURE, TTL, Keep, answer, failed
+from support.task_fixture import PICTURE, TTL, TaskFixture, answer, failed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def statuses(kept: Keep, task_id: str) -> list[str]:
+def statuses(kept: TaskFixture, task_id: str) -> list[str]:
     return [image.status for image in kept.store.get(task_id).images]
 
 
-def folders(kept: Keep) -> set[str]:
+def folders(kept: TaskFixture) -> set[str]:
     return {folder.name for folder in kept.blobs.folders()}
 
 
-def finish(kept: Keep, *outcomes: Outcome, worker: str = "w") -> None:
+def finish(kept: TaskFixture, *outcomes: Outcome, worker: str = "w") -> None:
     kept.queue.finish(worker, outcomes)
 
 
-def test_a_task_is_kept_as_it_was_sent(tasks_kept: Keep) -> None:
+def test_a_task_is_kept_as_it_was_sent(tasks_kept: TaskFixture) -> None:
     given = tasks_kept.new(
         2,
         owner="anna",
@@ -62,7 +62,7 @@ def test_a_task_is_kept_as_it_was_sent(tasks_kept: Keep) -> None:
     assert (second.filename, second.url) == ("über ?.png", "https://example.org/1.jpg")
 
 
-def test_a_task_goes_its_way(tasks_kept: Keep) -> None:
+def test_a_task_goes_its_way(tasks_kept: TaskFixture) -> None:
     task = tasks_kept.submit(3)
     first, second = tasks_kept.claim(2)
     assert (first.task_id, first.index, first.blob) == (task.id, 0, f"{task.id}/0")
@@ -83,13 +83,13 @@ def test_a_task_goes_its_way(tasks_kept: Keep) -> None:
     assert [image.attempts for image in ended.images] == [1, 1, 1]
 
 
-def test_a_task_whose_images_all_fail_is_an_error(tasks_kept: Keep) -> None:
+def test_a_task_whose_images_all_fail_is_an_error(tasks_kept: TaskFixture) -> None:
     task = tasks_kept.submit(2)
     finish(tasks_kept, *(failed(claim) for claim in tasks_kept.claim(2)))
     assert tasks_kept.store.get(task.id).status == "error"
 
 
-def test_images_that_failed_before_are_not_run(tasks_kept: Keep) -> None:
+def test_images_that_failed_before_are_not_run(tasks_kept: TaskFixture) -> None:
     task = tasks_kept.new(2)
     broken = NewImage("b.txt", failure=Failure("UnsupportedImage", "Not a picture."))
     mixed = tasks_kept.store.submit(replace(task, images=(broken, task.images[1])))
@@ -101,7 +101,7 @@ def test_images_that_failed_before_are_not_run(tasks_kept: Keep) -> None:
     assert tasks_kept.claim() == []
 
 
-def test_a_failure_that_may_pass_is_tried_again_later(tasks_kept: Keep) -> None:
+def test_a_failure_that_may_pass_is_tried_again_later(tasks_kept: TaskFixture) -> None:
     task = tasks_kept.submit()
     assert tasks_kept.queue.next_due() is None
     finish(tasks_kept, failed(tasks_kept.claim()[0], retry_in=4.0))
@@ -116,7 +116,7 @@ def test_a_failure_that_may_pass_is_tried_again_later(tasks_kept: Keep) -> None:
     assert (image.status, image.failure) == ("processing", None)
 
 
-def test_images_to_fetch_may_be_left_out(tasks_kept: Keep) -> None:
+def test_images_to_fetch_may_be_left_out(tasks_kept: TaskFixture) -> None:
     task = tasks_kept.new(2)
     far = NewImage("1", url="https://example.org/1.jpg")
     tasks_kept.store.submit(replace(task, images=(far, task.images[1])))
@@ -124,7 +124,7 @@ def test_images_to_fetch_may_be_left_out(tasks_kept: Keep) -> None:
     assert [one.index for one in tasks_kept.claim(5)] == [0]
 
 
-def test_what_is_given_back_is_next_again(tasks_kept: Keep) -> None:
+def test_what_is_given_back_is_next_again(tasks_kept: TaskFixture) -> None:
     tasks_kept.submit(2)
     claims = tasks_kept.claim(1)
     tasks_kept.queue.give_back("w", claims)
@@ -132,7 +132,7 @@ def test_what_is_given_back_is_next_again(tasks_kept: Keep) -> None:
     assert (again[0].index, again[0].attempts, again[0].quarantined) == (0, 0, False)
 
 
-def test_a_worker_that_beats_keeps_what_it_holds(tasks_kept: Keep) -> None:
+def test_a_worker_that_beats_keeps_what_it_holds(tasks_kept: TaskFixture) -> None:
     tasks_kept.submit()
     tasks_kept.claim(worker="a")
     for _ in range(3):
@@ -141,7 +141,7 @@ def test_a_worker_that_beats_keeps_what_it_holds(tasks_kept: Keep) -> None:
         assert tasks_kept.queue.recover(None) == 0
 
 
-def test_a_late_outcome_is_dropped(tasks_kept: Keep) -> None:
+def test_a_late_outcome_is_dropped(tasks_kept: TaskFixture) -> None:
     task = tasks_kept.submit()
     late = tasks_kept.claim(worker="a")[0]
     tasks_kept.clock.now += 31
@@ -154,7 +154,7 @@ def test_a_late_outcome_is_dropped(tasks_kept: Keep) -> None:
     assert tasks_kept.store.get(task.id).images[0].result == answer(late)
 
 
-def test_who_dies_of_an_image_alone_condemns_it_the_second_time(tasks_kept: Keep) -> None:
+def test_who_dies_of_an_image_alone_condemns_it_the_second_time(tasks_kept: TaskFixture) -> None:
     task = tasks_kept.submit(5)
     tasks_kept.claim(4)
     assert tasks_kept.queue.recover("w") == 4
@@ -177,7 +177,7 @@ def test_who_dies_of_an_image_alone_condemns_it_the_second_time(tasks_kept: Keep
     assert ended.status == "completed"
 
 
-def test_the_death_of_another_worker_harms_nobody(tasks_kept: Keep) -> None:
+def test_the_death_of_another_worker_harms_nobody(tasks_kept: TaskFixture) -> None:
     tasks_kept.submit(2)
     mine = tasks_kept.claim(worker="a")
     tasks_kept.claim(worker="b")
@@ -186,7 +186,7 @@ def test_the_death_of_another_worker_harms_nobody(tasks_kept: Keep) -> None:
     assert tasks_kept.queue.dropped == 0
 
 
-def test_cancelled_images_never_run(tasks_kept: Keep) -> None:
+def test_cancelled_images_never_run(tasks_kept: TaskFixture) -> None:
     task = tasks_kept.submit(4)
     done, held = tasks_kept.claim(2)
     finish(tasks_kept, Outcome(done, {}))
@@ -199,7 +199,7 @@ def test_cancelled_images_never_run(tasks_kept: Keep) -> None:
     assert tasks_kept.store.cancel(task.id) == ended
 
 
-def test_failed_images_are_tried_again_when_asked(tasks_kept: Keep) -> None:
+def test_failed_images_are_tried_again_when_asked(tasks_kept: TaskFixture) -> None:
     broken = NewImage("b", failure=Failure("UnsupportedImage", "Not a picture."))
     new = tasks_kept.new(2)
     task = tasks_kept.store.submit(replace(new, images=(*new.images, broken)))
@@ -215,7 +215,7 @@ def test_failed_images_are_tried_again_when_asked(tasks_kept: Keep) -> None:
     assert tasks_kept.store.retry(task.id) == ended, "nothing left that could be run"
 
 
-def test_who_is_forgotten_is_known_to_have_been(tasks_kept: Keep) -> None:
+def test_who_is_forgotten_is_known_to_have_been(tasks_kept: TaskFixture) -> None:
     task = tasks_kept.submit()
     with pytest.raises(NotEnded, match="has not ended"):
         tasks_kept.store.forget(task.id)
@@ -231,11 +231,11 @@ def test_who_is_forgotten_is_known_to_have_been(tasks_kept: Keep) -> None:
             call("0" * 32)
 
 
-def _calls(kept: Keep) -> list[Callable[[str], object]]:
+def _calls(kept: TaskFixture) -> list[Callable[[str], object]]:
     return [kept.store.get, kept.store.cancel, kept.store.forget, kept.store.retry]
 
 
-def test_the_same_key_gives_the_same_task(tasks_kept: Keep) -> None:
+def test_the_same_key_gives_the_same_task(tasks_kept: TaskFixture) -> None:
     first = tasks_kept.submit(idempotency_key="k", fingerprint="a")
     assert tasks_kept.submit(idempotency_key="k", fingerprint="a").id == first.id
     with pytest.raises(Conflict):
@@ -249,7 +249,7 @@ def test_the_same_key_gives_the_same_task(tasks_kept: Keep) -> None:
     assert later.id != first.id, "its time was over"
 
 
-def test_the_same_key_at_once_gives_one_task(tasks_kept: Keep) -> None:
+def test_the_same_key_at_once_gives_one_task(tasks_kept: TaskFixture) -> None:
     new = [tasks_kept.new(idempotency_key="k", fingerprint="a") for _ in range(12)]
     with ThreadPoolExecutor(12) as pool:
         ids = {task.id for task in pool.map(tasks_kept.store.submit, new)}
@@ -258,7 +258,7 @@ def test_the_same_key_at_once_gives_one_task(tasks_kept: Keep) -> None:
     assert tasks_kept.store.glance().images_waiting == 1
 
 
-def test_more_than_may_wait_is_refused(tasks_kept: Keep) -> None:
+def test_more_than_may_wait_is_refused(tasks_kept: TaskFixture) -> None:
     tasks_kept.store._limits = Backlog(3, 1000)
     task = tasks_kept.submit(2)
     with pytest.raises(Overloaded, match=r"2 pictures .* at most 3"):
@@ -274,7 +274,7 @@ def test_more_than_may_wait_is_refused(tasks_kept: Keep) -> None:
     tasks_kept.submit(1)
 
 
-def test_the_backlog_is_bounded_when_many_come_at_once(tasks_kept: Keep) -> None:
+def test_the_backlog_is_bounded_when_many_come_at_once(tasks_kept: TaskFixture) -> None:
     tasks_kept.store._limits = Backlog(10, 2**30)
 
     def submit(_: int) -> bool:
@@ -290,7 +290,7 @@ def test_the_backlog_is_bounded_when_many_come_at_once(tasks_kept: Keep) -> None
     assert tasks_kept.store.glance().images_waiting == 9
 
 
-def test_changes_are_told_once(tasks_kept: Keep) -> None:
+def test_changes_are_told_once(tasks_kept: TaskFixture) -> None:
     heard: list[int] = []
     tasks_kept.store.on_change.append(lambda: heard.append(1))
     tasks_kept.queue.on_change.append(lambda: heard.append(2))
@@ -307,7 +307,7 @@ def test_changes_are_told_once(tasks_kept: Keep) -> None:
     assert heard == [1, 1, 2, 1]
 
 
-def test_the_queue_at_a_glance(tasks_kept: Keep) -> None:
+def test_the_queue_at_a_glance(tasks_kept: TaskFixture) -> None:
     tasks_kept.ended(2)
     task = tasks_kept.submit(3)
     high = tasks_kept.submit(priority="high")
@@ -318,7 +318,7 @@ def test_the_queue_at_a_glance(tasks_kept: Keep) -> None:
     assert glance.ids[:2] == (high.id, task.id)
 
 
-def test_the_places_in_the_queue(tasks_kept: Keep) -> None:
+def test_the_places_in_the_queue(tasks_kept: TaskFixture) -> None:
     long, short = tasks_kept.submit(50), tasks_kept.submit()
     last = tasks_kept.submit()
     assert tasks_kept.store.positions() == {long.id: 0, short.id: 1, last.id: 2}
@@ -329,7 +329,7 @@ def test_the_places_in_the_queue(tasks_kept: Keep) -> None:
     assert tasks_kept.store.positions() == {high.id: 0, last.id: 1, long.id: 2, low.id: 5}
 
 
-def test_one_image_is_not_stuck_behind_a_hundred(tasks_kept: Keep) -> None:
+def test_one_image_is_not_stuck_behind_a_hundred(tasks_kept: TaskFixture) -> None:
     tasks_kept.submit(100)
     tasks_kept.work(3)
     short = tasks_kept.submit()
@@ -337,7 +337,7 @@ def test_one_image_is_not_stuck_behind_a_hundred(tasks_kept: Keep) -> None:
     assert short.id in order[:2]
 
 
-def test_high_is_next_whatever_waits(tasks_kept: Keep) -> None:
+def test_high_is_next_whatever_waits(tasks_kept: TaskFixture) -> None:
     for _ in range(30):
         tasks_kept.submit()
     tasks_kept.submit(50, priority="low")
@@ -346,7 +346,7 @@ def test_high_is_next_whatever_waits(tasks_kept: Keep) -> None:
     assert tasks_kept.work()[0].task_id == high.id
 
 
-def test_low_advances_under_constant_high(tasks_kept: Keep) -> None:
+def test_low_advances_under_constant_high(tasks_kept: TaskFixture) -> None:
     low = tasks_kept.submit(2, priority="low")
     for _ in range(20):
         tasks_kept.submit(priority="high")
@@ -354,7 +354,7 @@ def test_low_advances_under_constant_high(tasks_kept: Keep) -> None:
     assert statuses(tasks_kept, low.id) == ["completed", "completed"]
 
 
-def test_no_image_is_claimed_twice(tasks_kept: Keep) -> None:
+def test_no_image_is_claimed_twice(tasks_kept: TaskFixture) -> None:
     ids = {tasks_kept.submit(20).id for _ in range(3)}
 
     def work(name: str) -> list[tuple[str, int]]:
@@ -373,7 +373,7 @@ def test_no_image_is_claimed_twice(tasks_kept: Keep) -> None:
         assert [image.result for image in task.images] == expected
 
 
-def test_cleaning_removes_what_is_over(tasks_kept: Keep) -> None:
+def test_cleaning_removes_what_is_over(tasks_kept: TaskFixture) -> None:
     old = tasks_kept.ended(3, callback_url="https://example.org/")
     tasks_kept.clock.now += 100
     fresh, waiting = tasks_kept.ended(), tasks_kept.submit()
@@ -393,7 +393,7 @@ def test_cleaning_removes_what_is_over(tasks_kept: Keep) -> None:
         tasks_kept.store.get(old.id)
 
 
-def test_what_is_too_much_for_the_disk_goes_oldest_first(tasks_kept: Keep) -> None:
+def test_what_is_too_much_for_the_disk_goes_oldest_first(tasks_kept: TaskFixture) -> None:
     ended = []
     for _ in range(4):
         tasks_kept.clock.now += 1
@@ -412,7 +412,7 @@ def test_what_is_too_much_for_the_disk_goes_oldest_first(tasks_kept: Keep) -> No
 
 
 def test_a_task_that_is_retried_in_this_moment_is_not_removed(
-    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+    tasks_kept: TaskFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = tasks_kept.submit()
     (claim,) = tasks_kept.claim()
@@ -436,7 +436,7 @@ def test_a_task_that_is_retried_in_this_moment_is_not_removed(
 
 
 def test_a_full_disk_gets_room_from_what_is_over(
-    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+    tasks_kept: TaskFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = tasks_kept.ended()
     tasks_kept.clock.now += TTL + 31
@@ -457,7 +457,7 @@ def test_a_full_disk_gets_room_from_what_is_over(
         tasks_kept.store.get(old.id)
 
 
-def test_what_could_never_be_kept_is_no_matter_of_time(tasks_kept: Keep) -> None:
+def test_what_could_never_be_kept_is_no_matter_of_time(tasks_kept: TaskFixture) -> None:
     tasks_kept.store._limits = Backlog(3, 2 * len(PICTURE))
     with pytest.raises(WrongFileCount):
         tasks_kept.submit(4)
@@ -467,7 +467,7 @@ def test_what_could_never_be_kept_is_no_matter_of_time(tasks_kept: Keep) -> None
     assert tasks_kept.submit(2).status == "queued"
 
 
-def test_one_cleans_at_a_time(tasks_kept: Keep) -> None:
+def test_one_cleans_at_a_time(tasks_kept: TaskFixture) -> None:
     assert tasks_kept.cleaner._take_lease()
     assert tasks_kept.cleaner.clean() is None
     tasks_kept.clock.now += 121  # whoever held it was killed
@@ -476,7 +476,7 @@ def test_one_cleans_at_a_time(tasks_kept: Keep) -> None:
 
 
 def test_blobs_that_nobody_knows_are_removed_in_time(
-    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+    tasks_kept: TaskFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, dead = tasks_kept.ended(), tasks_kept.ended()
     tasks_kept.store.forget(dead.id)
@@ -499,7 +499,7 @@ def test_blobs_that_nobody_knows_are_removed_in_time(
 
 
 def test_a_task_that_cannot_be_written_leaves_no_blobs(
-    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+    tasks_kept: TaskFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise StorageUnavailable("The disk is full.", 5)
@@ -516,7 +516,7 @@ def test_a_task_that_cannot_be_written_leaves_no_blobs(
 
 
 def test_a_task_counts_once_it_is_written_whatever_was_heard_of_it(
-    tasks_kept: Keep, monkeypatch: pytest.MonkeyPatch
+    tasks_kept: TaskFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tasks_kept.database.write
 
@@ -543,13 +543,15 @@ def test_a_task_counts_once_it_is_written_whatever_was_heard_of_it(
     assert folders(tasks_kept) == {new.id}
 
 
-def test_what_no_task_can_be_called_is_unknown(tasks_kept: Keep) -> None:
+def test_what_no_task_can_be_called_is_unknown(tasks_kept: TaskFixture) -> None:
     for name in ("", "\0", "a\0b", "\udcff", "a" * 10_000, "../..", "'; DROP TABLE tasks"):
         with pytest.raises(UnknownTask):
             tasks_kept.store.get(name)
 
 
-def test_what_is_put_off_does_not_wait_for_a_clock_that_was_set_back(tasks_kept: Keep) -> None:
+def test_what_is_put_off_does_not_wait_for_a_clock_that_was_set_back(
+    tasks_kept: TaskFixture,
+) -> None:
     tasks_kept.submit(1)
     (claim,) = tasks_kept.claim()
     tasks_kept.queue.finish("w", [failed(claim, retry_in=60.0)])

@@ -19,12 +19,15 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+ONE_A_CALL = {"SIGHTLINE_MAX_BATCH": "1"}  # to measure how many are best takes seconds
+
+
 @pytest.fixture(scope="session")
 def service(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A service as people start it, for all tests of the page."""
     model = shared / "models" / "yolox-nano.onnx"  # starts and answers in half of yolov8n's time
     data = tmp_path_factory.mktemp("data")
-    with serve(["--model", str(model), "--data-dir", str(data)]) as running:
+    with serve(["--model", str(model), "--data-dir", str(data)], environment=ONE_A_CALL) as running:
         yield running
 
 

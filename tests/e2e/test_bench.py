@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support import pictures
+from support.bad_servers import answer, bad_server, read_request
 from support.commands import refused, sightline
-from support.odd import answer, odd_server, read_request
 from support.servers import live
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_ctrl_c_ends_it_and_it_still_reports(photos: Path) -> None:
                 answered = True
             connection.sendall(answer())
 
-    with odd_server(count) as url:
+    with bad_server(count) as url:
         command = [sys.executable, "-m", "sightline", "bench", url, "--image", str(photos)]
         with subprocess.Popen(
             [*command, "--duration", "10m", "--warm-up", "0", "--rate", "20"],

@@ -84,7 +84,11 @@ def clients_until_refused(url: str, keep_alive: bool, results: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--engine", "fake"], ["--model", str(BUNDLED)]], ids=["fake", "demo"]
+    "arguments",
+    [
+        pytest.param(["--engine", "fake"], id="fake"),
+        pytest.param(["--model", str(BUNDLED)], id="demo", marks=pytest.mark.soak),
+    ],
 )
 def test_a_signal_under_load_loses_nothing(arguments: list[str]) -> None:
     with serve(arguments) as running:

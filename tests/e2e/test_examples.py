@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from PIL import Image
 from sightline.demo.moving import MovingScene
 from sightline.demo.video import write_video
 from support import pictures
+from support.commands import Done, python
 from support.servers import Live, live
 from support.tasks import DARKEST, picture
 
@@ -21,9 +20,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LARGE = (4000, 3000)
 
 
-def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def run(name: str, *arguments: str | Path) -> Done[str]:
+    return python(EXAMPLES / name, *arguments)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from PIL import Image
 
 from support import pictures
+from support.commands import python
 from support.eventually import eventually
 from support.frames import ended, refusal, said, watching
 from support.processes import children
@@ -78,11 +78,5 @@ def test_the_example_of_the_docs_runs(tmp_path: Path) -> None:
     with serve(["--engine", "fake"]) as running:
         code = found[1].replace("127.0.0.1:8000", running.url.removeprefix("http://"))
         code = code.replace("VideoCapture(0)", f"VideoCapture({str(film)!r})")
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=os.environ | {"no_proxy": "127.0.0.1"},
-        )
+        done = python("-c", code, no_proxy="127.0.0.1")
     assert done.stdout.splitlines() == [f"{number} ['bright']" for number in (1, 2, 3)]

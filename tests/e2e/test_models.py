@@ -18,15 +18,15 @@ import pytest
 from sightline.models.catalogue import CATALOGUE
 from support import graphs
 from support.commands import refused, sightline
+from support.file_server import FileServer, network, open_file_server
 from support.screen import ask
 from support.servers import serve
-from support.shelf import Shelf, network, open_shelf
 
 
 @pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    with open_shelf() as shelf:
-        yield shelf
+def file_server() -> Iterator[FileServer]:
+    with open_file_server() as file_server:
+        yield file_server
 
 
 def on_a_terminal(*arguments: str) -> str:
@@ -64,11 +64,13 @@ def test_the_list_is_plain_columns_in_a_pipe_and_a_table_on_a_terminal(tmp_path:
     assert all(name in table for name in CATALOGUE)
 
 
-def test_pull_tells_how_far_it_is_and_where_the_file_lies(shelf: Shelf, tmp_path: Path) -> None:
-    address = shelf.put("/best.onnx", network(tmp_path))
+def test_pull_tells_how_far_it_is_and_where_the_file_lies(
+    file_server: FileServer, tmp_path: Path
+) -> None:
+    address = file_server.put("/best.onnx", network(tmp_path))
     done = sightline("pull", address)
     assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()).read_bytes() == shelf.files["/best.onnx"]
+    assert Path(done.stdout.strip()).read_bytes() == file_server.files["/best.onnx"]
     assert done.stderr.splitlines()[-1] == "pulling: 0.5 MB of 0.5 MB"
     seen = on_a_terminal("pull", address, "--data-dir", str(tmp_path / "other"))
     assert "pulling" in seen
@@ -77,19 +79,19 @@ def test_pull_tells_how_far_it_is_and_where_the_file_lies(shelf: Shelf, tmp_path
 
 
 def test_a_service_pulls_its_model_and_starts_without_it_the_next_time(
-    shelf: Shelf, tmp_path: Path
+    file_server: FileServer, tmp_path: Path
 ) -> None:
     rows = np.array([[0, 0, 8, 8, 0.9, 0]], np.float32)
     file = graphs.constant_network(
         tmp_path / "toys.onnx", {"out": rows}, metadata=graphs.names("duck", "ball")
     )
-    address = shelf.put("/toys.onnx", file.read_bytes())
+    address = file_server.put("/toys.onnx", file.read_bytes())
     for _ in range(2):
         with serve(["--model", address]) as running:
             health = httpx.get(f"{running.url}/health", timeout=60).json()
             assert health.get("model") == "toys", health
             assert running.stop()[0] == 0
-    assert len(shelf.asked) == 1
+    assert len(file_server.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def _is_beyond_a_schema(answer: Any) -> bool:
 
 
 @OPEN.parametrize()  # type: ignore[untyped-decorator]
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_what_is_answered_is_described(case: Any, open_service: Live) -> None:
     require_conformance(case, open_service)
 

@@ -9,9 +9,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from support.browser import DESKTOP, PHONE, Watched, watched
+from support.file_server import open_file_server
 from support.screen import set_confidence
 from support.servers import live
-from support.shelf import open_shelf
 from support.tasks import picture
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def test_below_a_path_of_a_proxy(desktop: Watched) -> None:
 @pytest.mark.parametrize("allowed", [True, False])
 def test_frames_are_for_those_who_are_named(desktop: Watched, allowed: bool) -> None:
     with (
-        open_shelf() as outer,
+        open_file_server() as outer,
         live(frame_ancestors=outer.url if allowed else "https://huggingface.co") as shown,
     ):
         outer.content_type = "text/html"

@@ -20,11 +20,13 @@ def fails(done: Done[str]) -> str:
     return one_line(done.stderr)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(
+    "engine", ["openvino", pytest.param("onnxruntime", marks=pytest.mark.soak)]
+)
 def test_a_photograph_to_boxes_and_a_clean_end(shared: Path, engine: str) -> None:
     model = shared / "models" / "yolox-nano.onnx"
     arguments = ["--model", str(model), "--engine", engine, "--device", "cpu"]
-    with serve(arguments) as running:
+    with serve(arguments, cold=True) as running:
         photo = (shared / "photos" / "dog.jpg").read_bytes()
         answer = httpx.post(f"{running.url}/detect", files={"file": photo})
         labels = [found["label"] for found in answer.json()["detections"]]
@@ -47,9 +49,9 @@ def test_options_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_other_peoples_servers_can_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIGHTLINE_MODEL", str(BUNDLED))
+    monkeypatch.setenv("SIGHTLINE_ENGINE", "fake")
     with serve(module="uvicorn", arguments=["sightline.asgi:app", "--port", "0"]) as running:
-        assert httpx.get(f"{running.url}/health").json()["model"] == "demo"
+        assert httpx.get(f"{running.url}/health").json()["model"] == "fake"
         running.stop()
 
 
@@ -115,7 +117,7 @@ def test_nor_by_a_service() -> None:
 
 
 def test_version_and_help() -> None:
-    assert sightline("--version").stdout.startswith("sightline 0.")
+    assert sightline("--version", cold=True).stdout.startswith("sightline 0.")
     told = sightline("serve", "--help", COLUMNS="200").stdout
     for flag in (
         "--host",

@@ -17,8 +17,8 @@ import pytest
 
 from sightline.cli import main
 from support import pictures
+from support.bad_servers import answer, bad_server, read_request
 from support.eventually import eventually
-from support.odd import answer, odd_server, read_request
 from support.predict import stuck
 from support.servers import Live, live
 
@@ -186,7 +186,7 @@ def test_watching_goes_on_while_the_service_is_away(run: Run) -> None:
         read_request(connection)
         connection.sendall(answers.pop(0))
 
-    with odd_server(behave) as url:
+    with bad_server(behave) as url:
         watched = run("watch", "0" * 32, "--url", url)
     assert not answers, "it asked again and again"
     assert watched.returncode == 0, watched.stderr
@@ -204,7 +204,7 @@ def test_watching_ends_after_all_patience(run: Run) -> None:
             answer("503 Service Unavailable", b'{"detail": "Too much."}', "Retry-After: 9")
         )
 
-    with odd_server(behave) as url:
+    with bad_server(behave) as url:
         watched = run("watch", "0" * 32, "--url", url, "--patience", "0.3")
     assert watched.returncode == 2
     assert watched.stderr.splitlines()[-1] == "error: Too much."
@@ -217,6 +217,6 @@ def test_another_service_is_told_as_such(run: Run) -> None:
         read_request(connection)  # type: ignore[arg-type]
         connection.sendall(answer(body=b"<html>"))  # type: ignore[attr-defined]
 
-    with odd_server(behave) as url:
+    with bad_server(behave) as url:
         done = run("list", "--url", url)
     assert "not as Sightline does" in done.stderr

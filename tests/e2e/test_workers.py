@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from support import pictures
+from support.commands import sightline
 from support.eventually import eventually
 from support.problems import problem
 from support.processes import children, connections
@@ -444,10 +445,7 @@ def test_what_cannot_start_says_why_on_one_line(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "junk.onnx").write_bytes(b"\x08junk")
-    command = [sys.executable, "-m", "sightline", "serve", "--port", "0", "--workers", "2"]
-    done = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = sightline("serve", "--port", "0", "--workers", "2", *arguments)
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr

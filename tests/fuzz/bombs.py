@@ -235,7 +235,8 @@ def measure(data: bytes) -> dict[str, Any]:
 
 def judge(data: bytes) -> dict[str, Any]:
     from sightline.errors import ImageError
-    from sightline.vision.decode import check_header, decode
+    from sightline.vision.decode import decode
+    from sightline.vision.header_check import check_header
 
     decode(encode(Image.new("RGB", (8, 8)), "JPEG"), PIXELS)
     before, cpu, wall = peak(), time.process_time(), time.perf_counter()

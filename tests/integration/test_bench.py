@@ -23,8 +23,8 @@ from sightline.bench.record import RequestRecord
 from sightline.bench.stats import Summary, summarise
 from sightline.settings import load_settings
 from support import pictures
+from support.bad_servers import answer, bad_server, read_request
 from support.hosts import nobody
-from support.odd import answer, odd_server, read_request
 from support.servers import live
 
 PICTURES = (BenchImage("a.jpg", pictures.jpeg()), BenchImage("b.png", pictures.png()))
@@ -64,7 +64,7 @@ def test_a_duration_ends_it_and_a_warm_up_does_not_count() -> None:
                 seen += with_picture
             connection.sendall(answer())
 
-    with odd_server(count) as url:
+    with bad_server(count) as url:
         summary = load(url, duration=1.0, warm_up=1.0, concurrency=2)
     assert summary.clean
     assert 0 < summary.sent < seen
@@ -99,7 +99,7 @@ def test_retry_after_is_heeded_and_told_apart() -> None:
             asked = read_request(connection).startswith(b"POST")
             connection.sendall((asked and next(refused, None)) or answer())
 
-    with odd_server(refuse_once) as url:
+    with bad_server(refuse_once) as url:
         patient = load(url, requests=2, duration=None, concurrency=1)
     with live(rate_limit="1/hour") as server:
         hasty = load(server.url, requests=20, duration=None, concurrency=1, wait=False)
@@ -121,7 +121,7 @@ def test_a_wait_ends_with_the_test(status: str) -> None:
             read_request(connection)
             connection.sendall(answer(status, b"{}", "Retry-After: 3600"))
 
-    with odd_server(refuse) as url:
+    with bad_server(refuse) as url:
         by_time = load(url, duration=2.0, concurrency=3)
         by_count = load(url, duration=None, requests=1, concurrency=1)
     assert (by_time.sent, by_time.waits) == (3, 3)
@@ -162,7 +162,7 @@ def test_a_server_that_dies_in_the_middle() -> None:
                 return
             connection.sendall(answer())
 
-    with odd_server(die) as url:
+    with bad_server(die) as url:
         found: list[Summary] = []
         plan = {"duration": 600, "silence_timeout": 4.0, "concurrency": 4}
         tester = threading.Thread(target=lambda: found.append(load(url, **plan)))
@@ -183,7 +183,7 @@ def test_a_server_that_hangs() -> None:
             connection.sendall(answer("404 Not Found"))
         connection.recv(1)
 
-    with odd_server(hang) as url:
+    with bad_server(hang) as url:
         by_time = load(url, duration=1.0, timeout=0.5, concurrency=2)
         given_up = load(url, requests=10**6, duration=None, timeout=0.5, silence_timeout=0.5)
     assert set(ended(by_time)) == {(0, "timed out")}
@@ -233,8 +233,8 @@ def answer_early(connection: socket.socket) -> None:
         (answer_early, (200, "")),
     ],
 )
-def test_odd_servers(behave: Any, outcome: tuple[int, str]) -> None:
-    with odd_server(behave) as url:
+def test_bad_servers(behave: Any, outcome: tuple[int, str]) -> None:
+    with bad_server(behave) as url:
         assert ended(load(url, requests=6, duration=None, concurrency=2)) == {outcome: 6}
 
 
@@ -248,7 +248,7 @@ def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
                 threading.Event().wait(1.0)
             connection.sendall(answer())
 
-    with odd_server(stall) as url:
+    with bad_server(stall) as url:
         summary = load(url, rate=100, duration=None, requests=100, concurrency=1)
     assert (summary.sent, summary.ok, summary.unsent) == (100, 100, 0)
     assert summary.latency.p50 is not None
@@ -261,7 +261,7 @@ def test_arrivals_that_found_no_client_are_told() -> None:
             connection.sendall(answer())
         connection.recv(1)
 
-    with odd_server(hang) as url:
+    with bad_server(hang) as url:
         summary = load(url, rate=25, duration=2.0, timeout=3, concurrency=2)
     assert summary.sent == 2
     assert summary.unsent == 48
@@ -288,7 +288,7 @@ def test_ended_by_hand() -> None:
         if record.sent == 6:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with odd_server(hang_later) as url:
+    with bad_server(hang_later) as url:
         plan = Plan(parse_target(url), PICTURES, 3, 600, warm_up=0, timeout=600)
         record, _ = run(plan, interrupt)
     summary = summarise(record)

@@ -15,7 +15,7 @@ from sightline.bench.tasks import TaskLoad, alike
 from sightline.errors import Overloaded
 from sightline.tasks import admission
 from support import pictures
-from support.odd import answer, odd_server, read_request
+from support.bad_servers import answer, bad_server, read_request
 from support.servers import live
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def done(*results: dict[str, Any]) -> dict[str, Any]:
 def test_what_is_lost_or_anothers_is_a_failure(
     results: Callable[[int], Any], told: dict[tuple[int, str], int]
 ) -> None:
-    with odd_server(service(results)) as url:
+    with bad_server(service(results)) as url:
         timeout = 1.0 if (0, "stuck") in told else 60.0
         summary, _ = load(url, batch=2, requests=2, concurrency=1, timeout=timeout)
     assert ended(summary) == told

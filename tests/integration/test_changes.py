@@ -35,6 +35,31 @@ def desk(tmp_path: Path) -> Iterator[TaskServices]:
     opened.close()
 
 
+@pytest.fixture(autouse=True)
+def _told_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sleeps on `_wake` is woken when somebody begins to wait for a task."""
+    keep = ChangeFeed._keep_waiting
+
+    def keep_and_tell(self: ChangeFeed, *args: Any) -> None:
+        keep(self, *args)
+        self._wake.notify_all()
+
+    monkeypatch.setattr(ChangeFeed, "_keep_waiting", keep_and_tell)
+
+
+async def until_they_wait(changes: ChangeFeed, task_id: str, readers: int = 1) -> None:
+    """Return once so many readers have been told nothing new, and wait on."""
+
+    def they_wait() -> bool:
+        return len(changes._waiting.get(task_id, ())) >= readers
+
+    def sleep() -> bool:
+        with changes._wake:
+            return changes._wake.wait_for(they_wait, LONG)
+
+    assert await asyncio.to_thread(sleep)
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often the database is asked what."""
@@ -54,7 +79,7 @@ def test_a_change_of_this_process_is_told_at_once(desk: TaskServices) -> None:
     async def run() -> None:
         task = await desk.changes.get(submit(desk, [picture(0)]))
         waiting = asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
-        await asyncio.sleep(0.1)
+        await until_they_wait(desk.changes, task.id)
         assert not waiting.done()
         await asyncio.to_thread(desk.store.cancel, task.id)
         assert (await waiting).status == "cancelled"
@@ -69,7 +94,7 @@ def test_a_change_of_another_process_is_told_too(desk: TaskServices, tmp_path: P
     async def run() -> None:
         task = await desk.changes.get(submit(desk, [picture(0)]))
         waiting = asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
-        await asyncio.sleep(0.1)
+        await until_they_wait(desk.changes, task.id)
         await asyncio.to_thread(other.store.cancel, task.id)
         # Nobody is told less than another was told before.
         assert (await desk.changes.get(task.id)).status == "cancelled"
@@ -100,8 +125,7 @@ def test_the_database_does_not_feel_how_many_wait(
             asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
             for _ in range(readers)
         ]
-        while len(desk.changes._waiting.get(task.id, ())) < readers:
-            await asyncio.sleep(0.01)
+        await until_they_wait(desk.changes, task.id, readers)
         asked.clear()
         for _ in range(3):
             with desk.changes._wake:  # nobody looks before all have asked
@@ -121,20 +145,33 @@ def test_the_database_does_not_feel_how_many_wait(
 
 
 def test_nobody_asks_the_database_while_nobody_waits(
-    desk: TaskServices, asked: Counter[str]
+    desk: TaskServices, asked: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    changes, resting = desk.changes, threading.Event()
+    wait_for = changes._wake.wait_for
+
+    def noted(holds: Any, timeout: float | None = None) -> bool:
+        if threading.current_thread() is changes._thread:
+            (resting.set if timeout is None else resting.clear)()
+        return bool(wait_for(holds, timeout))
+
+    monkeypatch.setattr(changes._wake, "wait_for", noted)
+    monkeypatch.setattr("sightline.tasks.changes._LOOK_EVERY", 0.01)
+
     async def run() -> None:
-        task = await desk.changes.get(submit(desk, [picture(0)]))
-        waiting = asyncio.create_task(desk.changes.wait(task.id, task.version, LONG))
-        await asyncio.sleep(0.1)
+        task = await changes.get(submit(desk, [picture(0)]))
+        waiting = asyncio.create_task(changes.wait(task.id, task.version, LONG))
+        await until_they_wait(changes, task.id)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        before = asked.copy()
-        await asyncio.sleep(0.7)
-        assert asked["changes"] <= before["changes"] + 1  # that which was under way
+        assert await asyncio.to_thread(resting.wait, LONG)
+        before = asked["changes"]
+        await asyncio.to_thread(desk.store.cancel, task.id)  # it need not know
+        assert (await changes.get(task.id)).status == "cancelled"
+        assert asked["changes"] == before + 1
 
     asyncio.run(run())
-    assert not desk.changes._waiting
+    assert not changes._waiting
 
 
 def test_tasks_that_are_not_there(desk: TaskServices) -> None:
@@ -146,7 +183,7 @@ def test_tasks_that_are_not_there(desk: TaskServices) -> None:
         await asyncio.to_thread(desk.store.cancel, task.id)
         version = (await waiting).version
         waiting = asyncio.create_task(desk.changes.wait(task.id, version, LONG))
-        await asyncio.sleep(0.1)
+        await until_they_wait(desk.changes, task.id)
         await asyncio.to_thread(desk.store.forget, task.id)
         with pytest.raises(ExpiredTask):
             await waiting
@@ -255,7 +292,7 @@ def test_whoever_waits_at_the_end_is_told(desk: TaskServices) -> None:
     async def run() -> None:
         task = await changes.get(submit(desk, [picture(0)]))
         waiting = asyncio.create_task(changes.wait(task.id, task.version, LONG))
-        await asyncio.sleep(0.1)
+        await until_they_wait(changes, task.id)
         await asyncio.to_thread(changes.close)
         with pytest.raises(StorageUnavailable, match="stopping"):
             await waiting

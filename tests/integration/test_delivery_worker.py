@@ -27,9 +27,9 @@ from sightline.tasks.delivery.worker import DeliveryWorker
 from sightline.tasks.queue import TaskQueue
 from sightline.tasks.store import TaskStore
 from sightline.tasks.task import Backlog, Delivery, Failure, NewImage, NewTask, Outcome
+from support.bad_servers import bad_server, read_request
 from support.eventually import eventually
 from support.hosts import nobody
-from support.odd import odd_server, read_request
 from support.receivers import SECRET, receiver, verifier
 
 if TYPE_CHECKING:
@@ -237,11 +237,11 @@ from sightline.errors import StorageUnavailable
 from sightline.net.guard import Guard, parse_allowed
 from sightline.net.webhooks import WebhookSender, read_secret
 from sightline.storage.database import Database
-from sightline.tasks.delivery.worker import Deliveries
+from sightline.tasks.delivery.worker import DeliveryWorker
 from sightline.tasks.delivery.outbox import Outbox
 from pathlib import Path
 caller = WebhookSender(read_secret(sys.argv[2]), Guard(parse_allowed("127.0.0.1")))
-Deliveries(Outbox(Database(Path(sys.argv[1])), lease=300.0), caller.post).start()
+DeliveryWorker(Outbox(Database(Path(sys.argv[1])), lease=300.0), caller.post).start()
 threading.Event().wait(60)
 """
 
@@ -367,7 +367,7 @@ def test_what_goes_wrong_is_told_in_words(answer: bytes | None, told: str) -> No
         else:
             connection.sendall(answer)
 
-    with odd_server(behave) as url:
+    with bad_server(behave) as url:
         guard = Guard(parse_allowed("127.0.0.1"))
         caller = WebhookSender(read_secret(SECRET), guard, seconds=0.2 if answer is None else 20)
         with pytest.raises(CallFailed) as caught:
@@ -387,7 +387,7 @@ def test_an_answer_without_end_costs_little_and_counts_by_its_status() -> None:
         except ConnectionError:
             left.set()
 
-    with odd_server(behave) as url:
+    with bad_server(behave) as url:
         caller = WebhookSender(read_secret(SECRET), Guard(parse_allowed("127.0.0.1")))
         reply = caller.post(url, "msg_1", b"{}")
         assert left.wait(60)

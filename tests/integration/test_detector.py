@@ -95,8 +95,14 @@ def test_bad_pictures_say_why(tmp_path: Path, fake: Detector) -> None:
     assert len(fake.detect(shade(200))) == 1
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-@pytest.mark.parametrize("each", [1, pytest.param(5, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("engine", "each"),
+    [
+        ("openvino", 1),
+        pytest.param("openvino", 5, marks=pytest.mark.soak),
+        pytest.param("onnxruntime", 5, marks=pytest.mark.soak),
+    ],
+)
 def test_64_threads_get_each_their_own_answer(
     shared: Path, photos: list[Path], engine: Any, each: int
 ) -> None:
@@ -409,7 +415,7 @@ def test_a_death_in_the_warm_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
 def test_closing_over_an_engine_that_hangs_ends_every_future(
     fake: Detector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("sightline.serving.pipeline._CLOSING_PATIENCE", 0.1)
+    monkeypatch.setattr("sightline.serving.pipeline._CLOSE_TIMEOUT", 0.1)
     gate = Gate(fake)
     futures = [fake.submit(shade(200)) for _ in range(30)]
     assert gate.reached.wait(60)

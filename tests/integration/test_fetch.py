@@ -290,7 +290,7 @@ def test_a_name_server_that_never_answers() -> None:
     # … until the others are back.
     answers.set()
     for thread in threading.enumerate():
-        if thread.name == "look-up":
+        if thread.name == "sightline-look-up":
             thread.join(HUNG)
     with pytest.raises(UrlRefused):
         opened.fetch("http://more.test/", HUNG)
@@ -362,7 +362,7 @@ def test_who_waits_too_long_behind_slow_hosts_is_told_when(
         others = [pool.submit(ask, server, slow.url) for _ in range(32)]
         eventually(lambda: waiting.qsize() == 32, "all others wait for a thread")
         monkeypatch.setattr(
-            "sightline.api.uploads.by_url._PATIENCE", 0.0
+            "sightline.api.uploads.by_url._MAX_SHARE", 0.0
         )  # theirs has come to its end
         go.set()
         assert {future.result().status_code for future in first} == {200}

@@ -28,9 +28,9 @@ GOOD = pictures.encode(Image.new("RGB", (64, 48), (220, 220, 220)), "JPEG")
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Live, threading.Event]]:
     """A service whose engine hangs from here on, until the event is set."""
-    monkeypatch.setattr("sightline.serving.pipeline._CLOSING_PATIENCE", 5.0)
+    monkeypatch.setattr("sightline.serving.pipeline._CLOSE_TIMEOUT", 5.0)
     with live(request_timeout=0.5, canary_interval=0.1, max_queue=8) as server:
-        monkeypatch.setattr(canary, "_PATIENCE", 0.2)
+        monkeypatch.setattr(canary, "_ANSWER_TIMEOUT", 0.2)
         go_on = threading.Event()
         server.detector._engine.before_infer = lambda _images: go_on.wait(60)  # type: ignore[attr-defined]
         yield server, go_on
@@ -63,7 +63,8 @@ def test_a_canary_that_loses_patience_keeps_no_place_in_the_queue(
 ) -> None:
     models = Repository(lambda name, _: Detector(name=name, engine="fake"), "m", None)
     watch, go_on = canary.Canary(models, GOOD, {}, 1000), threading.Event()
-    monkeypatch.setattr(canary, "_PATIENCE", 0.05)
+    watch.start()
+    monkeypatch.setattr(canary, "_ANSWER_TIMEOUT", 0.05)
     with models.lease() as detector:
         detector._engine.before_infer = lambda _images: go_on.wait(60)  # type: ignore[attr-defined]
         for _ in range(20):
@@ -78,6 +79,7 @@ def test_a_canary_that_loses_patience_keeps_no_place_in_the_queue(
 def test_a_canary_does_not_wait_for_its_answer_when_it_is_closed() -> None:
     models = Repository(lambda name, _: Detector(name=name, engine="fake"), "m", None)
     watch, go_on = canary.Canary(models, GOOD, {}, 0.01), threading.Event()
+    watch.start()
     with models.lease() as detector:
         detector._engine.before_infer = lambda _images: go_on.wait(60)  # type: ignore[attr-defined]
         eventually(lambda: detector.call_seconds > 0, "the canary hangs in it")
@@ -106,7 +108,7 @@ def test_liveness_turns_red_when_a_call_is_beyond_all_measure(
 HANGS = """
 import sys, threading
 from sightline import cli
-from sightline.api import server
+from sightline.api.server import config
 from sightline.engines.fake import FakeEngine
 from sightline.serving import pipeline
 
@@ -120,8 +122,8 @@ def hang_at_the_third(self, images, **how):
     return infer(self, images, **how)
 
 FakeEngine.infer = hang_at_the_third
-pipeline._CLOSING_PATIENCE = 1.0
-server._DRAIN_SECONDS = 1
+pipeline._CLOSE_TIMEOUT = 1.0
+config._DRAIN_SECONDS = 1
 sys.argv = ["sightline", "serve", "--engine", "fake", "--port", "0"]
 cli.main()
 """

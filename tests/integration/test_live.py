@@ -523,7 +523,7 @@ def test_what_is_written_when_a_connection_ends_gives_its_room_back(
         await close_with(websocket, error)
 
     closing: list[Exception] = []
-    monkeypatch.setattr(live_module, "end", told)
+    monkeypatch.setattr(live_module, "close_with", told)
     monkeypatch.setattr(Upload, "_write", slow)
     monkeypatch.setattr(live_module, "Upload", Full)
     monkeypatch.setattr(live_module, "SILENCE", 3.0)  # from when it is connected
@@ -560,7 +560,7 @@ def test_who_is_gone_costs_no_more(server: Live) -> None:
 def test_a_goodbye_that_is_not_answered(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     from sightline.api.server import websocket
 
-    monkeypatch.setattr(websocket, "_GOODBYE", 0.2)
+    monkeypatch.setattr(websocket, "_CLOSE_TIMEOUT", 0.2)
     bad = HANDSHAKE.replace(b"/detect/ws", b"/detect/ws?model=x", 1)
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(bad)

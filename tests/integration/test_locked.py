@@ -26,7 +26,7 @@ MANY = 40
 def test_whoever_waits_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, their attempts would take minutes to fail."""
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 1.0)
-    monkeypatch.setattr("sightline.api.tasks.service._PATIENCE", 0.5)
+    monkeypatch.setattr("sightline.api.tasks.service._MAX_WAIT", 0.5)
     with live() as server, httpx.Client(base_url=server.url, timeout=30) as client:
         folder = server.settings.tasks_dir
         assert folder is not None

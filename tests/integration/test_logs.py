@@ -6,6 +6,9 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 
@@ -19,17 +22,25 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_LAST_WORDS", 60)
 
 
-def test_lines_are_json(capfd: pytest.CaptureFixture[str]) -> None:
+@contextmanager
+def configured(form: Literal["json", "text"]) -> Iterator[None]:
+    """Logs as a process has them; on return they are written, and others' logs as before."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     try:
-        configure_logs("json")
+        configure_logs(form)
+        yield
+        root.handlers[0].close()
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)  # to assign it would leave what loggers remember of the other one
+
+
+def test_lines_are_json(capfd: pytest.CaptureFixture[str]) -> None:
+    with configured("json"):
         logging.getLogger("sightline.request").info("request", extra={"status": 200})
         seen = RuntimeError("seen")
         logging.getLogger("sightline").error("it broke\nin two lines: \udcff", exc_info=seen)
-        root.handlers[0].close()
-    finally:
-        root.handlers, root.level = handlers, level
     first, second = (json.loads(line) for line in capfd.readouterr().err.splitlines())
     assert (first["event"], first["level"], first["status"]) == ("request", "info", 200)
     assert first["timestamp"].endswith("Z")
@@ -41,23 +52,17 @@ def test_text_shows_no_key_and_obeys_no_client(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "sl_secret")
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
 
     def fail(key: str) -> None:
         raise RuntimeError(f"{len(key)}\nforged line\x1b[2J")
 
-    try:
-        configure_logs("text")
+    with configured("text"):
         client = "\x1b[31m\x9b1m\r\u202e\nforged line"
         logging.getLogger("sightline").info("from %s", client, extra={"client": client})
         try:
             fail(os.environ["SECRET"])
         except RuntimeError:
             logging.getLogger("sightline").exception("failed")
-        root.handlers[0].close()
-    finally:
-        root.handlers, root.level = handlers, level
     said = capfd.readouterr().err
     assert "RuntimeError: 9" in said
     assert "sl_secret" not in said

@@ -158,7 +158,7 @@ def test_what_cannot_be_opened_is_tried_again_and_says_why(
     wait = threading.Event.wait
 
     def note(self: threading.Event, timeout: float | None = None) -> bool:
-        if threading.current_thread().name != "sightline-revival" or timeout is None:
+        if threading.current_thread().name != "sightline-restart" or timeout is None:
             return wait(self, timeout)
         pauses.append(timeout)
         return self.is_set()
@@ -193,7 +193,7 @@ def test_it_is_not_ready_while_it_cannot_be_opened() -> None:
 
 
 def revivals() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "sightline-revival"]
+    return [thread for thread in threading.enumerate() if thread.name == "sightline-restart"]
 
 
 @pytest.mark.parametrize("what", ["load", "remove", "close"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from sightline.settings import load_settings
 from sightline.tasks.task import ENDED
 from sightline.wiring.tasks import open_tasks
 from support import pictures
+from support.commands import python
 from support.processes import environment
 from support.tasks import is_of, picture, submit
 
@@ -45,8 +44,9 @@ def test_a_picture_that_kills_the_process_twice_alone_is_given_up(tmp_path: Path
     codes: list[int] = []
     while desk.store.get(task_id).status not in ENDED:
         assert len(codes) < 5, codes
-        command = [sys.executable, "-c", WORKER, str(tmp_path), task_id]
-        codes.append(subprocess.call(command, timeout=120, env=environment()))
+        path = environment()["PYTHONPATH"]
+        done = python("-c", WORKER, tmp_path, task_id, PYTHONPATH=path)
+        codes.append(done.returncode)
     # Once in company, whose fault it is unknown; twice alone.
     assert codes == [SELF_KILL] * 3 + [0]
     task = desk.store.get(task_id)

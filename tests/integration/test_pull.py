@@ -27,16 +27,16 @@ from sightline.net.download import DownloadTimeouts
 from sightline.settings import load_settings
 from sightline.wiring.models import open_detector
 from support import graphs
+from support.file_server import Fault, FileServer, network, open_file_server
 from support.hosts import nobody
-from support.shelf import Fault, Shelf, network, open_shelf
 
 LONG = DownloadTimeouts(first_byte=20, idle=20)
 
 
 @pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    with open_shelf() as shelf:
-        yield shelf
+def file_server() -> Iterator[FileServer]:
+    with open_file_server() as file_server:
+        yield file_server
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def refused_port() -> Iterator[int]:
 
 
 def test_a_model_is_fetched_recorded_and_not_fetched_twice(
-    shelf: Shelf, cache: Path, data: bytes
+    file_server: FileServer, cache: Path, data: bytes
 ) -> None:
-    address = shelf.put("/m/best.onnx", data)
+    address = file_server.put("/m/best.onnx", data)
     told: list[tuple[int, int | None]] = []
     path = pull(address, cache, lambda done, total: told.append((done, total)))
     assert path.name == "best.onnx"
@@ -88,26 +88,28 @@ def test_a_model_is_fetched_recorded_and_not_fetched_twice(
     assert (record["address"], record["size"]) == (address, len(data))
     assert not partials_in(cache)
     assert fetch(address, cache) == path
-    assert [asked.status for asked in shelf.asked] == [200, 304]
+    assert [asked.status for asked in file_server.asked] == [200, 304]
 
 
-def test_cut_off_half_way_it_goes_on_from_there(shelf: Shelf, cache: Path, data: bytes) -> None:
-    address = shelf.put("/best.onnx", data)
-    shelf.faults = ["cut", "cut"]
+def test_cut_off_half_way_it_goes_on_from_there(
+    file_server: FileServer, cache: Path, data: bytes
+) -> None:
+    address = file_server.put("/best.onnx", data)
+    file_server.faults = ["cut", "cut"]
     path = fetch(address, cache)
     assert sha256(path.read_bytes()).digest() == sha256(data).digest()
     half = len(data) // 2
-    assert shelf.asked[1].headers["range"] == f"bytes={half}-"
-    assert shelf.asked[1].headers["if-range"] == f'"{sha256(data).hexdigest()[:16]}"'
-    assert [asked.status for asked in shelf.asked] == [200, 206, 206]
-    assert sum(asked.sent for asked in shelf.asked) == len(data)
+    assert file_server.asked[1].headers["range"] == f"bytes={half}-"
+    assert file_server.asked[1].headers["if-range"] == f'"{sha256(data).hexdigest()[:16]}"'
+    assert [asked.status for asked in file_server.asked] == [200, 206, 206]
+    assert sum(asked.sent for asked in file_server.asked) == len(data)
 
 
 def test_the_next_pull_goes_on_where_the_last_gave_up(
-    shelf: Shelf, cache: Path, data: bytes
+    file_server: FileServer, cache: Path, data: bytes
 ) -> None:
-    address = shelf.put("/best.onnx", data)
-    shelf.faults = ["cut"] * 4
+    address = file_server.put("/best.onnx", data)
+    file_server.faults = ["cut"] * 4
     line = fails(address, cache)
     assert "was cut off" in line
     assert "the same command goes on with them" in line
@@ -115,34 +117,34 @@ def test_the_next_pull_goes_on_where_the_last_gave_up(
     (left,) = partials_in(cache)
     there = left.stat().st_size
     assert fetch(address, cache).read_bytes() == data
-    assert shelf.asked[-1].headers["range"] == f"bytes={there}-"
+    assert file_server.asked[-1].headers["range"] == f"bytes={there}-"
 
 
 def test_what_changed_between_two_attempts_is_fetched_anew(
-    shelf: Shelf, cache: Path, data: bytes, tmp_path: Path
+    file_server: FileServer, cache: Path, data: bytes, tmp_path: Path
 ) -> None:
-    address = shelf.put("/best.onnx", data)
-    shelf.faults = ["cut"] * 4
+    address = file_server.put("/best.onnx", data)
+    file_server.faults = ["cut"] * 4
     fails(address, cache)
     changed = network(tmp_path, seed=1)
-    shelf.put("/best.onnx", changed)
+    file_server.put("/best.onnx", changed)
     assert fetch(address, cache).read_bytes() == changed
 
 
-def test_without_an_etag_it_starts_anew(shelf: Shelf, cache: Path, data: bytes) -> None:
-    address = shelf.put("/best.onnx", data)
-    shelf.etags = False
-    shelf.faults = ["cut"]
+def test_without_an_etag_it_starts_anew(file_server: FileServer, cache: Path, data: bytes) -> None:
+    address = file_server.put("/best.onnx", data)
+    file_server.etags = False
+    file_server.faults = ["cut"]
     assert fetch(address, cache).read_bytes() == data
-    assert "range" not in shelf.asked[-1].headers
+    assert "range" not in file_server.asked[-1].headers
 
 
 def test_without_an_etag_nothing_is_left_of_a_failure(
-    shelf: Shelf, cache: Path, data: bytes
+    file_server: FileServer, cache: Path, data: bytes
 ) -> None:
-    shelf.etags = False
-    shelf.faults = ["stall"]
-    address = shelf.put("/best.onnx", data)
+    file_server.etags = False
+    file_server.faults = ["stall"]
+    address = file_server.put("/best.onnx", data)
     assert fails(address, cache, DownloadTimeouts(20, 1)).endswith("; try again")
     assert not partials_in(cache)
 
@@ -156,28 +158,28 @@ def test_without_an_etag_nothing_is_left_of_a_failure(
     ],
 )
 def test_a_wrong_length_is_refused(
-    shelf: Shelf, cache: Path, data: bytes, faults: list[Fault], message: str
+    file_server: FileServer, cache: Path, data: bytes, faults: list[Fault], message: str
 ) -> None:
-    address = shelf.put("/best.onnx", data)
-    shelf.faults = faults
+    address = file_server.put("/best.onnx", data)
+    file_server.faults = faults
     assert re.search(message, fails(address, cache))
     assert not models_in(cache)
 
 
 def test_too_large_is_refused_before_it_is_fetched(
-    shelf: Shelf, cache: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+    file_server: FileServer, cache: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sightline.net.download.MAX_BYTES", len(data) - 1)
-    assert "is larger than" in fails(shelf.put("/best.onnx", data), cache)
+    assert "is larger than" in fails(file_server.put("/best.onnx", data), cache)
     assert not partials_in(cache)
 
 
 def test_changed_content_is_refused_and_the_old_file_stays(
-    shelf: Shelf, cache: Path, data: bytes, tmp_path: Path
+    file_server: FileServer, cache: Path, data: bytes, tmp_path: Path
 ) -> None:
-    address = shelf.put("/best.onnx", data)
+    address = file_server.put("/best.onnx", data)
     path = fetch(address, cache)
-    shelf.put("/best.onnx", network(tmp_path, seed=1))
+    file_server.put("/best.onnx", network(tmp_path, seed=1))
     line = fails(address, cache)
     assert "has changed since it was first pulled" in line
     assert str(path.with_suffix(".json")) in line
@@ -186,11 +188,11 @@ def test_changed_content_is_refused_and_the_old_file_stays(
     path.unlink()  # the record still knows what it was
     assert "has changed since" in fails(address, cache)
     path.with_suffix(".json").unlink()
-    assert fetch(address, cache).read_bytes() == shelf.files["/best.onnx"]
+    assert fetch(address, cache).read_bytes() == file_server.files["/best.onnx"]
 
 
-def test_a_damaged_copy_is_refused(shelf: Shelf, cache: Path, data: bytes) -> None:
-    address = shelf.put("/best.onnx", data)
+def test_a_damaged_copy_is_refused(file_server: FileServer, cache: Path, data: bytes) -> None:
+    address = file_server.put("/best.onnx", data)
     path = fetch(address, cache)
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     line = fails(address, cache)
@@ -201,15 +203,17 @@ def test_a_damaged_copy_is_refused(shelf: Shelf, cache: Path, data: bytes) -> No
 
 
 @pytest.mark.parametrize("junk", ["{", '{"sha256": 1}'])
-def test_an_unreadable_record_is_refused(shelf: Shelf, cache: Path, data: bytes, junk: str) -> None:
-    address = shelf.put("/best.onnx", data)
+def test_an_unreadable_record_is_refused(
+    file_server: FileServer, cache: Path, data: bytes, junk: str
+) -> None:
+    address = file_server.put("/best.onnx", data)
     fetch(address, cache).with_suffix(".json").write_text(junk)
     assert "remove it and pull again" in fails(address, cache)
 
 
-def test_404_is_one_clear_line(shelf: Shelf, cache: Path) -> None:
-    line = fails(f"{shelf.url}/none.onnx", cache)
-    assert f"{shelf.url}/none.onnx answers 404" in line
+def test_404_is_one_clear_line(file_server: FileServer, cache: Path) -> None:
+    line = fails(f"{file_server.url}/none.onnx", cache)
+    assert f"{file_server.url}/none.onnx answers 404" in line
     assert not models_in(cache)
     assert not partials_in(cache)
 
@@ -219,17 +223,19 @@ def test_404_is_one_clear_line(shelf: Shelf, cache: Path) -> None:
     [(401, "is not public"), (403, "is not public"), (410, "no such file"), (503, "try again")],
 )
 def test_other_refusals_say_what_to_do(
-    shelf: Shelf, cache: Path, data: bytes, status: int, message: str
+    file_server: FileServer, cache: Path, data: bytes, status: int, message: str
 ) -> None:
-    shelf.status = status
-    line = fails(shelf.put("/best.onnx", data), cache)
+    file_server.status = status
+    line = fails(file_server.put("/best.onnx", data), cache)
     assert f"answers {status}" in line
     assert message in line
 
 
-def test_what_is_compressed_unasked_is_refused(shelf: Shelf, cache: Path, data: bytes) -> None:
-    shelf.encoding = "gzip"
-    assert "is sent as gzip" in fails(shelf.put("/best.onnx", data), cache)
+def test_what_is_compressed_unasked_is_refused(
+    file_server: FileServer, cache: Path, data: bytes
+) -> None:
+    file_server.encoding = "gzip"
+    assert "is sent as gzip" in fails(file_server.put("/best.onnx", data), cache)
 
 
 @pytest.mark.parametrize(
@@ -240,14 +246,19 @@ def test_what_is_compressed_unasked_is_refused(shelf: Shelf, cache: Path, data: 
     ],
 )
 def test_a_server_that_stalls_is_given_up(
-    shelf: Shelf, cache: Path, data: bytes, fault: Fault, timeouts: DownloadTimeouts, message: str
+    file_server: FileServer,
+    cache: Path,
+    data: bytes,
+    fault: Fault,
+    timeouts: DownloadTimeouts,
+    message: str,
 ) -> None:
-    address = shelf.put("/best.onnx", data)
-    shelf.faults = [fault]
+    address = file_server.put("/best.onnx", data)
+    file_server.faults = [fault]
     assert message in fails(address, cache, timeouts)
     assert not models_in(cache)
     assert fetch(address, cache).read_bytes() == data
-    assert ("range" in shelf.asked[-1].headers) == (fault == "stall")
+    assert ("range" in file_server.asked[-1].headers) == (fault == "stall")
 
 
 def test_offline_is_one_clear_line_and_the_copy_is_good(
@@ -264,24 +275,24 @@ def test_offline_is_one_clear_line_and_the_copy_is_good(
     assert resolve(address, cache).path == source.path
 
 
-def test_what_is_no_model_is_not_kept(shelf: Shelf, cache: Path, tmp_path: Path) -> None:
-    assert "not a readable ONNX file" in fails(shelf.put("/junk.onnx", b"\x08junk"), cache)
-    assert "has no outputs" in fails(shelf.put("/empty.onnx", b"\x08\x08"), cache)
+def test_what_is_no_model_is_not_kept(file_server: FileServer, cache: Path, tmp_path: Path) -> None:
+    assert "not a readable ONNX file" in fails(file_server.put("/junk.onnx", b"\x08junk"), cache)
+    assert "has no outputs" in fails(file_server.put("/empty.onnx", b"\x08\x08"), cache)
     split = onnx.load_from_string(network(tmp_path))
     onnx.save(split, tmp_path / "split.onnx", save_as_external_data=True, size_threshold=0)
-    address = shelf.put("/split.onnx", (tmp_path / "split.onnx").read_bytes())
+    address = file_server.put("/split.onnx", (tmp_path / "split.onnx").read_bytes())
     assert "in a second file" in fails(address, cache)
-    shelf.content_type = "text/html; charset=utf-8"
-    assert "is a web page" in fails(shelf.put("/login.onnx", b"<html>"), cache)
+    file_server.content_type = "text/html; charset=utf-8"
+    assert "is a web page" in fails(file_server.put("/login.onnx", b"<html>"), cache)
     assert not models_in(cache)
     assert not partials_in(cache)
 
 
 def test_a_hub_address_and_its_mirror(
-    shelf: Shelf, cache: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+    file_server: FileServer, cache: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", shelf.url + "/")
-    shelf.put("/owner/repo/resolve/main/onnx/model.onnx", data)
+    monkeypatch.setenv("HF_ENDPOINT", file_server.url + "/")
+    file_server.put("/owner/repo/resolve/main/onnx/model.onnx", data)
     path = fetch("hf://owner/repo/onnx/model.onnx", cache)
     assert path.name == "repo.onnx"
     monkeypatch.delenv("HF_ENDPOINT")
@@ -290,13 +301,15 @@ def test_a_hub_address_and_its_mirror(
 
 
 def test_credentials_are_sent_but_neither_kept_nor_told(
-    shelf: Shelf, cache: Path, data: bytes
+    file_server: FileServer, cache: Path, data: bytes
 ) -> None:
-    address = shelf.put("/best.onnx", data).replace("http://", "http://me:hush@") + "?key=hush"
+    address = (
+        file_server.put("/best.onnx", data).replace("http://", "http://me:hush@") + "?key=hush"
+    )
     path = fetch(address, cache)
-    assert shelf.asked[0].headers["authorization"].startswith("Basic ")
+    assert file_server.asked[0].headers["authorization"].startswith("Basic ")
     assert not any("hush" in file.read_text("latin-1") for file in path.parent.iterdir())
-    del shelf.files["/best.onnx"]
+    del file_server.files["/best.onnx"]
     assert "hush" not in fails(address, cache)
 
 
@@ -341,17 +354,19 @@ def test_every_catalogue_entry_is_consistent() -> None:
 # --- at start -------------------------------------------------------------------------------
 
 
-def offer(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
+def offer(
+    file_server: FileServer, monkeypatch: pytest.MonkeyPatch, name: str, address: str
+) -> None:
     monkeypatch.setitem(CATALOGUE, name, replace(CATALOGUE[name], address=address))
 
 
 def test_a_name_is_pulled_once_with_what_its_file_does_not_say(
-    shelf: Shelf, cache: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+    file_server: FileServer, cache: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer(shelf, monkeypatch, "rfdetr-nano", shelf.put("/model.onnx", data))
+    offer(file_server, monkeypatch, "rfdetr-nano", file_server.put("/model.onnx", data))
     for _ in range(2):
         assert resolve("rfdetr-nano", cache).path == cache / "rfdetr-nano.onnx"
-    assert len(shelf.asked) == 1
+    assert len(file_server.asked) == 1
     assert "input_size = [384, 384]" in (cache / "rfdetr-nano.toml").read_text()
 
 
@@ -363,18 +378,18 @@ def test_paths_are_paths(cache: Path, tmp_path: Path) -> None:
 
 
 def test_unnamed_takes_the_default_if_it_can_be_had(
-    shelf: Shelf, cache: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+    file_server: FileServer, cache: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer(shelf, monkeypatch, DEFAULT, shelf.put("/model.onnx", data))
+    offer(file_server, monkeypatch, DEFAULT, file_server.put("/model.onnx", data))
     assert resolve(None, cache) == resolving.Resolved(cache / f"{DEFAULT}.onnx")
-    shelf.files.clear()
+    file_server.files.clear()
     assert resolve(None, cache) == resolving.Resolved(cache / f"{DEFAULT}.onnx")
 
 
 def test_unnamed_falls_back_to_the_demo_model_loudly(
-    shelf: Shelf, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file_server: FileServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer(shelf, monkeypatch, DEFAULT, f"{shelf.url}/none.onnx")
+    offer(file_server, monkeypatch, DEFAULT, f"{file_server.url}/none.onnx")
     monkeypatch.setattr(resolving, "BUNDLED", tmp_path / "demo.onnx")
     with pytest.raises(ConfigError, match=r"no model is named.*answers 404"):
         resolve(None, cache)
@@ -389,12 +404,12 @@ def test_unnamed_falls_back_to_the_demo_model_loudly(
 
 
 def test_whoever_starts_it_in_python_finds_the_notice_in_the_log(
-    shelf: Shelf,
+    file_server: FileServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    offer(shelf, monkeypatch, DEFAULT, f"{shelf.url}/none.onnx")
+    offer(file_server, monkeypatch, DEFAULT, f"{file_server.url}/none.onnx")
     demo = graphs.seeing_network(tmp_path / "demo.onnx", image=("batch", 3, 64, 64))
     demo.with_suffix(".toml").write_text('labels = ["duck", "ball"]\n')
     monkeypatch.setattr(resolving, "BUNDLED", demo)
@@ -404,9 +419,9 @@ def test_whoever_starts_it_in_python_finds_the_notice_in_the_log(
 
 
 def test_named_is_never_replaced(
-    refused_port: int, shelf: Shelf, cache: Path, monkeypatch: pytest.MonkeyPatch
+    refused_port: int, file_server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer(shelf, monkeypatch, DEFAULT, f"http://127.0.0.1:{refused_port}/m.onnx")
+    offer(file_server, monkeypatch, DEFAULT, f"http://127.0.0.1:{refused_port}/m.onnx")
     with pytest.raises(ModelUnreachable, match="cannot be reached"):
         resolve(DEFAULT, cache)
 
@@ -434,21 +449,23 @@ def one_error(process: subprocess.Popen[str]) -> str:
     return line
 
 
-def test_two_processes_at_once_fetch_once(shelf: Shelf, tmp_path: Path, data: bytes) -> None:
-    address = shelf.put("/best.onnx", data)
+def test_two_processes_at_once_fetch_once(
+    file_server: FileServer, tmp_path: Path, data: bytes
+) -> None:
+    address = file_server.put("/best.onnx", data)
     both = [start_pull(address, tmp_path / "data", "pass") for _ in range(2)]
     told = {process.communicate(timeout=120)[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
     (path,) = told
     assert Path(path.strip()).read_bytes() == data
-    assert shelf.full_downloads() == 1
+    assert file_server.full_downloads() == 1
 
 
 def test_a_process_that_dies_leaves_its_part_to_the_next(
-    shelf: Shelf, tmp_path: Path, data: bytes
+    file_server: FileServer, tmp_path: Path, data: bytes
 ) -> None:
-    address = shelf.put("/best.onnx", data)
-    shelf.faults = ["stall"]
+    address = file_server.put("/best.onnx", data)
+    file_server.faults = ["stall"]
     first = start_pull(address, tmp_path / "data", "pass")
     assert first.stderr is not None
     assert first.stderr.readline().startswith("pulling: ")
@@ -458,10 +475,10 @@ def test_a_process_that_dies_leaves_its_part_to_the_next(
 
 
 def test_interrupted_it_ends_quietly_and_goes_on_the_next_time(
-    shelf: Shelf, tmp_path: Path, data: bytes
+    file_server: FileServer, tmp_path: Path, data: bytes
 ) -> None:
-    address = shelf.put("/best.onnx", data)
-    shelf.faults = ["stall"]
+    address = file_server.put("/best.onnx", data)
+    file_server.faults = ["stall"]
     # What starts the tests may have switched interrupts off.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     first = start_pull(address, tmp_path / "data", heed)
@@ -472,12 +489,14 @@ def test_interrupted_it_ends_quietly_and_goes_on_the_next_time(
     assert first.returncode != 0
     assert "Traceback" not in told
     assert fetch(address, tmp_path / "data" / "models").read_bytes() == data
-    assert "range" in shelf.asked[-1].headers
+    assert "range" in file_server.asked[-1].headers
 
 
-def test_no_room_by_quota_leaves_nothing(shelf: Shelf, tmp_path: Path, data: bytes) -> None:
+def test_no_room_by_quota_leaves_nothing(
+    file_server: FileServer, tmp_path: Path, data: bytes
+) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
-    address = shelf.put("/best.onnx", data)
+    address = file_server.put("/best.onnx", data)
     line = one_error(start_pull(address, tmp_path / "data", limit))
     assert "File too large" in line
     assert "--data-dir" in line
@@ -485,14 +504,14 @@ def test_no_room_by_quota_leaves_nothing(shelf: Shelf, tmp_path: Path, data: byt
     assert not partials_in(tmp_path / "data")
 
 
-def test_no_space_left_leaves_nothing(shelf: Shelf, tmp_path: Path, data: bytes) -> None:
+def test_no_space_left_leaves_nothing(file_server: FileServer, tmp_path: Path, data: bytes) -> None:
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("a small file system can only be mounted by root")
     try:
-        line = one_error(start_pull(shelf.put("/best.onnx", data), folder, "pass"))
+        line = one_error(start_pull(file_server.put("/best.onnx", data), folder, "pass"))
         assert "No space left on device" in line
         assert not models_in(folder)
         assert not partials_in(folder)
@@ -501,8 +520,8 @@ def test_no_space_left_leaves_nothing(shelf: Shelf, tmp_path: Path, data: bytes)
 
 
 def test_a_folder_that_is_a_file_is_one_clear_line(
-    shelf: Shelf, tmp_path: Path, data: bytes
+    file_server: FileServer, tmp_path: Path, data: bytes
 ) -> None:
     (tmp_path / "data").write_text("")
-    line = one_error(start_pull(shelf.put("/best.onnx", data), tmp_path / "data", "pass"))
+    line = one_error(start_pull(file_server.put("/best.onnx", data), tmp_path / "data", "pass"))
     assert "cannot be kept in" in line

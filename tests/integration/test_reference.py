@@ -36,7 +36,7 @@ def test_the_same_objects_as_upstream(
     assert compared > 25
 
 
-@pytest.mark.parametrize("name", ["yolov8n", "yolox-nano"])
+@pytest.mark.parametrize("name", [pytest.param("yolov8n", marks=pytest.mark.soak), "yolox-nano"])
 def test_shrinking_large_pictures_loses_nothing(
     shared: Path, photos: list[Path], name: str
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_fixed_input_size_too(shared: Path, tmp_path: Path) -> None:
         dim.dim_value = size
     onnx.save(model, tmp_path / "fixed.onnx")
     reference = json.loads((shared / "reference" / "yolov8n.json").read_text())
-    with Detector(tmp_path / "fixed.onnx") as detector:
+    with Detector(tmp_path / "fixed.onnx", max_batch=1) as detector:
         assert (detector.spec.dynamic, detector.spec.batch) == (False, 1)
         for photo, wanted in reference.items():
             ours = list(detector.detect(shared / "photos" / photo, confidence=0.25))

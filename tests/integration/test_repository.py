@@ -24,8 +24,8 @@ from sightline.serving.repository import Repository
 from sightline.vision.draw import encode_jpeg
 from support import graphs, pictures
 from support.eventually import eventually
+from support.file_server import open_file_server
 from support.servers import Live, live
-from support.shelf import open_shelf
 
 KEY = "a key for tests"
 PICTURE = pictures.png(64, 64)
@@ -148,8 +148,8 @@ def test_a_failed_load_leaves_the_old_one_serving(
 
 
 def test_a_model_is_loaded_from_an_address(admin: httpx.Client, folder: Path) -> None:
-    with open_shelf() as shelf:
-        address = shelf.put("/one.onnx", (folder / "one.onnx").read_bytes())
+    with open_file_server() as file_server:
+        address = file_server.put("/one.onnx", (folder / "one.onnx").read_bytes())
         loaded = admin.put("/models/far", json={"source": address})
         assert loaded.status_code == 200, loaded.text
         assert ask(admin, model="far")["detections"][0]["label"] == "one"
@@ -165,7 +165,7 @@ def test_bad_bodies(admin: httpx.Client, body: bytes) -> None:
     assert admin.put("/models/zero", content=bytes(100_000)).status_code == 413
 
 
-@pytest.mark.parametrize("swaps", [12, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("swaps", [6, pytest.param(200, marks=pytest.mark.soak)])
 def test_swaps_under_16_clients(
     server: Live, admin: httpx.Client, folder: Path, swaps: int
 ) -> None:
@@ -302,6 +302,7 @@ class TestCanary:
 
     def test_a_model_that_answers_as_ever_is_well(self, repository: Repository) -> None:
         canary = Canary(repository, SCENE, {}, 1000)
+        canary.start()
         canary.check()
         canary.close()
         assert repository.unhealthy_reasons() == []
@@ -322,6 +323,7 @@ class TestCanary:
         self, repository: Repository, change: Any, words: str
     ) -> None:
         canary = Canary(repository, SCENE, {}, 1000)
+        canary.start()
         self.infer_instead(repository, change)
         canary.check()
         assert words in repository.unhealthy_reasons()[0]
@@ -331,6 +333,7 @@ class TestCanary:
         self, repository: Repository
     ) -> None:
         canary = Canary(repository, SCENE, {}, 1000)
+        canary.start()
         served = repository.slots()[0].loaded
         assert served is not None
         engine: Any = served.detector._engine

@@ -451,7 +451,7 @@ def test_tasks_are_seen_by_their_owner_and_the_admin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("polling", "listening"), [(40, 40), pytest.param(200, 100, marks=pytest.mark.soak)]
+    ("polling", "listening"), [(10, 10), pytest.param(200, 100, marks=pytest.mark.soak)]
 )
 def test_many_pollers_uploaders_and_readers(
     server: Live, monkeypatch: pytest.MonkeyPatch, polling: int, listening: int

@@ -79,7 +79,7 @@ def slow_detector(
         return see(self, images, alone=alone)
 
     monkeypatch.setattr(FakeEngine, "infer", infer)
-    for module in ("batcher", "job", "pace", "pipeline"):
+    for module in ("batcher", "job", "wait_estimator", "pipeline"):
         monkeypatch.setattr(f"sightline.serving.{module}.perf_counter", passing)
     with Detector(engine="fake", **options) as detector:
         passing.watch(detector)

@@ -26,8 +26,8 @@ from sightline.storage.blobs import FolderBlobs
 from sightline.storage.database import Database
 from sightline.storage.schema import images
 from sightline.tasks.task import ENDED, Outcome
-from support import crew
-from support.keeping import Keep, answer, failed, keep
+from support import task_process
+from support.task_fixture import TaskFixture, answer, failed, open_tasks
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Keep]:
-    with keep("file", tmp_path) as kept:
+def kept(tmp_path: Path) -> Iterator[TaskFixture]:
+    with open_tasks("file", tmp_path) as kept:
         yield kept
 
 
@@ -50,10 +50,10 @@ def kept(tmp_path: Path) -> Iterator[Keep]:
 
 
 @pytest.fixture(params=["file", "postgres"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keep]:
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskFixture]:
     """A place whose tables nobody else will use."""
     address = None if request.param == "file" else request.getfixturevalue("postgres_address")
-    with keep(request.param, tmp_path, address) as kept:
+    with open_tasks(request.param, tmp_path, address) as kept:
         yield kept
 
 
@@ -65,7 +65,7 @@ def add_colour(connection: Connection) -> None:
 
 
 def test_a_newer_program_brings_older_tables_up_to_date(
-    fresh: Keep, monkeypatch: pytest.MonkeyPatch
+    fresh: TaskFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = fresh.submit(2)
     monkeypatch.setattr(schema, "SCHEMA_VERSION", NEXT)
@@ -92,7 +92,7 @@ def test_tables_of_version_1_become_todays(fresh: Keep) -> None:
 
 
 def test_a_migration_that_fails_changes_nothing(
-    fresh: Keep, monkeypatch: pytest.MonkeyPatch
+    fresh: TaskFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(connection: Connection) -> None:
         add_colour(connection)
@@ -123,11 +123,11 @@ def test_many_processes_open_a_new_place_at_once(
 ) -> None:
     where = place if kind == "file" else request.getfixturevalue("postgres_address")
     crew_ = [
-        crew.start("submit", where, place.parent / "blobs")
+        task_process.start("submit", where, place.parent / "blobs")
         for _ in range(3 if kind == "file" else 2)
     ]
     for child in crew_:
-        crew.go(child)
+        task_process.go(child)
     said = [child.communicate(timeout=60)[0].split() for child in crew_]
     assert not any(child.returncode for child in crew_)
     assert len({tuple(ids) for ids in said}) == 1, "one key, and more than one task"
@@ -162,7 +162,7 @@ def test_a_database_that_is_not_there(postgres_address: str) -> None:
 
 
 def test_a_connection_that_was_lost_is_made_again(postgres_address: str, tmp_path: Path) -> None:
-    with keep("postgres", tmp_path, postgres_address) as kept:
+    with open_tasks("postgres", tmp_path, postgres_address) as kept:
         task = kept.submit()
         end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
         other = Database(postgres_address)
@@ -173,7 +173,7 @@ def test_a_connection_that_was_lost_is_made_again(postgres_address: str, tmp_pat
 
 
 def test_a_connection_that_is_lost_in_the_middle(postgres_address: str, tmp_path: Path) -> None:
-    with keep("postgres", tmp_path, postgres_address) as kept:
+    with open_tasks("postgres", tmp_path, postgres_address) as kept:
         other = Database(postgres_address)
 
         def break_off() -> None:
@@ -210,7 +210,7 @@ def test_a_file_that_is_no_database(place: Path) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_database_that_another_program_locks(tmp_path: Path, place: Path) -> None:
-    with keep("file", tmp_path) as kept:
+    with open_tasks("file", tmp_path) as kept:
         task = kept.submit()
         other = sqlite3.connect(place, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -225,13 +225,13 @@ def test_a_database_that_another_program_locks(tmp_path: Path, place: Path) -> N
 
 @pytest.mark.usefixtures("impatient")
 def test_a_thread_that_holds_the_database_for_too_long(tmp_path: Path) -> None:
-    with keep("file", tmp_path) as kept, ThreadPoolExecutor(1) as pool:
+    with open_tasks("file", tmp_path) as kept, ThreadPoolExecutor(1) as pool:
         with kept.database.write(), pytest.raises(StorageUnavailable, match="locked"):
             pool.submit(kept.submit).result()
         pool.submit(kept.submit).result()
 
 
-def test_a_database_that_has_no_room(kept: Keep) -> None:
+def test_a_database_that_has_no_room(kept: TaskFixture) -> None:
     task = kept.submit()
     with kept.database.engine.connect() as connection:
         used = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -257,7 +257,7 @@ def test_a_database_that_has_no_room(kept: Keep) -> None:
     ],
 )
 def test_blobs_that_cannot_be_written(
-    kept: Keep, code: int, words: str, monkeypatch: pytest.MonkeyPatch
+    kept: TaskFixture, code: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -272,7 +272,7 @@ def test_blobs_that_cannot_be_written(
     kept.submit()
 
 
-def test_many_read_at_once(kept: Keep) -> None:
+def test_many_read_at_once(kept: TaskFixture) -> None:
     task = kept.submit(100)
     with ThreadPoolExecutor(40) as pool:
         assert all(read == task for read in pool.map(kept.store.get, 120 * [task.id]))
@@ -282,7 +282,7 @@ def test_many_read_at_once(kept: Keep) -> None:
 
 
 def test_the_disk_has_its_room_back(
-    kept: Keep, place: Path, monkeypatch: pytest.MonkeyPatch
+    kept: TaskFixture, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept.ended()
     kept.cleaner.clean()
@@ -310,7 +310,7 @@ def test_the_disk_has_its_room_back(
     assert list((place.parent / "blobs").iterdir()) == []
 
 
-def test_the_cleaner_runs_at_its_start_and_again(kept: Keep) -> None:
+def test_the_cleaner_runs_at_its_start_and_again(kept: TaskFixture) -> None:
     for _ in range(2):
         kept.ended()
     kept.clock.now += 301
@@ -326,7 +326,7 @@ def test_the_cleaner_runs_at_its_start_and_again(kept: Keep) -> None:
         kept.cleaner.stop()
 
 
-def iter_event(kept: Keep) -> Callable[[], None]:
+def iter_event(kept: TaskFixture) -> Callable[[], None]:
     """Wait for the next round that forgot something."""
     import threading
 
@@ -339,7 +339,7 @@ def iter_event(kept: Keep) -> Callable[[], None]:
     return wait
 
 
-def test_the_cleaner_outlives_trouble(kept: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cleaner_outlives_trouble(kept: TaskFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     unhealthy_reasons: list[Exception] = [RuntimeError("a mistake"), StorageUnavailable("Full.", 5)]
     whole = kept.cleaner._evict
 
@@ -370,7 +370,7 @@ def test_the_cleaner_outlives_trouble(kept: Keep, monkeypatch: pytest.MonkeyPatc
 Plan = list[str]
 
 
-def plans(kept: Keep, call: Callable[[], object]) -> dict[str, Plan]:
+def plans(kept: TaskFixture, call: Callable[[], object]) -> dict[str, Plan]:
     """What SQLite does for each statement that `call` makes."""
     seen: list[tuple[str, Any]] = []
 
@@ -391,7 +391,7 @@ def plans(kept: Keep, call: Callable[[], object]) -> dict[str, Plan]:
     return found
 
 
-def test_no_query_grows_with_what_is_kept(kept: Keep) -> None:
+def test_no_query_grows_with_what_is_kept(kept: TaskFixture) -> None:
     """Every table that grows is searched by an index; none is read as a whole, none is sorted."""
     task = kept.submit(5, callback_url="https://example.org", idempotency_key="k")
     low = kept.submit(5, priority="low")
@@ -421,7 +421,7 @@ def test_no_query_grows_with_what_is_kept(kept: Keep) -> None:
                 assert not sorts, f"{name}: {step}\n{statement}"
 
 
-def test_a_task_is_read_with_two_queries(kept: Keep) -> None:
+def test_a_task_is_read_with_two_queries(kept: TaskFixture) -> None:
     task = kept.submit(100)
     assert len(plans(kept, lambda: kept.store.get(task.id))) == 2
 
@@ -429,7 +429,7 @@ def test_a_task_is_read_with_two_queries(kept: Keep) -> None:
 # Kills
 
 
-def check(kept: Keep, ids: set[str]) -> None:
+def check(kept: TaskFixture, ids: set[str]) -> None:
     """Every task that was taken is there as a whole, and can be done."""
     while kept.queue.recover("w") or kept.work(20):
         pass
@@ -445,18 +445,18 @@ def check(kept: Keep, ids: set[str]) -> None:
     assert known == {row[0] for row in _rows(kept, select(schema.tasks.c.id))}
 
 
-def _rows(kept: Keep, query: Any) -> list[Any]:
+def _rows(kept: TaskFixture, query: Any) -> list[Any]:
     with kept.database.read() as connection:
         return list(connection.execute(query).all())
 
 
-def kill_some(kept: Keep, where: Path | str, blobs: Path, times: int) -> None:
+def kill_some(kept: TaskFixture, where: Path | str, blobs: Path, times: int) -> None:
     ids: set[str] = set()
     chance = random.Random(1)
     for _ in range(times):
-        child = crew.start("toil", where, blobs)
-        crew.go(child)
-        ids.add(crew.output(child).readline().strip())
+        child = task_process.start("toil", where, blobs)
+        task_process.go(child)
+        ids.add(task_process.output(child).readline().strip())
         time.sleep(chance.uniform(0, 0.15))
         child.kill()
         said, _errors = child.communicate(timeout=60)
@@ -469,7 +469,7 @@ def test_a_process_that_is_killed_loses_nothing(
     kind: str, tmp_path: Path, place: Path, request: pytest.FixtureRequest
 ) -> None:
     address = request.getfixturevalue("postgres_address") if kind == "postgres" else None
-    with keep(kind, tmp_path, address) as kept:
+    with open_tasks(kind, tmp_path, address) as kept:
         kill_some(kept, address or place, place.parent / "blobs", 3 if kind == "file" else 1)
         if kind == "file":
             assert _rows(kept, text("PRAGMA integrity_check")) == [("ok",)]
@@ -477,6 +477,6 @@ def test_a_process_that_is_killed_loses_nothing(
 
 @pytest.mark.soak
 def test_a_process_that_is_killed_200_times_loses_nothing(tmp_path: Path, place: Path) -> None:
-    with keep("file", tmp_path) as kept:
+    with open_tasks("file", tmp_path) as kept:
         kill_some(kept, place, place.parent / "blobs", 200)
         assert _rows(kept, text("PRAGMA integrity_check")) == [("ok",)]

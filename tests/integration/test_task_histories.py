@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sightline.tasks.fairness import PRIORITIES
 from sightline.tasks.task import ENDED, Claim, Outcome, Task
-from support.keeping import Keep, answer, failed, keep
+from support.task_fixture import TaskFixture, answer, failed, open_tasks
 
 RANK = {"queued": 0, "processing": 1, "completed": 2, "error": 2, "cancelled": 2}
 
@@ -35,7 +35,7 @@ steps = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 5)), max_siz
 class History:
     """Tasks, and two workers that hold some of their images."""
 
-    def __init__(self, kept: Keep) -> None:
+    def __init__(self, kept: TaskFixture) -> None:
         self.kept = kept
         self.seen: dict[str, Task] = {}
         self.held: dict[str, list[Claim]] = {"a": [], "b": []}
@@ -106,7 +106,7 @@ class History:
 @given(steps)
 @settings(max_examples=40)
 def test_tasks_only_go_forward(done: list[tuple[str, int]]) -> None:
-    with keep("memory", Path()) as kept:
+    with open_tasks("memory", Path()) as kept:
         history = History(kept)
         for action, number in done:
             history.step(action, number)
@@ -118,7 +118,7 @@ def test_tasks_only_go_forward(done: list[tuple[str, int]]) -> None:
 @settings(max_examples=20)
 def test_one_image_waits_for_few_of_a_hundred(begun: int, most: int, other: str) -> None:
     """At normal, behind a hundred at normal, while others come at any priority."""
-    with keep("memory", Path()) as kept:
+    with open_tasks("memory", Path()) as kept:
         kept.submit(100)
         kept.submit(30, priority=other)
         kept.work(begun)

@@ -351,7 +351,7 @@ def test_redirects_that_do_not_end(locations: dict[str, str], words: str, asked:
 
 
 @pytest.fixture(scope="module")
-def shelf() -> Iterator[Host]:
+def file_server() -> Iterator[Host]:
     """Serves a good picture at every path, but for some."""
     not_pictures = {f"/{name}": body for name, body in pictures.NOT_PICTURES.items()}
 
@@ -366,8 +366,8 @@ def shelf() -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module")
-def server(shelf: Host) -> Iterator[Live]:
-    with live(url_allow=f"127.0.0.1:{shelf.port}") as running:
+def server(file_server: Host) -> Iterator[Live]:
+    with live(url_allow=f"127.0.0.1:{file_server.port}") as running:
         yield running
 
 
@@ -377,10 +377,10 @@ def post(server: Live, body: object, query: str = "", **headers: str) -> httpx.R
 
 @pytest.mark.parametrize("query", ["", "?confidence=0.99", "?classes=dark", "?classes=unicorn"])
 def test_a_picture_by_its_address_is_answered_as_if_sent(
-    server: Live, shelf: Host, query: str
+    server: Live, file_server: Host, query: str
 ) -> None:
     sent = httpx.post(f"{server.url}/detect{query}", content=GOOD)
-    named = post(server, {"url": f"{shelf.url}/photo"}, query)
+    named = post(server, {"url": f"{file_server.url}/photo"}, query)
     assert named.status_code == sent.status_code
     timed = {"inference_time_ms", "fps", "timing"}
     assert {k: v for k, v in named.json().items() if k not in timed} == {
@@ -391,25 +391,27 @@ def test_a_picture_by_its_address_is_answered_as_if_sent(
 @pytest.mark.parametrize(
     "kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"]
 )
-def test_what_counts_as_json(server: Live, shelf: Host, kind: str) -> None:
-    body = {"url": f"{shelf.url}/photo"}
+def test_what_counts_as_json(server: Live, file_server: Host, kind: str) -> None:
+    body = {"url": f"{file_server.url}/photo"}
     assert post(server, body, **{"content-type": kind}).json()["count"] == 1
 
 
-def test_an_annotated_picture_by_its_address(server: Live, shelf: Host) -> None:
-    answer = post(server, {"url": f"{shelf.url}/photo"}, accept="image/jpeg")
+def test_an_annotated_picture_by_its_address(server: Live, file_server: Host) -> None:
+    answer = post(server, {"url": f"{file_server.url}/photo"}, accept="image/jpeg")
     assert answer.content.startswith(b"\xff\xd8\xff")
 
 
 @pytest.mark.parametrize("name", pictures.NOT_PICTURES)
-def test_what_is_no_picture_is_refused_as_if_sent(server: Live, shelf: Host, name: str) -> None:
+def test_what_is_no_picture_is_refused_as_if_sent(
+    server: Live, file_server: Host, name: str
+) -> None:
     sent = httpx.post(f"{server.url}/detect", content=pictures.NOT_PICTURES[name])
-    named = post(server, {"url": f"{shelf.url}/{name}"})
+    named = post(server, {"url": f"{file_server.url}/{name}"})
     assert (named.status_code, named.json()) == (sent.status_code, sent.json())
 
 
-def test_a_failing_host_is_named_by_its_status_alone(server: Live, shelf: Host) -> None:
-    answer = post(server, {"url": f"{shelf.url}/404"})
+def test_a_failing_host_is_named_by_its_status_alone(server: Live, file_server: Host) -> None:
+    answer = post(server, {"url": f"{file_server.url}/404"})
     assert answer.status_code == 422
     assert answer.json()["type"] == "urn:sightline:problem:url-failed"
     assert answer.json()["detail"] == "The address cannot be fetched: its host answered 404."

@@ -245,7 +245,7 @@ def test_a_dead_worker_is_seen_from_outside(monkeypatch: pytest.MonkeyPatch) -> 
 def test_leases_are_prolonged_while_work_is_long(
     here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sightline.tasks.worker._BEAT_EVERY", 0.05)
+    monkeypatch.setattr("sightline.tasks.worker._HEARTBEAT_EVERY", 0.05)
     monkeypatch.setattr("sightline.tasks.worker._LOOK_EVERY", 0.05)
     now = [time.time()]
     queue = here.workshop.worker._queue

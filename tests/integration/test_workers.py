@@ -36,7 +36,7 @@ from sightline.settings import load_settings
 from sightline.workers.balancing import ConnectionCounts
 from sightline.workers.engine import end_if_hung
 from sightline.workers.handover import from_json, to_json
-from sightline.workers.restarts import how_it_ended, pause_after
+from sightline.workers.restarts import how_it_ended
 from sightline.workers.supervisor import require_unix_sockets, supervise
 from support.backends import GOOD, HELD, Bench, Sent, local, remote, rpc_server
 
@@ -360,13 +360,6 @@ def test_settings_reach_another_process_whole(tmp_path: Path) -> None:
     assert dict(got) == dict(given)
     assert got.admin_key is not None
     assert got.admin_key.get_secret_value() == "the-boss"
-
-
-def test_what_dies_at_once_is_started_at_once_but_not_again_and_again() -> None:
-    pauses = [pause_after(failures) for failures in range(12)]
-    assert pauses[:4] == [0, 0, 0.5, 1]
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == pause_after(10_000) == 30
 
 
 def test_the_front_end_with_fewest_connections_goes_first(tmp_path: Path) -> None:

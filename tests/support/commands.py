@@ -1,33 +1,66 @@
-"""`sightline` with arguments, as a process or, where it only has to refuse them, without one."""
+"""Commands as processes or, where `sightline` only has to refuse them, without one."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from sightline.cli import main
+from support import warm_start
+from support.warm_start import WarmProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Done = subprocess.CompletedProcess
+_PATIENCE = 300  # seconds
 
 
-def sightline(*arguments: str | Path, **environment: str) -> Done[str]:
-    """What a process said, and how it ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "sightline", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | environment,
-    )
+def sightline(*arguments: str | Path, cold: bool = False, **environment: str) -> Done[str]:
+    """What a process of `sightline` said, and how it ended."""
+    return python("-m", "sightline", *arguments, cold=cold, **environment)
+
+
+def python(*arguments: str | Path, cold: bool = False, **environment: str) -> Done[str]:
+    """What a process said, and how it ended; `cold`: from the very start."""
+    command, told = [*map(str, arguments)], os.environ | environment
+    if cold or not warm_start.POSSIBLE:
+        return subprocess.run(
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+            env=told,
+        )
+    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        process = WarmProcess(command, told, (stdout, stderr))
+        try:
+            code = process.wait(_PATIENCE)
+        finally:
+            process.kill()
+        stdout.seek(0)
+        stderr.seek(0)
+        return Done(command, code, stdout.read(), stderr.read())
+
+
+@contextmanager
+def running(*arguments: str | Path) -> Iterator[warm_start.Started]:
+    """A process of `sightline` that is killed in the end; its stdout is a pipe of all it says."""
+    command = ["-m", "sightline", *map(str, arguments)]
+    process = warm_start.start(command, os.environ | {"PYTHONUNBUFFERED": "1"})
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def refused(*arguments: str | Path) -> str:

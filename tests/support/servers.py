@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ from sightline.serving.repository import Repository
 from sightline.settings import Settings, load_settings
 from sightline.wiring.models import find_model
 from sightline.wiring.runtime import open_runtime
+from support import warm_start
 from support.eventually import eventually
 
 # On a machine that stalls: nothing is refused for its pace, nor cut, and no canary comes between.
@@ -138,14 +137,14 @@ class Process:
     """`sightline serve` as an operator starts it."""
 
     url: str
-    process: subprocess.Popen[str]
+    process: warm_start.Started
     said: str
 
     def stop(self) -> tuple[int, str]:
         """SIGTERM, then its exit code and what it still said."""
         self.process.send_signal(signal.SIGTERM)
         said, _ = self.process.communicate(timeout=60)
-        return self.process.returncode, said
+        return self.process.wait(), said
 
 
 @contextmanager
@@ -153,16 +152,13 @@ def serve(
     arguments: Sequence[str] = (),
     module: str = "sightline",
     environment: Mapping[str, str] | None = None,
+    *,
+    cold: bool = False,
 ) -> Iterator[Process]:
+    """A service in a process; `cold`: from the very start, and not from what is imported."""
     ours = ["serve", "--port", "0"] if module == "sightline" else []
-    command = [sys.executable, "-m", module, *ours, *arguments]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-    )
+    told = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+    process = warm_start.start(["-m", module, *ours, *arguments], told, cold=cold)
     assert process.stdout is not None
     said = ""
     try:

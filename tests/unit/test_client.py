@@ -25,9 +25,9 @@ from sightline.client.handle import AsyncTaskHandle
 from sightline.client.pictures import gather
 from sightline.client.transport import AsyncTransport, BlockingTransport
 from sightline.client.upload import FormUpload
+from support.bad_servers import answer, bad_server
 from support.clients import Kind, Told, client_of
 from support.hosts import host
-from support.odd import answer, odd_server
 
 if TYPE_CHECKING:
     import socket
@@ -291,7 +291,7 @@ def test_who_does_not_prove_to_be_the_service_is_not_asked_again(secure: ssl.SSL
         ):
             client.detect(b"a picture")
         assert len(running.heads) == 1
-    with odd_server(plain) as url, Client(url.replace("http", "https"), patience=1) as client:
+    with bad_server(plain) as url, Client(url.replace("http", "https"), patience=1) as client:
         with pytest.raises(errors.Unreachable, match=said):
             client.detect(b"a picture")
         assert len(asked) == 1

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from sightline import errors
-from sightline.vision.decode import check_header, decode, decode_shrunk, from_array, from_pil
+from sightline.vision.decode import decode, decode_shrunk, from_array, from_pil
 from sightline.vision.formats import sniff
+from sightline.vision.header_check import check_header
 from support import pictures
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from fuzz import bombs, seeds
 from sightline import errors
-from sightline.vision.decode import check_header, decode
+from sightline.vision.decode import decode
 from sightline.vision.draw import encode_jpeg
+from sightline.vision.header_check import check_header
 from support import pictures
 
 LIMIT = 1_000_000

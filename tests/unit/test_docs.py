@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -13,9 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from support.commands import python, sightline
 from support.servers import serve
 
 ROOT = Path(__file__).resolve().parents[2]
+ONE_A_CALL = {"SIGHTLINE_MAX_BATCH": "1"}  # to measure how many are best takes seconds
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -27,7 +27,8 @@ def block_after(text: str, kind: str = "") -> str:
 
 
 def test_reference_pages_are_current() -> None:
-    subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], check=True)
+    done = python(ROOT / "docs" / "generate.py", "--check")
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_link_in_the_docs_leads_somewhere() -> None:
@@ -57,9 +58,7 @@ def example(shared: Path, tmp_path: Path) -> Path:
 
 def test_the_python_example_prints_what_it_says(example: Path) -> None:
     code = block_after("programs to start from", "python")
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=example, capture_output=True, text=True, check=True
-    )
+    done = python("-c", code)
     assert f"```python\n{code}```\n```\n{done.stdout}```" in README
 
 
@@ -67,16 +66,12 @@ def test_the_examples_over_http_answer_what_they_say(example: Path) -> None:
     shown = json.loads(block_after("## Use", "json"))
     code = block_after("From Python, with retries", "python")
     assert "http://127.0.0.1:8000" in code
-    with serve(["--model", "yolox-nano.onnx", "--engine", "openvino"]) as running:
+    with serve(
+        ["--model", "yolox-nano.onnx", "--engine", "openvino"], environment=ONE_A_CALL
+    ) as running:
         files = {"file": (example / "photo.jpg").read_bytes()}
         answer = httpx.post(f"{running.url}/detect", files=files).json()
-        queued = subprocess.run(
-            [sys.executable, "-c", code.replace("http://127.0.0.1:8000", running.url)],
-            cwd=example,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        queued = python("-c", code.replace("http://127.0.0.1:8000", running.url))
         running.stop()
     assert f"```python\n{code}```\n```\n{queued.stdout}```" in README
     for timed in ("inference_time_ms", "fps", "timing"):
@@ -101,7 +96,9 @@ def test_the_snippets_of_the_client_print_what_they_say(
     for photo in photos:
         (example / "photos" / photo.name).symlink_to(photo)
     known: dict[str, object] = {}
-    with serve(["--model", "yolox-nano.onnx", "--engine", "openvino"]) as running:
+    with serve(
+        ["--model", "yolox-nano.onnx", "--engine", "openvino"], environment=ONE_A_CALL
+    ) as running:
         monkeypatch.setenv("SIGHTLINE_URL", running.url)
         for code, said in re.findall(r"```python\n(.*?)```\n(?:```\n(.*?)```)?", page, re.DOTALL):
             printed = StringIO()
@@ -118,12 +115,6 @@ def test_the_command_line_example_works(example: Path) -> None:
     found = re.search(r"\.venv/bin/(sightline detect .*?) > boxes\.csv", README)
     assert found
     arguments = found[1].split()[1:]
-    done = subprocess.run(
-        [sys.executable, "-m", "sightline", *arguments],
-        cwd=example,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = sightline(*arguments)
     assert len(done.stdout.splitlines()) == 4
     assert (example / "annotated" / "photo.jpg").is_file()

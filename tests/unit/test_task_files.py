@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from sightline.api.uploads.multipart import MultipartReader
 from sightline.api.uploads.task_files import TaskFiles, WriterPool
-from sightline.errors import MalformedBody, StorageUnavailable
+from sightline.errors import ImageTooLarge, MalformedBody, Overloaded, StorageUnavailable
 from sightline.storage.blobs import BlobWriter, MemoryBlobs
 from sightline.tasks.task import NewImage
+from support import pictures
 from support.tasks import picture
 
 TASK = "0" * 32
 BOUNDARY = b"5ightl1ne"
 LARGEST = 600_000
 LARGE = picture(2) + b"\0" * 500_000  # it is written in several pieces
+LATE = pictures.encode(Image.new("RGB", (400, 300)), "TIFF")  # its header comes last
 FILES = [
     picture(1),
     b"",
@@ -29,10 +33,12 @@ FILES = [
     picture(3)[:30],
     b"\xff\xd8\xff" + b"\0" * 300_000,
     picture(4),
+    LATE,
+    LATE[:-1000],
 ]
 KINDS = [
     None, "EmptyImage", None, "UnsupportedImage", "BodyTooLarge", "BrokenImage", "BrokenImage",
-    None,
+    None, None, "BrokenImage",
 ]  # fmt: skip
 
 
@@ -46,13 +52,13 @@ BODY = form(FILES)
 
 
 def take(
-    body: bytes, cuts: list[int], blobs: MemoryBlobs
+    body: bytes, cuts: list[int], blobs: MemoryBlobs, *, strict: bool = False
 ) -> tuple[tuple[NewImage, ...], list[Any]]:
     """What becomes of `body` if it comes in pieces that end at `cuts`."""
 
     async def run() -> tuple[tuple[NewImage, ...], list[Any]]:
-        writers = WriterPool(4, 2)
-        intake = TaskFiles(TASK, blobs, writers, (LARGEST, 10**6), strict=False, compared=True)
+        writers = WriterPool(2)
+        intake = TaskFiles(TASK, blobs, writers, (LARGEST, 10**6), strict=strict, compared=True)
         reader = MultipartReader(b"multipart/form-data", {b"boundary": BOUNDARY}, intake)
         try:
             for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
@@ -94,6 +100,27 @@ def test_what_is_cut_off_leaves_nothing(cuts: list[int]) -> None:
     blobs = MemoryBlobs()
     with pytest.raises(MalformedBody):
         take(BODY[: cuts[-1]], cuts, blobs)
+    assert not blobs.folders()
+
+
+def test_a_wrong_header_ends_a_strict_submission_at_once() -> None:
+    """The rest of the picture is not waited for: this body breaks off before it."""
+    huge = pictures.encode(Image.new("L", (2000, 2000)), "JPEG") + b"\0" * 500_000
+    body = form([picture(1), huge])[:400_000]
+    blobs = MemoryBlobs()
+    with pytest.raises(ImageTooLarge, match="File 2, '1'"):
+        take(body, [10_000, 350_000], blobs, strict=True)
+    assert not blobs.folders()
+
+
+def test_a_temporary_folder_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    blobs = MemoryBlobs()
+    with pytest.raises(Overloaded, match="no room for uploads"):
+        take(form([picture(1), LATE]), [], blobs)
     assert not blobs.folders()
 
 

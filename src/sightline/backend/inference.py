@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from sightline.backend.messages import DetectReply, DetectRequest, DeviceInfo, D
 from sightline.backend.throttle import RefusalThrottle
 from sightline.errors import Overloaded
 from sightline.serving.answer import annotate, to_answer
+from sightline.threads import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sightline.serving.job import InferenceResult
     from sightline.serving.repository import Repository
 
-_THREADS = 40
 _QUEUE_SHARE = 0.8  # of the longest wait; the rest is for reading requests, and answering
 
 
@@ -56,7 +55,7 @@ class LocalInference:
         self._repository = repository
         self._max_wait = _QUEUE_SHARE * max_wait
         self._throttle = RefusalThrottle(self._max_wait)
-        self._threads = ThreadPoolExecutor(_THREADS, "sightline-request")
+        self._threads = REQUESTS.pool()
 
     def close(self) -> None:
         """End the threads, without waiting for them."""

@@ -21,8 +21,8 @@ def problem_type(answer: HttpReply) -> str:
     if not isinstance(problem, dict):
         return ""
     kind = problem.get("type")
-    told = problem.get("title") if kind in {None, "about:blank"} else kind
-    return str(told or "")[:200]
+    name = problem.get("title") if kind in {None, "about:blank"} else kind
+    return str(name or "")[:200]
 
 
 class Saver:

@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[HttpReply] | None = None
         self._parser = httptools.HttpResponseParser(self)
 
-    async def ask(self, request: bytes, keep: bool = False) -> HttpReply:
+    async def send(self, request: bytes, keep: bool = False) -> HttpReply:
         """Send a complete `request` and wait for its response; `keep`: with its body.
 
         Raises:
@@ -132,7 +132,7 @@ async def reach(target: Target, timeout: float) -> str:
     Raises:
         ConfigError: none does.
     """
-    trouble = ""
+    reason = ""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
             target.host, target.port, type=socket.SOCK_STREAM
@@ -144,12 +144,12 @@ async def reach(target: Target, timeout: float) -> str:
             async with asyncio.timeout(timeout):
                 connection = await connect(target, str(address[0]))
         except OSError as error:
-            trouble = kind_of(error)
+            reason = kind_of(error)
         else:
             connection.close()
             return str(address[0])
     raise ConfigError(
-        f"nothing to measure at {target.url}: {trouble}. Is the service up, and is this its port?"
+        f"nothing to measure at {target.url}: {reason}. Is the service up, and is this its port?"
     )
 
 

@@ -87,15 +87,15 @@ def measure(
     pictures: tuple[BenchImage, ...],
     seconds: float,
     rounds: int,
-    tell: Callable[[str], None],
+    on_step: Callable[[str], None],
 ) -> InProcessLimits:
     """Measure the model that `settings` name, a file on this machine.
 
     Args:
         settings: model, engine, device.
         pictures: measured in turn; the network sees the first.
-        seconds, rounds: of each measurement in a round, and how many rounds.
-        tell: called with the current step.
+        seconds: per measurement, in each of `rounds`.
+        on_step: called with the current step.
 
     Raises:
         ConfigError: the model cannot be loaded, or served.
@@ -109,7 +109,7 @@ def measure(
             detector.detect(picture.data)
         tensor = fit(decode(pictures[0].data, settings.max_pixels), detector.spec)[0][None]
         engine = stack.enter_context(_own_engine(settings, detector.spec))
-        tell("starting the service")
+        on_step("starting the service")
         url = stack.enter_context(served(_command(settings)))
         plan = Plan(parse_target(url), pictures, THREADS, seconds, warm_up=min(1.0, seconds))
         steps: tuple[Callable[[], float], ...] = (
@@ -117,7 +117,7 @@ def measure(
             partial(detector_rate, detector, pictures, seconds),
             partial(_service_rate, plan),
         )
-        found = _rounds(dict(zip(STEPS, steps, strict=True)), rounds, tell)
+        found = _rounds(dict(zip(STEPS, steps, strict=True)), rounds, on_step)
     base = median(next(iter(found.values())))
     limits = (Limit(name, rates, median(rates) / base) for name, rates in found.items())
     runs = (detector.spec.name, detector.engine, detector.device, detector.precision)
@@ -174,12 +174,12 @@ def _own_engine(settings: Settings, spec: ModelSpec) -> Iterator[Engine]:
 
 
 def _rounds(
-    steps: dict[str, Callable[[], float]], rounds: int, tell: Callable[[str], None]
+    steps: dict[str, Callable[[], float]], rounds: int, on_step: Callable[[str], None]
 ) -> dict[str, tuple[float, ...]]:
     found: dict[str, tuple[float, ...]] = dict.fromkeys(steps, ())
     for number in range(1, rounds + 1):
         for name, step in steps.items():
-            tell(f"round {number} of {rounds}: {name}")
+            on_step(f"round {number} of {rounds}: {name}")
             found[name] += (step(),)
     return found
 

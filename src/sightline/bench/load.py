@@ -25,14 +25,14 @@ from sightline.bench.phase import Phase
 from sightline.bench.plan import Plan
 from sightline.bench.record import RequestOutcome, RequestRecord
 
-Tell = Callable[[RequestRecord, float], None]
+OnProgress = Callable[[RequestRecord, float], None]
 """Called about once a second with the record so far, and the seconds since the start."""
 
 _BACK_OFF = 0.1  # seconds after a failed connection, to spare a service that is down
-_TELL_EVERY = 1.0
+_PROGRESS_EVERY = 1.0
 
 
-def run(plan: Plan, tell: Tell | None = None) -> tuple[RequestRecord, dict[str, Any]]:
+def run(plan: Plan, on_progress: OnProgress | None = None) -> tuple[RequestRecord, dict[str, Any]]:
     """Run a load test of `POST /detect`; Ctrl-C ends it early, and its record counts.
 
     Returns:
@@ -42,7 +42,7 @@ def run(plan: Plan, tell: Tell | None = None) -> tuple[RequestRecord, dict[str, 
         ConfigError: nothing listens there, or the folder to save to cannot be created.
         OSError: an answer cannot be saved.
     """
-    return run_load(Load(plan, tell))
+    return run_load(Load(plan, on_progress))
 
 
 def run_load(load: Load) -> tuple[RequestRecord, dict[str, Any]]:
@@ -66,9 +66,9 @@ class Load:
         plan: its parameters.
     """
 
-    def __init__(self, plan: Plan, tell: Tell | None) -> None:
+    def __init__(self, plan: Plan, on_progress: OnProgress | None) -> None:
         self.plan = plan
-        self._tell = tell
+        self._on_progress = on_progress
         self._requests = [] if plan.batch else [plan.encode(one) for one in plan.pictures]
         self._saver = Saver(plan.save, plan.pictures)
         self._stopped = asyncio.Event()
@@ -86,7 +86,7 @@ class Load:
                 if record.stopped:
                     record = RequestRecord(stopped=True)
                 elif not record.gave_up:  # otherwise the warm-up is the result
-                    record = await self._phase(plan.duration, plan.requests, self._tell)
+                    record = await self._phase(plan.duration, plan.requests, self._on_progress)
         finally:
             for connection in self._idle:
                 connection.close()
@@ -99,7 +99,7 @@ class Load:
         try:
             async with asyncio.timeout(self.plan.timeout):
                 connection = await connect(self.plan.target, self._address)
-                answer = await connection.ask(self.plan.ask_health(), keep=True)
+                answer = await connection.send(self.plan.health_request(), keep=True)
             connection.close()
             about = json.loads(answer.body)
         except (OSError, httptools.HttpParserError, ValueError):
@@ -107,14 +107,14 @@ class Load:
         return about if isinstance(about, dict) and answer.status == 200 else {}
 
     async def _phase(
-        self, seconds: float | None, most: int | None, tell: Tell | None
+        self, seconds: float | None, most: int | None, on_progress: OnProgress | None
     ) -> RequestRecord:
         """Run all clients until they finish, or the test is stopped."""
         self.begin()
         phase = Phase(self.plan.rate, seconds, most)
         cpu = time.process_time()
         clients = [asyncio.ensure_future(self._client(phase)) for _ in range(self.plan.concurrency)]
-        ticker = asyncio.ensure_future(_tick(phase, tell)) if tell else None
+        ticker = asyncio.ensure_future(_tick(phase, on_progress)) if on_progress else None
         stopper = asyncio.ensure_future(self._stopped.wait())
         finished = asyncio.gather(*clients)
         either: set[asyncio.Future[Any]] = {finished, stopper}
@@ -151,7 +151,7 @@ class Load:
         request = self._requests[index % len(self._requests)]
         keep = self._saver.wants(index)
         try:
-            connection, answer = await self.ask(connection, request, phase.record, keep=keep)
+            connection, answer = await self.send(connection, request, phase.record, keep=keep)
         except asyncio.CancelledError:
             phase.record.unfinished += 1
             raise
@@ -166,7 +166,7 @@ class Load:
             await phase.heed(answer)
         return connection
 
-    async def ask(
+    async def send(
         self, connection: Connection | None, request: bytes, record: RequestRecord, *, keep: bool
     ) -> tuple[Connection, HttpReply]:
         """Send `request` on `connection` if it is open, else on a new one."""
@@ -177,7 +177,7 @@ class Load:
                     connection = await connect(self.plan.target, self._address)
                 before = connection.received
                 record.bytes_sent += len(request)
-                answer = await connection.ask(request, keep)
+                answer = await connection.send(request, keep)
         except BaseException:
             if connection is not None:
                 connection.close()
@@ -195,11 +195,11 @@ class Load:
             await phase.pause(_BACK_OFF)
 
 
-async def _tick(phase: Phase, tell: Tell) -> None:
+async def _tick(phase: Phase, on_progress: OnProgress) -> None:
     started = time.perf_counter()
     while True:
-        await asyncio.sleep(_TELL_EVERY)
-        tell(phase.record, time.perf_counter() - started)
+        await asyncio.sleep(_PROGRESS_EVERY)
+        on_progress(phase.record, time.perf_counter() - started)
 
 
 @contextmanager

@@ -109,11 +109,11 @@ class Plan:
         )
         return head.encode() + body
 
-    def ask_result(self, path: str) -> bytes:
+    def result_request(self, path: str) -> bytes:
         """The complete request for a task's result."""
         return f"{self.head('GET', path)}\r\n".encode()
 
-    def ask_health(self) -> bytes:
+    def health_request(self) -> bytes:
         """The complete request for `/health`."""
         return f"{self.head('GET', self.target.health)}\r\n".encode()
 

@@ -56,24 +56,24 @@ def render(plan: Plan, summary: Summary, about: About, submits: Latency | None =
 
 def verdict(summary: Summary, words: Words = DETECT) -> str:
     """A summary in one to three sentences."""
-    told = [f"{summary.ok:,} of {summary.sent:,} {words.counted} were {words.fine}"]
+    sentences = [f"{summary.ok:,} of {summary.sent:,} {words.counted} were {words.fine}"]
     if summary.ok:
-        told[0] += (
+        sentences[0] += (
             f": {summary.ok_per_s:,.1f} a second, half of them within "
             f"{shown_ms(summary.latency.p50)}, 99 % within {shown_ms(summary.latency.p99)}"
         )
     if failures := [name_of(end) for end in summary.endings if end.status != 200]:
-        told.append(f"The others: {', '.join(failures[:4])}")
+        sentences.append(f"The others: {', '.join(failures[:4])}")
     if summary.unsent:
-        told.append(
+        sentences.append(
             f"It did not keep up: {summary.unsent:,} more requests were due and never sent, since "
             "every client was busy; true latencies are higher than those shown"
         )
     if summary.stopped:
-        told.append(f"Ended by hand, with {summary.unfinished:,} under way")
+        sentences.append(f"Ended by hand, with {summary.unfinished:,} under way")
     if summary.gave_up:
-        told.append(f"Ended early: {summary.gave_up}")
-    return ". ".join(told) + "."
+        sentences.append(f"Ended early: {summary.gave_up}")
+    return ". ".join(sentences) + "."
 
 
 def name_of(ending: Ending) -> str:

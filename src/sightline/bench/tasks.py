@@ -18,7 +18,7 @@ import numpy as np
 
 from sightline.bench.answers import problem_type
 from sightline.bench.client import Connection, HttpReply, kind_of
-from sightline.bench.load import Load, Tell
+from sightline.bench.load import Load, OnProgress
 from sightline.bench.phase import Phase, retry_after
 from sightline.bench.plan import Plan
 from sightline.bench.record import RequestOutcome
@@ -43,8 +43,8 @@ _UNMATCHED = (
 class TaskLoad(Load):
     """A load test of `POST /predict`."""
 
-    def __init__(self, plan: Plan, tell: Tell | None) -> None:
-        super().__init__(plan, tell)
+    def __init__(self, plan: Plan, on_progress: OnProgress | None) -> None:
+        super().__init__(plan, on_progress)
         self._submits: array[float] = array("d")
         self._batch = plan.batch or 1
         self._seen: dict[int, list[Any]] = {}
@@ -84,7 +84,7 @@ class TaskLoad(Load):
         wanted = [index * self._batch + number for number in range(self._batch)]
         files = [(str(number), self._picture(number)) for number in wanted]
         started = time.perf_counter()
-        connection, answer = await self.ask(
+        connection, answer = await self.send(
             connection, self.plan.encode_task(files), phase.record, keep=True
         )
         phase.heard()
@@ -106,12 +106,12 @@ class TaskLoad(Load):
     ) -> tuple[Connection, dict[str, Any] | RequestOutcome]:
         """Poll until the task has ended; returns it, or an outcome if it cannot be fetched."""
         # Long polling until the end: the task is measured, not the polling interval.
-        request = self.plan.ask_result(f"{where}?wait={min(_HELD, self.plan.timeout / 2):g}")
+        request = self.plan.result_request(f"{where}?wait={min(_HELD, self.plan.timeout / 2):g}")
         done = -1
         self._progressed = time.perf_counter()
         while True:
-            asked = time.perf_counter()
-            connection, answer = await self.ask(connection, request, phase.record, keep=True)
+            sent = time.perf_counter()
+            connection, answer = await self.send(connection, request, phase.record, keep=True)
             phase.heard()
             if answer.status == 200:
                 task = json.loads(answer.body)
@@ -124,7 +124,7 @@ class TaskLoad(Load):
                 return connection, RequestOutcome(answer.status, problem_type(answer))
             if time.perf_counter() - self._progressed > self.plan.timeout:
                 return connection, STUCK
-            if time.perf_counter() - asked < _POLL:  # the response was not held
+            if time.perf_counter() - sent < _POLL:  # the response was not held
                 await asyncio.sleep(retry_after(answer) or _POLL)
 
     def _outcomes(self, task: dict[str, Any], wanted: list[int]) -> list[RequestOutcome]:

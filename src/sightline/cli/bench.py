@@ -158,10 +158,10 @@ def bench(
 def _plan(
     url: str, pictures: tuple[BenchImage, ...], mode: str, batch: int, save: Path | None
 ) -> Plan:
-    """What is sent where.
+    """The load test's plan, by mode.
 
     Raises:
-        ConfigError: the address is none, or what is asked for does not go with tasks.
+        ConfigError: `url` is not an address, or an option does not work with tasks.
     """
     if mode == _ONE:
         return Plan(parse_target(url), pictures, save=save)
@@ -171,11 +171,11 @@ def _plan(
 
 
 def _split(where: list[str], engine: str | None, loads: bool) -> tuple[str, list[str]]:
-    """The one address among the arguments ("" with `engine`), and the pictures.
+    """Split the arguments into the one address ("" with `engine`) and the pictures.
 
     Raises:
-        ConfigError: there is not one thing to measure, or `loads`: what is asked for goes with a
-            service alone.
+        ConfigError: there is not exactly one thing to measure, or `loads`: options were given that
+            only apply to a service.
     """
     urls = [text for text in where if text.startswith(("http://", "https://"))]
     if len(urls) != (engine is None):
@@ -188,7 +188,7 @@ def _split(where: list[str], engine: str | None, loads: bool) -> tuple[str, list
 
 
 def _lasting(duration: str | None, requests: int | None) -> float | None:
-    """Seconds after which the test ends; None if the number of requests ends it."""
+    """Duration of the test in seconds; None if the number of requests ends it."""
     if duration is None and requests is not None:
         return None
     return _seconds(duration or _DURATION)
@@ -220,8 +220,8 @@ def _measure_service(plan: Plan, json_file: Path | None, html: Path | None) -> N
 
     for file in (json_file, html):
         _require_writable(file)
-    with shown_load(plan) as tell:
-        load = TaskLoad(plan, tell) if plan.batch else Load(plan, tell)
+    with shown_load(plan) as on_progress:
+        load = TaskLoad(plan, on_progress) if plan.batch else Load(plan, on_progress)
         record, service = run_load(load)
     summary = summarise(record)
     about = About(shown_command(sys.argv[1:]), service=service)
@@ -230,13 +230,13 @@ def _measure_service(plan: Plan, json_file: Path | None, html: Path | None) -> N
     if html:
         html.write_text(render(plan, summary, about, submits), "utf-8")
     tasks = {} if submits is None else {"submit": asdict(submits)}
-    _write_json(json_file, about, load=_told(plan), **asdict(summary), **tasks)
+    _write_json(json_file, about, load=_parameters(plan), **asdict(summary), **tasks)
     if not summary.clean or summary.gave_up:
         raise typer.Exit(1)
 
 
-def _told(plan: Plan) -> dict[str, Any]:
-    """What the load was, for the record."""
+def _parameters(plan: Plan) -> dict[str, Any]:
+    """The load test's parameters, for the JSON output."""
     return {
         "url": plan.target.url,
         "mode": "tasks" if plan.batch else "detect",
@@ -265,20 +265,20 @@ def _measure_engine(
     _require_writable(json_file)
     settings, _ = find_model(load_settings(model=model))
     signal.signal(signal.SIGTERM, _stop)
-    with shown_steps() as tell:
-        limits = measure(settings, pictures, seconds, _ROUNDS, tell)
+    with shown_steps() as on_step:
+        limits = measure(settings, pictures, seconds, _ROUNDS, on_step)
     print_limits(limits, to_stderr=json_file == Path("-"))
     about = About(shown_command(sys.argv[1:]))
     _write_json(json_file, about, seconds=seconds, rounds=_ROUNDS, **asdict(limits))
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    """The service that was started must not outlive us."""
+    """Exit by an exception, so that the child service is stopped too."""
     raise SystemExit(128 + number)
 
 
 def _require_writable(file: Path | None) -> None:
-    """Raises OSError before the measuring rather than after it."""
+    """Raise OSError now, rather than after the measurement."""
     if file is not None and file != Path("-"):
         with file.open("a"):
             pass

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from sightline.serving.detector import Detector
     from sightline.serving.job import InferenceResult
 
-_AHEAD = 8  # pictures read while earlier ones are worked on: bounds memory in a folder of any size
+_AHEAD = 8  # pictures read ahead: bounds memory for a folder of any size
 
-_FETCH_SECONDS = 30  # for a picture by its address, all in all
+_FETCH_SECONDS = 30  # for a whole picture by its address
 
 Sources = Annotated[
     list[str], typer.Argument(help="Pictures: files, folders, globs, http(s) addresses.")
@@ -43,7 +43,7 @@ Format = Annotated[
 ]
 
 
-class Asked(TypedDict):
+class DetectorOptions(TypedDict):
     """Options of `Detector.submit` that the command line passes on."""
 
     iou: float | None
@@ -78,9 +78,9 @@ def detect(
     with open_detector(find_model(settings)[0]) as detector:
         writer = FORMATS[format](sys.stdout, save, detector.spec.labels)
         wanted = None if classes is None else [name.strip() for name in classes.split(",")]
-        asked = Asked(iou=iou, classes=wanted, max_detections=max_detections)
+        options = DetectorOptions(iou=iou, classes=wanted, max_detections=max_detections)
         failed = 0
-        outcomes = _detect_all(detector, settings, names, asked, save)
+        outcomes = _detect_all(detector, settings, names, options, save)
         for outcome in watched(outcomes, "detecting", len(names)):
             written = writer.write(outcome)
             if written.error is not None:
@@ -93,7 +93,7 @@ def detect(
 
 
 def _require_apart(save: Path | None, names: list[str]) -> None:
-    """Raises ConfigError if drawn pictures would land among the pictures they are drawn from."""
+    """Raise ConfigError if annotated pictures would be saved in a folder of the originals."""
     if save is None:
         return
     folders = {Path(name).expanduser().resolve().parent for name in names}
@@ -105,17 +105,17 @@ def _detect_all(
     detector: Detector,
     settings: Settings,
     names: list[str],
-    asked: Asked,
+    options: DetectorOptions,
     save: Path | None,
 ) -> Iterator[FileOutcome]:
-    """Outcomes in the order of `names`; a few pictures are always under way at once."""
+    """Yield outcomes in the order of `names`; a few pictures are processed concurrently."""
     from sightline.serving.options import make_options
 
-    # A bad option is the caller's mistake, not a failure of every picture.
-    make_options(detector.spec, detector.confidence, **asked)
+    # Check the options once: a bad one is not a failure of every picture.
+    make_options(detector.spec, detector.confidence, **options)
     under_way: deque[tuple[str, Future[InferenceResult] | SightlineError]] = deque()
     for name in names:
-        under_way.append((name, _submit(detector, settings, name, asked, save is not None)))
+        under_way.append((name, _submit(detector, settings, name, options, save is not None)))
         if len(under_way) > _AHEAD:
             yield _outcome(*under_way.popleft())
     while under_way:
@@ -123,19 +123,19 @@ def _detect_all(
 
 
 def _submit(
-    detector: Detector, settings: Settings, name: str, asked: Asked, keep: bool
+    detector: Detector, settings: Settings, name: str, options: DetectorOptions, keep: bool
 ) -> Future[InferenceResult] | SightlineError:
-    from sightline.net.fetch import Fetcher, HeaderCheck, is_url
-    from sightline.vision.formats import SNIFF_BYTES, sniff
+    from sightline.net.fetch import Fetcher, is_url
+    from sightline.vision.formats import Sniffer
 
     try:
         source: bytes | Path
         if is_url(name):
-            fetcher = Fetcher(settings.max_upload_bytes, HeaderCheck(SNIFF_BYTES, sniff))
+            fetcher = Fetcher(settings.max_upload_bytes, Sniffer)
             source = fetcher.fetch(name, _FETCH_SECONDS)
         else:
             source = Path(name).expanduser()
-        return detector.submit(source, keep_image=keep, lane="batch", **asked)
+        return detector.submit(source, keep_image=keep, lane="batch", **options)
     except SightlineError as error:
         return error
 

@@ -1,4 +1,4 @@
-"""Measuring as people see it: a live line while it runs, a table at the end."""
+"""Terminal output of `sightline bench`: a live line while it runs, a table at the end."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sightline.bench.report import DETECT, Words, name_of, verdict
 
 if TYPE_CHECKING:
     from sightline.bench.inprocess import InProcessLimits
-    from sightline.bench.load import Tell
+    from sightline.bench.load import OnProgress
     from sightline.bench.plan import Plan
     from sightline.bench.record import RequestRecord
     from sightline.bench.stats import Latency, Summary
 
-_LINES = 10  # at most, where there is no terminal
+_LINES = 10  # of progress, at most, without a terminal
 
 
 @contextmanager
-def shown_load(plan: Plan) -> Iterator[Tell]:
-    """Tells stderr how a load test goes: one live line on a terminal, a few lines elsewhere."""
+def shown_load(plan: Plan) -> Iterator[OnProgress]:
+    """Show a load test's progress on stderr: one live line on a terminal, a few lines elsewhere."""
     if not sys.stderr.isatty():
         yield _lines(plan)
         return
@@ -37,16 +37,16 @@ def shown_load(plan: Plan) -> Iterator[Tell]:
     ) as live:
         rates = _Rates()
 
-        def tell(record: RequestRecord, seconds: float) -> None:
+        def on_progress(record: RequestRecord, seconds: float) -> None:
             line = f"{_progress(plan, record, seconds)}   {rates(record, seconds):,.1f}/s now"
             live.update(Text(line, no_wrap=True), refresh=True)
 
-        yield tell
+        yield on_progress
 
 
 @contextmanager
 def shown_steps() -> Iterator[Callable[[str], None]]:
-    """Tells stderr what is being measured."""
+    """Show the current measurement on stderr."""
     if not sys.stderr.isatty():
         yield lambda step: typer.echo(step, err=True)
         return
@@ -59,7 +59,7 @@ def shown_steps() -> Iterator[Callable[[str], None]]:
 def print_load(
     summary: Summary, *, to_stderr: bool, words: Words = DETECT, submits: Latency | None = None
 ) -> None:
-    """The figures of a load test."""
+    """Print the results of a load test."""
 
     def say(text: str = "") -> None:
         typer.echo(text, err=to_stderr)
@@ -84,7 +84,7 @@ def print_load(
 
 
 def print_limits(limits: InProcessLimits, *, to_stderr: bool) -> None:
-    """The table of what this machine can do."""
+    """Print the table of this machine's limits."""
     what = f"{limits.model} with {limits.engine} on {limits.device}, {limits.precision}"
     heads = f"{'':30}{'images/s':>10}{'ms each':>10}{'ratio':>8}{'least to most':>18}"
     lines = [f"{what}, {'×'.join(map(str, limits.size))}", "", heads]
@@ -98,7 +98,7 @@ def print_limits(limits: InProcessLimits, *, to_stderr: bool) -> None:
 
 
 class _Rates:
-    """Answers a second since the last call."""
+    """Answers per second since the last call."""
 
     def __init__(self) -> None:
         self._ended = 0
@@ -110,14 +110,14 @@ class _Rates:
         return count / span if span else 0.0
 
 
-def _lines(plan: Plan) -> Tell:
+def _lines(plan: Plan) -> OnProgress:
     step = max(1, round((plan.duration or 100.0) / _LINES))
 
-    def tell(record: RequestRecord, seconds: float) -> None:
+    def on_progress(record: RequestRecord, seconds: float) -> None:
         if round(seconds) % step == 0:
             typer.echo(_progress(plan, record, seconds), err=True)
 
-    return tell
+    return on_progress
 
 
 def _progress(plan: Plan, record: RequestRecord, seconds: float) -> str:

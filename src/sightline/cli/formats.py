@@ -1,4 +1,4 @@
-"""What `sightline detect` writes."""
+"""Output formats of `sightline detect`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OutputFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileOutcome:
-    """What became of one picture: a result or an error, never both."""
+    """The outcome of one picture: a result or an error, never both."""
 
     name: str
     result: InferenceResult | None
@@ -37,18 +37,17 @@ class FileOutcome:
 
 
 class Writer:
-    """Writes outcomes as they come; subclasses say in which form.
+    """Writes outcomes as they come; subclasses define the format.
 
-    With a folder to save to, each picture is also drawn there. Two pictures of one name
-    (from two folders, or a.png and a.jpg) get two files, and no picture that is read from is
-    ever written over.
+    With a folder to save to, annotated pictures are written there. Two pictures of one name (from
+    two folders, or a.png and a.jpg) get two files, and no original is ever overwritten.
     """
 
     def __init__(self, stream: TextIO, save: Path | None, labels: tuple[str, ...]) -> None:
-        """Write to `stream`, and draw into the folder `save` (made if need be) if it is given.
+        """Write to `stream`, and annotated pictures to the folder `save` (created if needed).
 
         Raises:
-            ConfigError: the folder cannot be made.
+            ConfigError: the folder cannot be created.
         """
         self.stream = stream
         self.labels = labels
@@ -61,7 +60,7 @@ class Writer:
                 raise ConfigError(f"cannot save to {save}: {error.strerror}") from error
 
     def write(self, outcome: FileOutcome) -> FileOutcome:
-        """Write one outcome; returns it, or a failure in its place if it could not be saved."""
+        """Write one outcome; returns it, or a failure instead if it could not be saved."""
         if outcome.result is not None and self._save is not None:
             try:
                 self.save(self._save / self._free_name(outcome.name), outcome.result)
@@ -80,16 +79,16 @@ class Writer:
             file.with_name(f"{file.name}.jpg").write_bytes(encode_jpeg(drawn))
 
     def write_detections(self, name: str, detections: Detections) -> None:
-        """One picture's boxes, as they come."""
+        """Write one picture's detections."""
 
     def write_error(self, outcome: FileOutcome) -> None:
-        """A failed picture; stderr has named it already."""
+        """Write a failed picture; it is already reported on stderr."""
 
     def finish(self) -> None:
-        """All pictures are through."""
+        """Write the end of the output."""
 
     def _free_name(self, name: str) -> str:
-        """A file name without suffix for the picture `name` that no earlier one has."""
+        """An unused file name for the picture `name`, without suffix."""
         stem = PurePosixPath(urlsplit(name).path).stem if "://" in name else Path(name).stem
         free, number = stem or "picture", 1
         while free in self._taken:
@@ -100,7 +99,7 @@ class Writer:
 
 
 class JsonLines(Writer):
-    """One JSON object a picture."""
+    """One JSON object per picture."""
 
     def write_detections(self, name: str, detections: Detections) -> None:
         self._line(
@@ -119,7 +118,7 @@ class JsonLines(Writer):
 
 
 class Csv(Writer):
-    """One line a detection, with a header."""
+    """One line per detection, with a header."""
 
     def __init__(self, stream: TextIO, save: Path | None, labels: tuple[str, ...]) -> None:
         super().__init__(stream, save, labels)
@@ -176,7 +175,7 @@ class Coco(Writer):
 
 
 class Yolo(Writer):
-    """One txt a picture: class, centre and size as fractions of the picture, confidence."""
+    """One txt per picture: class, centre and size as fractions of the picture, confidence."""
 
     def save(self, file: Path, result: InferenceResult) -> None:
         super().save(file, result)

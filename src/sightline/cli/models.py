@@ -1,4 +1,4 @@
-"""`sightline models`: what can be served by name."""
+"""`sightline models`: lists the models that are known by name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _row(entry: CatalogueEntry, folder: Path) -> tuple[str, ...]:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)  # noqa: RUF001  a dash for what is not known
+    return "–" if value is None else format(value, form)  # noqa: RUF001  a dash for unknown values
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
@@ -66,7 +66,7 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
 
 
 def _print_columns(rows: list[tuple[str, ...]]) -> None:
-    """Columns two spaces apart; a note may hold single spaces, so it comes last."""
+    """Print columns two spaces apart; notes contain single spaces, so they come last."""
     every = [_COLUMNS, *rows]
     widths = [max(len(row[i]) for row in every) for i in range(len(_COLUMNS))]
     for row in every:

@@ -1,4 +1,4 @@
-"""Long work as people see it: a bar on a terminal, plain lines or nothing elsewhere."""
+"""Progress display: a bar on a terminal, plain lines or nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_STEP = 25  # per cent between two plain lines
+_STEP = 25  # per cent between plain lines
 
 
 def watched(steps: Iterator[T], what: str, total: int) -> Iterator[T]:
-    """`steps` as they are, `total` in all, shown as they pass; `what` names the work."""
+    """Yield `steps`, `total` in all, with a progress bar labelled `what`."""
     if total < 2 or not sys.stderr.isatty():
         return steps
     from rich.console import Console
@@ -31,7 +31,7 @@ def watched(steps: Iterator[T], what: str, total: int) -> Iterator[T]:
 
 @contextmanager
 def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Told how many steps of the work `what` are done, of how many, it tells stderr."""
+    """A callback (done, total) that shows progress on stderr, labelled `what`."""
     if not sys.stderr.isatty():
         yield _Lines(lambda done, total: f"{what}: {done} of {total}")
         return
@@ -45,7 +45,7 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
-    """A `Progress` that tells stderr; nothing is shown until a first byte is there."""
+    """A download `Progress` on stderr; nothing is shown before the first byte."""
     if not sys.stderr.isatty():
         yield _Lines(_pulled)
         return
@@ -67,7 +67,7 @@ def shown_progress() -> Iterator[Progress]:
 
 
 class _Lines:
-    """A line at the start, and at every quarter where the size is known."""
+    """Prints a line at the start, and at every quarter if the total is known."""
 
     def __init__(self, line: Callable[[int, int | None], str]) -> None:
         self._line = line
@@ -87,10 +87,10 @@ def _pulled(done: int, total: int | None) -> str:
 
 
 def find_model(settings: Settings) -> tuple[Settings, str]:
-    """`settings` whose model is a file here, and what people should know of it (on stderr too).
+    """`settings` with a local model file, and a notice about it, also printed to stderr.
 
     Raises:
-        ConfigError: there is none, or it cannot be had.
+        ConfigError: there is no model, or it cannot be fetched.
     """
     from sightline.wiring import models
 

@@ -1,4 +1,4 @@
-"""`sightline pull`: a model into the cache."""
+"""`sightline pull`: downloads a model into the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sightline quantize`: a model in eight bits, and what that costs."""
+"""`sightline quantize`: quantises a model to INT8, and reports the loss and gain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sightline.training.evaluate import ImageTruth
     from sightline.training.selection import Selection
 
-_LEAST_FOUND = 0.9  # share of the original's boxes; models that suit INT8 keep 95 % and more
+_LEAST_FOUND = 0.9  # share of the original's boxes; models that suit INT8 keep at least 95 %
 
 Data = Annotated[
     list[str],
@@ -93,10 +93,10 @@ def quantize(
 
 
 def _select(data: list[str], val: list[str] | None, subset: int, max_pixels: int) -> Selection:
-    """Which pictures do what; people are told of those that do nothing.
+    """Select pictures for calibration and measurement; warns of unreadable or too few ones.
 
     Raises:
-        ConfigError: there are none that can be read.
+        ConfigError: none can be read.
     """
     from sightline.training.selection import FEW, select
 
@@ -125,7 +125,7 @@ def _readable(sources: list[str], max_pixels: int) -> list[Path]:
 def _truths(
     coco: Path | None, pictures: list[Path], labels: tuple[str, ...]
 ) -> dict[Path, ImageTruth]:
-    """What is known of `pictures`; labels that nobody pointed at need not fit the model."""
+    """Labels of `pictures`; labels found without --labels need not match the model."""
     from sightline.training.evaluate import require_pycocotools
     from sightline.training.truths import OtherClasses, coco_truths, yolo_truths
 
@@ -166,10 +166,10 @@ def _report(output: Path, pictures: Selection, found: Comparison, as_json: bool)
 
 
 def _as_json(found: Comparison) -> dict[str, object]:
-    told = asdict(found)
+    report = asdict(found)
     for key, side in (("before", found.before), ("after", found.after)):
-        told[key]["score"] = None if side.score is None else side.score._asdict()
-    return told
+        report[key]["score"] = None if side.score is None else side.score._asdict()
+    return report
 
 
 def _lines(output: Path, pictures: Selection, found: Comparison) -> list[str]:

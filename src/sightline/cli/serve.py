@@ -11,7 +11,6 @@ import socket
 from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
-from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +20,7 @@ from sightline.cli.progress import find_model
 from sightline.errors import ConfigError
 from sightline.settings import Settings, load_settings
 from sightline.telemetry.logs import configure_logs
+from sightline.threads import IMPORTS
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -98,7 +98,7 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     signal.signal(signal.SIGTERM, partial(_abandon, 0))
     signal.signal(signal.SIGINT, partial(_abandon, 130))
     # Half of a start is imports: they go on while the model is loaded.
-    Thread(target=import_module, args=("sightline.api.app",), daemon=True).start()
+    IMPORTS.start(import_module, "sightline.api.app")
     from uvicorn.loops.auto import auto_loop_factory
 
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:

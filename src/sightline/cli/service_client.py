@@ -1,4 +1,4 @@
-"""Asks a running service over HTTP; what fails is one line that says what to do."""
+"""HTTP client of a running service, for commands: errors are one line that says what to do."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any, TypeAlias
 
 import typer
 
+from sightline.backoff import Backoff
 from sightline.errors import SightlineError
 
 Answer: TypeAlias = tuple[dict[str, Any], dict[str, str]]
-"""JSON, and headers with names in lower case."""
+"""A response: JSON, and headers with names in lower case."""
 
 _TIMEOUT = 30.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts, unless it says how many
-_PASSES = frozenset({429, 502, 503, 504})
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts, without Retry-After
+_TEMPORARY = frozenset({429, 502, 503, 504})
 
 
 class Unavailable(SightlineError):
-    """No answer, or one that says: not now.
+    """The service does not answer, or answers with a temporary problem.
 
     Attributes:
-        answered: something answered.
-        retry_after: seconds, None where it does not say.
+        answered: whether it answered.
+        retry_after: seconds of Retry-After; None without it.
     """
 
     def __init__(self, message: str, *, answered: bool, retry_after: float | None = None) -> None:
@@ -34,27 +35,27 @@ class Unavailable(SightlineError):
 
 
 def retry_until(request: Callable[[], Answer], seconds: float, *, known: bool) -> Answer:
-    """What is answered, though the service may be away for up to so many seconds.
+    """The answer to `request`, retried for up to `seconds` while the service is unavailable.
 
-    Where nothing answers it may be the wrong address, unless it is `known` to be right.
+    Where nothing answers, it is retried only if the address is `known` to be right.
     """
-    pause, end = _FIRST_PAUSE, None
+    backoff, end = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), None
     while True:
         try:
             return request()
-        except Unavailable as away:
+        except Unavailable as error:
             now = time.monotonic()
             if end is None:
                 end = now + seconds
-                typer.echo(f"waiting: {away}", err=True)
-            if now >= end or not (known or away.answered):
+                typer.echo(f"waiting: {error}", err=True)
+            if now >= end or not (known or error.answered):
                 raise
-            time.sleep(min(away.retry_after or pause, end - now))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = backoff.fail()
+            time.sleep(min(error.retry_after or pause, end - now))
 
 
 class ServiceClient:
-    """Asks the service; what fails is one line that says what to do."""
+    """HTTP client of a service; call it with method and path."""
 
     def __init__(self, url: str, key: str | None) -> None:
         import httpx
@@ -65,7 +66,7 @@ class ServiceClient:
         headers = {"Accept": "application/json"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        # Proxies of the environment are for the internet, and a service is mostly near.
+        # Proxies of the environment are for the internet; a service is mostly on the local network.
         self.client = httpx.Client(
             headers=headers,
             timeout=_TIMEOUT,
@@ -76,10 +77,10 @@ class ServiceClient:
     def __call__(
         self, method: str, path: str, headers: dict[str, str] | None = None, **query: str
     ) -> Answer:
-        """The answer's JSON ({} of none, and of 304) and its headers, names in lower case.
+        """The response's JSON ({} without a body, and for 304) and its headers.
 
         Raises:
-            SightlineError: there is none, or it is a problem; Away if that may pass.
+            SightlineError: there is no answer, or it is a problem; Unavailable if temporary.
         """
         import httpx
 
@@ -101,15 +102,15 @@ class ServiceClient:
         except ValueError:
             body = None
         if not isinstance(body, dict) or not (answer.is_success or answer.status_code == 304):
-            message = self._trouble(answer.status_code, body)
-            if answer.status_code in _PASSES:
-                told = answer.headers.get("retry-after", "")
-                seconds = float(told) if told.isdecimal() else None
+            message = self._message(answer.status_code, body)
+            if answer.status_code in _TEMPORARY:
+                retry_after = answer.headers.get("retry-after", "")
+                seconds = float(retry_after) if retry_after.isdecimal() else None
                 raise Unavailable(message, answered=True, retry_after=seconds)
             raise SightlineError(message)
         return body, dict(answer.headers)
 
-    def _trouble(self, status: int, body: object) -> str:
+    def _message(self, status: int, body: object) -> str:
         if not isinstance(body, dict) or "detail" not in body:
             return f"{self._url} answered {status}, and not as Sightline does. Is it this service?"
         if status == 401:

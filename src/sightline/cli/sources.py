@@ -1,4 +1,4 @@
-"""What people name on the command line as pictures: files, folders, globs, addresses."""
+"""Pictures named on the command line: files, folders, globs, addresses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from sightline.client.paths import expand as expand_path
 
 
 def expand(sources: list[str]) -> list[str]:
-    """Every picture that `sources` name, in order, each once.
+    """Paths and addresses of all pictures that `sources` name, in order, without duplicates.
 
     Raises:
-        ConfigError: there are none in a folder or glob, or a name can be no path.
+        ConfigError: a folder or glob without pictures, or a name that is not a valid path.
     """
     from sightline.net.fetch import is_url
 

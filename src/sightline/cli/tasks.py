@@ -20,7 +20,7 @@ tasks = typer.Typer(
     help="The tasks of a running service: list, show, watch, cancel, retry.",
 )
 
-_WAIT = 20  # seconds that the service may hold an answer back until there is something new
+_WAIT = 20  # seconds of long polling: the service holds its response until there is a change
 _ENDED = frozenset({"completed", "error", "cancelled"})
 _COLUMNS = ("", "picture", "status", "found")
 
@@ -48,12 +48,12 @@ def list_tasks(url: Url = _HERE, key: Key = None, as_json: Json = False) -> None
         return
     for name, value in glance.items():
         if isinstance(value, dict):
-            told = ", ".join(f"{count:,} {what}" for what, count in value.items()) or "none"
+            shown = ", ".join(f"{count:,} {what}" for what, count in value.items()) or "none"
         elif isinstance(value, list):
-            told = "".join(f"\n  {one}" for one in value) or "none"
+            shown = "".join(f"\n  {one}" for one in value) or "none"
         else:
-            told = f"{value:,}" if isinstance(value, int) else str(value)
-        typer.echo(f"{name.replace('_', ' ')}: {told}")
+            shown = f"{value:,}" if isinstance(value, int) else str(value)
+        typer.echo(f"{name.replace('_', ' ')}: {shown}")
 
 
 @tasks.command()
@@ -105,7 +105,7 @@ def cancel(
         raise SightlineError(
             f"there is nothing to cancel: it is {status}. --forget removes what is left of it"
         )
-    _told(answer, f"{task_id} is {status}", as_json)
+    _print_answer(answer, f"{task_id} is {status}", as_json)
 
 
 @tasks.command()
@@ -113,32 +113,32 @@ def retry(task_id: TaskId, url: Url = _HERE, key: Key = None, as_json: Json = Fa
     """Run the pictures of a task that failed once more."""
     with open_service(url, key) as service:
         answer, _ = service("POST", f"/result/{task_id}/retry")
-    _told(answer, f"{task_id} is {answer.get('status', 'queued')}", as_json)
+    _print_answer(answer, f"{task_id} is {answer.get('status', 'queued')}", as_json)
 
 
-def _told(answer: dict[str, Any], words: str, as_json: bool) -> None:
+def _print_answer(answer: dict[str, Any], words: str, as_json: bool) -> None:
     typer.echo(json.dumps(answer) if as_json else words)
 
 
 def _follow(
     service: ServiceClient, task_id: str, as_json: bool, retry_timeout: float
 ) -> dict[str, Any]:
-    """Tell of each change until the task has ended; the task as it is then."""
+    """Print each change until the task has ended; returns the task."""
     seen: dict[str, Any] = {}
     headers: dict[str, str] = {}
     while True:
         began = time.monotonic()
-        look = partial(service, "GET", f"/result/{task_id}", headers, wait=str(_WAIT))
-        task, answered = retry_until(look, retry_timeout, known=bool(seen))
-        if "etag" in answered:
-            headers["If-None-Match"] = answered["etag"]
+        poll = partial(service, "GET", f"/result/{task_id}", headers, wait=str(_WAIT))
+        task, received = retry_until(poll, retry_timeout, known=bool(seen))
+        if "etag" in received:
+            headers["If-None-Match"] = received["etag"]
         if task and task != seen:
             seen = task
             typer.echo(json.dumps(task) if as_json else _line(task), err=not as_json)
             if task["status"] in _ENDED:
                 return task
-        if time.monotonic() - began < 1:  # it did not hold its answer back
-            time.sleep(min(float(answered.get("retry-after", 1)), _WAIT))
+        if time.monotonic() - began < 1:  # the response was not held
+            time.sleep(min(float(received.get("retry-after", 1)), _WAIT))
 
 
 def _line(task: dict[str, Any]) -> str:
@@ -173,7 +173,7 @@ def _show(task: dict[str, Any], as_json: bool) -> None:
 
 
 def _local(moment: str) -> str:
-    """An ISO 8601 time, as the clock on the wall here has it."""
+    """An ISO 8601 time in the local time zone."""
     return datetime.fromisoformat(moment).astimezone().isoformat(" ", timespec="seconds")
 
 
@@ -189,7 +189,7 @@ def _row(result: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _printable(text: str) -> str:
-    """Names come from whoever submitted the task: none of them moves the cursor."""
+    """Replace control characters: file names come from clients, and could move the cursor."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 

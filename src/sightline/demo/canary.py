@@ -1,4 +1,4 @@
-"""The scene that the service's canary looks at, drawn beforehand: drawing takes part of a start.
+"""The canary's scene, drawn in advance, because drawing it would slow down the start.
 
 python -m sightline.demo.canary     draws it again
 """
@@ -18,35 +18,35 @@ _TRUTH = Path(__file__).with_name("canary.json")
 
 
 def read() -> tuple[bytes, Detections]:
-    """The picture as a JPEG file, and what is in it with confidence 1."""
-    told = json.loads(_TRUTH.read_text("utf-8"))
+    """The picture as a JPEG file, and its truth as detections with confidence 1."""
+    content = json.loads(_TRUTH.read_text("utf-8"))
     truth = Detections(
-        boxes=np.array(told["boxes"], np.float32),
-        confidence=np.ones(len(told["boxes"]), np.float32),
-        class_id=np.array(told["class_id"], np.int64),
-        labels=tuple(told["labels"]),
-        width=told["width"],
-        height=told["height"],
+        boxes=np.array(content["boxes"], np.float32),
+        confidence=np.ones(len(content["boxes"]), np.float32),
+        class_id=np.array(content["class_id"], np.int64),
+        labels=tuple(content["labels"]),
+        width=content["width"],
+        height=content["height"],
     )
     return _PICTURE.read_bytes(), truth
 
 
 def draw() -> tuple[bytes, str]:
-    """What the two files hold."""
+    """The content of the two files: JPEG and JSON."""
     from sightline.demo.scenes import make_scene
     from sightline.demo.toys import CLASSES
     from sightline.vision.draw import encode_jpeg
 
     scene = make_scene(_SEED)
     height, width = scene.image.shape[:2]
-    told = {
+    content = {
         "width": width,
         "height": height,
         "labels": list(CLASSES),
         "class_id": scene.truth.class_id.tolist(),
         "boxes": np.round(scene.truth.boxes, 2).tolist(),
     }
-    return encode_jpeg(scene.image), json.dumps(told) + "\n"
+    return encode_jpeg(scene.image), json.dumps(content) + "\n"
 
 
 if __name__ == "__main__":

@@ -22,18 +22,17 @@ if TYPE_CHECKING:
 
 Split: TypeAlias = Literal["train", "val"]
 
-_HELD_OUT = 5  # one picture in so many is for validation
+_HELD_OUT = 5  # one picture in five is for validation
 
 
 def write_dataset(folder: Path, count: int, seed: int, width: int, height: int) -> Iterator[int]:
     """Write `count` scenes of the seeds from `seed` on; a fifth, at least one, is for validation.
 
     Yields:
-        After each picture, how many are written. The data set is whole once the iterator ends.
+        After each picture, how many are written. The data set is complete when the iterator ends.
 
     Raises:
-        ConfigError: an argument is out of its range, `folder` holds something already, or it
-            cannot be written.
+        ConfigError: an argument is out of range, `folder` is not empty, or it cannot be written.
     """
     if count < 2:
         raise ConfigError(f"count is {count}: a data set has 2 pictures or more, one to validate")
@@ -56,7 +55,7 @@ def write_dataset(folder: Path, count: int, seed: int, width: int, height: int) 
 
 
 def yolo_lines(truth: Truth, width: int, height: int) -> str:
-    """One line a toy: class id, then cx, cy, width, height as shares of the picture, 0..1."""
+    """One line per toy: class id, then cx, cy, width, height as shares of the picture, 0..1."""
     lines = []
     for class_id, (x1, y1, x2, y2) in zip(truth.class_id, truth.boxes.tolist(), strict=True):
         box = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
@@ -97,7 +96,7 @@ def add_to_coco(coco: dict[str, Any], scene: Scene, image_id: int, file_name: st
 
 
 def _prepare(folder: Path) -> None:
-    """Make the folders and `data.yaml`."""
+    """Create the folders and `data.yaml`."""
     with writing(folder):
         if folder.is_dir() and any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty: name a new folder for the data set")

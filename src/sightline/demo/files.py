@@ -1,4 +1,4 @@
-"""Scenes on disk, with the truth beside them."""
+"""Files of scenes: pictures, and JSON files of their truth."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from sightline.types import BGRImage
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_QUALITY = 95  # of a JPEG, 0..100: the scene has been through one already
+_QUALITY = 95  # of a JPEG, 0..100: the scene was compressed once already
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns a failure of the file system into one line about `path`.
+    """Turn an OSError into a ConfigError about `path`.
 
     Raises:
         ConfigError: it cannot be written.
@@ -37,10 +37,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def truth_path(path: Path) -> Path:
-    """Where the truth about the picture or video at `path` lies.
+    """The path of the truth of the picture or video at `path`.
 
     Raises:
-        ConfigError: that is `path` itself, or `path` names no file.
+        ConfigError: it would be `path` itself, or `path` is not a file name.
     """
     try:
         beside = path.with_suffix(".json")
@@ -52,10 +52,10 @@ def truth_path(path: Path) -> Path:
 
 
 def write_picture(path: Path, image: BGRImage) -> None:
-    """Write `image`, uint8 [height, width, 3] BGR, in the form that the suffix names.
+    """Write `image`, uint8 [height, width, 3] BGR, in the format of the suffix.
 
     Raises:
-        ConfigError: the suffix names none that is known, or the file cannot be written.
+        ConfigError: the suffix is unknown, or the file cannot be written.
     """
     if path.suffix.lower() not in _PICTURES:
         raise ConfigError(f"{path} is no picture: name one of {', '.join(_PICTURES)}")

@@ -1,4 +1,4 @@
-"""Moving scenes: toys that come, cross, hide behind one another and leave, each with its number."""
+"""Moving scenes: toys that cross the picture and hide each other, each with a track id."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
     from sightline.demo.truth import Scene
 
-_CROWD = (4, 7)  # toys under way at once, least and most
+_CROWD = (4, 7)  # toys in motion at once, least and most
 _CROSSING = (4.0, 9.0)  # seconds that a toy takes from edge to edge
-_AT_START = (0.25, 0.75)  # share of its way that a toy of the first frame has behind it
+_AT_START = (0.25, 0.75)  # share of its way that a toy has covered in the first frame
 
 
 @dataclass(frozen=True, slots=True)
 class _Journey:
-    """A toy's way: it starts at `toy`'s place at `start` seconds and ends at `end` seconds.
+    """A toy's motion, from the place of `toy` at `start` seconds until `end` seconds.
 
     Attributes:
-        velocity: x and y, pixels a second.
-        spin: degrees a second.
-        sway: degrees that it rocks to either side, once a second.
-        depth: whoever has more of it lies on top.
+        velocity: x and y, pixels per second.
+        spin: degrees per second.
+        sway: amplitude of its rocking in degrees, once per second.
+        depth: drawing order; toys with more depth lie on top.
     """
 
     toy: Toy
@@ -53,7 +53,7 @@ class _Journey:
 
 
 class MovingScene:
-    """A table that toys travel across, for as long as somebody watches.
+    """A scene of toys that move across a table, of any length.
 
     Args:
         seed: the same seed, size and rate give the same pixels.
@@ -72,10 +72,10 @@ class MovingScene:
         self.seed, self.width, self.height, self.fps = seed, width, height, fps
 
     def frames(self, count: int | None = None) -> Iterator[Scene]:
-        """The first `count` frames, or frames without end; from the start at each call.
+        """The first `count` frames, or endless frames; each call starts from the beginning.
 
-        A toy keeps its `track_id` while it travels, also through frames in which it is hidden
-        and in no truth. Numbers are never given twice.
+        A toy keeps its `track_id` while it moves, also through frames in which it is hidden and not
+        in the truth. Ids are never reused.
         """
         rng = np.random.default_rng(self.seed)
         table = Table(rng, self.width, self.height)
@@ -96,7 +96,7 @@ class MovingScene:
     def _journey(
         self, rng: np.random.Generator, number: int, now: float, at_start: bool
     ) -> _Journey:
-        """From outside the picture, through a point near its middle, out on the other side."""
+        """A straight path from outside the picture, through a point near its middle, and out."""
         toy = random_toy(rng, self.width, self.height, number)
         heading = float(rng.uniform(0, 2 * pi))
         reach = hypot(self.width, self.height) / 2 + SIZES[1] * hypot(self.width, self.height) / 2
@@ -126,7 +126,7 @@ class MovingScene:
 def _manner(
     rng: np.random.Generator, name: str, heading: float, speed: float, toy: Toy
 ) -> tuple[float, float, float]:
-    """How a toy travels: its angle at the start, spin and sway, in degrees (a second)."""
+    """A toy's initial angle, spin and sway, in degrees (per second), by its class."""
     if name == "ball":  # rolls
         return toy.angle, degrees(speed / (toy.size / 2)) * (1 if cos(heading) > 0 else -1), 0.0
     if name == "rocket":  # flies ahead

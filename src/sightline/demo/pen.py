@@ -1,4 +1,4 @@
-"""Draws one toy: flat paint and a height map first, the lamp's light over both at the end."""
+"""Drawing of one toy: flat colours and a height map first, then lighting over both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Colour: TypeAlias = "tuple[int, int, int]"
 Points: TypeAlias = "NDArray[np.float64]"
 """[N, 2] x, y in toy units: the toy lies within -1..1, y downwards."""
 
-_ROOM = 1.08  # toy units from the middle to the canvas's edge: outlines need a little more than 1
+_ROOM = 1.08  # toy units from the middle to the canvas's edge: outlines reach a little beyond 1
 _SUBPIXEL = 4  # bits of subpixel position that cv2 draws with
 
 
@@ -32,17 +32,17 @@ class Sprite:
 
 
 class Pen:
-    """Paints polygons in toy units onto a canvas that is turned and scaled already.
+    """Paints polygons, given in toy units, on a rotated and scaled canvas.
 
     Args:
         size: pixels from -1 to 1 in toy units.
         angle: degrees, clockwise on the screen.
-        mirror: left and right change places.
+        mirror: swap left and right.
     """
 
     def __init__(self, size: float, angle: float = 0.0, mirror: bool = False) -> None:
         turn, self._unit = radians(angle), size / 2
-        # Only a toy that is turned can reach out of its own square, by at most the diagonal.
+        # A rotated toy reaches out of its own square, up to the diagonal.
         reach = abs(cos(turn)) + abs(sin(turn))
         self._side = ceil(size * _ROOM * reach) + 2
         matrix = np.array([[cos(turn), sin(turn)], [-sin(turn), cos(turn)]]) * self._unit
@@ -52,7 +52,7 @@ class Pen:
         self._height = np.zeros((self._side, self._side), np.float32)
 
     def solid(self, points: Points, colour: Colour, bulge: float = 0.2) -> None:
-        """A part of its own: `bulge` is how far from its rim it keeps rising, in toy units."""
+        """Paint a raised part; `bulge` is the width of its rounded rim, in toy units."""
         found = self._mask(points)
         if found is None:
             return
@@ -69,7 +69,7 @@ class Pen:
         self._height[area] += (height - self._height[area]) * weight
 
     def paint(self, points: Points, colour: Colour, opacity: float = 1.0) -> None:
-        """Colour on what is there already: it takes its shape, and never leaves its outline."""
+        """Paint colour on existing parts, within their outline and without changing heights."""
         found = self._mask(points)
         if found is None:
             return
@@ -79,7 +79,7 @@ class Pen:
         self._blend(area, np.where(self._alpha[area] > 0, weight, 0).astype(np.float32), colour)
 
     def stroke(self, points: Points, colour: Colour, width: float) -> None:
-        """A painted line through `points`, `width` in toy units."""
+        """Paint a line through `points`, `width` in toy units."""
         for start, end in pairwise(points):
             along = end - start
             side = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6) * width / 2
@@ -88,10 +88,10 @@ class Pen:
             self.paint(ellipse(point[0], point[1], width / 2, width / 2), colour)
 
     def lit(self, light: tuple[float, float], gloss: float) -> Sprite:
-        """The toy under a lamp.
+        """The toy with lighting applied.
 
         Args:
-            light: x, y of where the light comes from, -1..1 each.
+            light: x, y of the light's direction, -1..1 each.
             gloss: strength of the highlight, 0..1.
         """
         height = cv2.GaussianBlur(self._height, (0, 0), max(0.02 * self._unit, 0.6))
@@ -110,7 +110,7 @@ class Pen:
         return Sprite(np.clip(lit, 0, 255).astype(np.uint8), self._alpha)
 
     def _mask(self, points: Points) -> tuple[tuple[int, int, int, int], NDArray[np.uint8]] | None:
-        """Rows and columns (top, bottom, left, right) that `points` cover, and how much, 0..255."""
+        """Bounds (top, bottom, left, right) of a polygon, and its coverage there, 0..255."""
         placed = points @ self._matrix + self._side / 2
         left, top = np.maximum(np.floor(placed.min(0)).astype(int) - 1, 0).tolist()
         right, bottom = np.minimum(np.ceil(placed.max(0)).astype(int) + 2, self._side).tolist()
@@ -124,7 +124,7 @@ class Pen:
     def _blend(
         self, area: tuple[slice, slice], weight: NDArray[np.float32], colour: Colour
     ) -> None:
-        # Paint that begins where nothing was must not be thinned twice, by weight and by alpha.
+        # Edges on an empty canvas must not fade twice, by weight and by alpha.
         bare = self._alpha[area] == 0
         weight = np.where(bare, (weight > 0).astype(np.float32), weight)[..., None]
         self._paint[area] += (np.array(colour, np.float32) - self._paint[area]) * weight

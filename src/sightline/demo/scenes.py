@@ -1,4 +1,4 @@
-"""Still scenes: a seed and a size in, a picture and its truth out."""
+"""Still scenes: pictures of toys with their truth, generated from a seed and a size."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SMALLEST, LARGEST = 64, 8192
 SIZES = (0.14, 0.36)
 """Least and greatest size of a toy, as a share of the picture's middle side (root of its area)."""
 
-_LEAST_SHOWN = 0.55  # share of each toy that has to show: nothing to argue about in a still scene
+_LEAST_SHOWN = 0.55  # least visible share of each toy, so that every one can be recognised
 _TRIES = 12
 
 
 def make_scene(seed: int, width: int = 640, height: int = 480) -> Scene:
-    """Toys on a table.
+    """Generate a scene of toys on a table.
 
     Args:
         seed: the same seed and size give the same pixels.
@@ -34,7 +34,7 @@ def make_scene(seed: int, width: int = 640, height: int = 480) -> Scene:
         height: of the picture, pixels, `SMALLEST`..`LARGEST`.
 
     Raises:
-        ConfigError: a side, or the seed, is out of its range.
+        ConfigError: a side, or the seed, is out of range.
     """
     require_size(seed, width, height)
     rng = np.random.default_rng(seed)
@@ -43,7 +43,7 @@ def make_scene(seed: int, width: int = 640, height: int = 480) -> Scene:
 
 
 def require_size(seed: int, width: int, height: int) -> None:
-    """Raises ConfigError if no scene can be made of these."""
+    """Raise ConfigError if the seed or a side is out of range."""
     for name, side in (("width", width), ("height", height)):
         if not SMALLEST <= side <= LARGEST:
             raise ConfigError(
@@ -68,7 +68,7 @@ def random_toy(rng: np.random.Generator, width: int, height: int, track_id: int)
 
 
 def _lay(rng: np.random.Generator, table: Table) -> list[Toy]:
-    """Toys that overlap, but of which each shows by `_LEAST_SHOWN`; the last lies on top."""
+    """Toys that overlap, each visible by at least `_LEAST_SHOWN`; the last lies on top."""
     toys: list[Toy] = []
     shown: list[NDArray[np.bool_]] = []
     full: list[int] = []
@@ -91,7 +91,7 @@ def _lay(rng: np.random.Generator, table: Table) -> list[Toy]:
 
 
 def _cover(table: Table, toy: Toy) -> tuple[NDArray[np.bool_], int] | None:
-    """Which pixels of the picture `toy` covers, bool [height, width], and how many it would."""
+    """Pixels that `toy` covers, bool [height, width], and its whole area, also outside."""
     stamp = table.stamp(toy)
     if stamp is None:
         return None

@@ -1,4 +1,4 @@
-"""What the toys lie on: wood, cloth, paper, carpet, tiles, or a plain sweep of colour."""
+"""Backgrounds of scenes: wood, cloth, paper, carpet, tiles, or a colour gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw_surface(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float32]:
-    """A background, float32 [height, width, 3] BGR, about 0..255 before light and lens."""
+    """A background, float32 [height, width, 3] BGR, about 0..255, before lighting and lens."""
     kind = _SURFACES[int(rng.integers(len(_SURFACES)))]
     return kind(rng, width, height)
 
@@ -36,7 +36,7 @@ def _colour(rng: np.random.Generator, choices: list[tuple[int, int, int]]) -> ND
 
 
 def _unit(width: int, height: int) -> float:
-    """A length that looks the same at any picture size: a hundredth of its short side, pixels."""
+    """A length relative to the picture's size: a hundredth of its short side, pixels."""
     return min(width, height) / 100
 
 

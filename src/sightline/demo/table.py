@@ -1,4 +1,4 @@
-"""Puts toys on a table: paint, shadows, who hides whom, light, lens and compression."""
+"""Rendering of toys on a table: shadows, occlusion, light, lens and compression."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from sightline.types import BGRImage
 
-_SHADOW = 0.5  # share of the light that a shadow's core takes
+_SHADOW = 0.5  # share of the light that is blocked in a shadow's core
 
 
 @dataclass(frozen=True, slots=True)
 class Toy:
-    """A toy at a place: x and y of its middle and its size in pixels, its angle in degrees."""
+    """A placed toy: x and y of its centre and its size in pixels, its angle in degrees."""
 
     class_id: int
     look: int
@@ -35,7 +35,7 @@ class Toy:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A drawn toy cut to the picture: `area` is where it lies, `full` its whole area in pixels."""
+    """A drawn toy cut to the picture: `area` is its place, `full` its whole area in pixels."""
 
     area: tuple[slice, slice]
     pixels: NDArray[np.uint8]
@@ -44,10 +44,10 @@ class Stamp:
 
 
 class Table:
-    """A surface under a lamp, seen by a camera; toys are laid on it for each picture.
+    """A surface with lamp and camera, on which the toys of each picture are rendered.
 
     Args:
-        rng: decides the surface, the lamp and the camera.
+        rng: determines the surface, the lamp and the camera.
         width: of the picture, pixels.
         height: of the picture, pixels.
     """
@@ -78,7 +78,7 @@ class Table:
         return Stamp(np.s_[y1:y2, x1:x2], sprite.pixels[inside], sprite.alpha[inside], full)
 
     def picture(self, rng: np.random.Generator, toys: list[Toy]) -> Scene:
-        """The table with `toys` on it, the last on top; `rng` decides the camera's noise."""
+        """Render the table with `toys`, the last on top; `rng` determines the camera's noise."""
         canvas = self._surface.copy()
         owner = np.full((self.height, self.width), -1, np.int16)
         full = []
@@ -122,7 +122,7 @@ class Table:
 def _glow(
     rng: np.random.Generator, width: int, height: int, light: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """How bright the lamp makes each pixel, float32 [height, width, 3]: warm or cold, fading."""
+    """The lamp's brightness per pixel, float32 [height, width, 3]: warm or cold, fading."""
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     fall = float(rng.uniform(0, 0.2))
@@ -135,7 +135,7 @@ def _glow(
 
 
 def _truth(owner: NDArray[np.int16], toys: list[Toy], full: list[int]) -> Truth:
-    """The truth from `owner`, int16 [height, width]: which toy shows at a pixel, -1 for none."""
+    """The truth from `owner`, int16 [height, width]: the visible toy's index, -1 for none."""
     boxes, kept, shares = [], [], []
     for index, whole in enumerate(full):
         shows = owner == index

@@ -1,4 +1,4 @@
-"""The six toys: what a scene is made of. Each is drawn within -1..1, upright, facing right."""
+"""The six toys of scenes. Each is drawn within -1..1, upright, facing right."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _GLASS: Colour = (245, 225, 180)
 def draw_toy(
     name: str, look: int, size: float, angle: float, light: tuple[float, float] = (-0.6, -0.7)
 ) -> Sprite:
-    """One toy on a transparent canvas.
+    """Draw one toy on a transparent canvas.
 
     Args:
         name: one of `CLASSES`.
-        look: seed of its colours and details: the same toy every time.
+        look: seed of its colours and details.
         size: pixels across.
         angle: degrees, clockwise.
-        light: where the light comes from, x and y in -1..1.
+        light: x and y of the light's direction, -1..1.
     """
     rng = np.random.default_rng(look)
-    # A mirrored letter would look wrong; everything else may face either way.
+    # Only blocks have letters, which must not be mirrored.
     pen = Pen(size, angle, mirror=bool(rng.integers(2)) and name != "block")
     colours = [_PALETTE[i] for i in rng.permutation(len(_PALETTE))]
     gloss = _TOYS[name](pen, rng, colours)
@@ -258,4 +258,4 @@ _TOYS: dict[str, Callable[[Pen, np.random.Generator, list[Colour]], float]] = {
 }
 
 CLASSES: tuple[str, ...] = tuple(_TOYS)
-"""Names of the toys; a class id is an index into it."""
+"""Names of the toys, by class id."""

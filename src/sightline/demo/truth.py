@@ -1,4 +1,4 @@
-"""What is really in a scene."""
+"""Ground truth of scenes."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from sightline.types import BGRImage
 
 LEAST_VISIBLE = 0.3
-"""A toy of which less than this share of its area shows is in no truth, and in no score."""
+"""Least visible share of a toy's area; toys with less are not in the truth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The toys of one picture, in the order they lie on one another, lowest first.
+    """The toys of one picture, in drawing order, lowest first.
 
-    A box is tight around what shows of a toy: not what another toy hides, nor what lies outside
-    the picture, as people draw boxes on photographs.
+    A box is tight around the visible part of a toy, without parts that are hidden or outside the
+    picture, as in hand-labelled photographs.
 
     Attributes:
         boxes: float32 [N, 4] xyxy, pixels, inside the picture.
         class_id: int64 [N], indices into `CLASSES`.
-        track_id: int64 [N]; a toy keeps its number through a video.
-        visible: float32 [N], share of the toy's area that shows, `LEAST_VISIBLE`..1.
+        track_id: int64 [N]; constant for a toy through a video.
+        visible: float32 [N], visible share of the toy's area, `LEAST_VISIBLE`..1.
     """
 
     boxes: NDArray[np.float32]
@@ -41,7 +41,7 @@ class Truth:
         return len(self.boxes)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """One dict a toy, in the words of `POST /detect`, ready for JSON."""
+        """One dict per toy, with the keys of `POST /detect`, ready for JSON."""
         return [
             {
                 "label": CLASSES[class_id],
@@ -62,7 +62,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture, uint8 [height, width, 3] BGR, and the truth about it."""
+    """A picture, uint8 [height, width, 3] BGR, and its truth."""
 
     image: BGRImage
     truth: Truth

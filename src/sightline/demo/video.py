@@ -1,4 +1,4 @@
-"""A moving scene as a video file, with the truth of each frame beside it."""
+"""Video files of moving scenes, with a JSON file of each frame's truth."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def write_video(path: Path, moving: MovingScene, count: int) -> Iterator[int]:
     """Write `count` frames to `path` and the truth to the `.json` beside it.
 
     Yields:
-        After each frame, how many are written. The file is whole once the iterator ends.
+        After each frame, how many are written. The file is complete when the iterator ends.
 
     Raises:
-        ConfigError: the suffix names no video, a side is odd, or a file cannot be written.
+        ConfigError: the suffix is not a video's, a side is odd, or a file cannot be written.
     """
     codec = _CODECS.get(path.suffix.lower())
     if codec is None:
@@ -35,7 +35,7 @@ def write_video(path: Path, moving: MovingScene, count: int) -> Iterator[int]:
         size = f"{moving.width}×{moving.height}"
         raise ConfigError(f"a video of {size} cannot be written: both sides must be even")
     beside = truth_path(path)
-    with writing(path):  # OpenCV would say it on several lines, and not why
+    with writing(path):  # OpenCV's own messages are long and do not say why
         path.open("wb").close()
     truth: list[dict[str, Any]] = []
     yield from _encode(path, codec, moving, _noted(moving.frames(count), truth, moving.fps))

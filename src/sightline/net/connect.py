@@ -20,6 +20,7 @@ import httpx
 
 from sightline import __version__
 from sightline.errors import Overloaded, UrlRefused
+from sightline.threads import LOOK_UPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +34,6 @@ Resolve: TypeAlias = "Callable[..., list[Any]]"
 HEAD_BYTES = 64 * 1024
 """Most bytes before the body: interim responses, status and headers together."""
 
-_LOOK_UPS = 32
 _LOOK_UP_SECONDS = 10  # of the system's resolver: usually 2 attempts of 5 s
 _TRIES = 8  # most addresses of one name
 
@@ -67,7 +67,7 @@ class Resolver:
 
     def __init__(self, resolve: Resolve = socket.getaddrinfo) -> None:
         self._resolve = resolve
-        self._slots = threading.BoundedSemaphore(_LOOK_UPS)
+        self._slots = threading.BoundedSemaphore(LOOK_UPS.count)
 
     def look_up(self, url: Url, deadline: Deadline) -> list[Address]:
         """The addresses of the host of `url`, each once, best first.
@@ -91,7 +91,7 @@ class Resolver:
             finally:
                 self._slots.release()
 
-        threading.Thread(target=resolve, name="look-up", daemon=True).start()
+        LOOK_UPS.start(resolve)
         try:
             answer = answers.get(timeout=deadline.left())
         except queue.Empty:

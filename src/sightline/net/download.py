@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import queue
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import httpx
 
 from sightline.errors import ModelError, ModelUnreachable
+from sightline.threads import DOWNLOADS
 
 if TYPE_CHECKING:
     from sightline.net.partial import Partial
@@ -217,7 +217,7 @@ def _opened(
         except Exception as error:  # noqa: BLE001  raised again by the caller
             answers.put(error)
 
-    threading.Thread(target=send, name="download", daemon=True).start()
+    DOWNLOADS.start(send)
     try:
         answer = answers.get(timeout=timeouts.first_byte)
     except queue.Empty:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urljoin
 
 import httpcore
@@ -43,17 +44,14 @@ def is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderCheck:
-    """A check of a file's first bytes, so that the rest of what is no picture is not read.
+class TypeCheck(Protocol):
+    """Check of a file's first bytes, so that the rest of what is no picture is not read."""
 
-    Attributes:
-        size: number of bytes that `check` needs; it gets fewer only if the file is shorter.
-        check: raises an error if the bytes begin no picture.
-    """
+    def feed(self, data: bytes) -> None:
+        """Take the next chunk. Raises an error if the file is no picture."""
 
-    size: int
-    check: Callable[[bytes], object]
+    def finish(self) -> None:
+        """The file is complete. Raises as `feed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +60,14 @@ class Fetcher:
 
     Attributes:
         max_bytes: most bytes of a picture.
-        header_check: checks the first bytes.
+        type_check: begins the check of one file.
         guard: decides which hosts may be connected to; None: all.
         resolver: resolves their names.
         tls: the trusted certificates.
     """
 
     max_bytes: int
-    header_check: HeaderCheck
+    type_check: Callable[[], TypeCheck]
     guard: Guard | None = None
     resolver: Resolver = field(default_factory=Resolver)
     tls: ssl.SSLContext = field(default_factory=tls_context)
@@ -124,19 +122,16 @@ class Fetcher:
 
     def _read(self, response: httpcore.Response, deadline: Deadline) -> bytes:
         body = bytearray()
-        checked = False
+        check = self.type_check()
         for number, chunk in enumerate(response.iter_stream()):
             body += chunk
             if len(body) > self.max_bytes:
                 raise BodyTooLarge(self.max_bytes)
-            if not checked and len(body) >= self.header_check.size:
-                self.header_check.check(bytes(body[: self.header_check.size]))
-                checked = True
+            check.feed(chunk)
             if number > _SMALL_CHUNKS and len(body) < number * _MIN_CHUNK_BYTES:
                 raise UrlFailed("its host sends it in crumbs.")
             deadline.left()
-        if not checked:
-            self.header_check.check(bytes(body))
+        check.finish()
         return bytes(body)
 
 

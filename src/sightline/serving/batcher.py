@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from sightline.errors import DetectorClosed, InferenceError, SightlineError, WorkerDied
 from sightline.serving.lanes import SHARES
+from sightline.threads import BATCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -225,7 +226,7 @@ class _Stream:
     def __init__(self, run: Callable[[_Stream], None]) -> None:
         self.jobs: list[Job] = []
         self.call_began: float | None = None
-        self.thread = Thread(target=run, args=(self,), name="sightline-batcher", daemon=True)
+        self.thread = BATCHERS.make(run, self)
 
 
 def _rank(job: Job) -> float:

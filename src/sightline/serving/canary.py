@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import CancelledError
-from threading import Event, Thread
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sightline.errors import Overloaded, SightlineError
+from sightline.threads import CANARY
 from sightline.vision.boxes import iou
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Canary:
         self._asked: Future[InferenceResult] | None = None
         # A model's own first answer is what it is held to, by its weights' digest.
         self._first: dict[str, Detections] = {}
-        self._thread = Thread(target=self._run, name="sightline-canary", daemon=True)
+        self._thread = CANARY.make(self._run)
 
     def start(self) -> None:
         """Ask once, to have first answers, and start the thread."""

@@ -6,10 +6,11 @@ import weakref
 from collections import deque
 from functools import cache
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from sightline.machine import budget
+from sightline.threads import PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ class DecodedMemory:
         with self._lock:
             if self._gone is None:
                 self._gone = SimpleQueue()
-                Thread(target=self._sweep, name="sightline-pixels", daemon=True).start()
+                PIXELS.start(self._sweep)
         # Garbage collection may come on any thread, in the middle of anything, with locks held:
         # putting into a SimpleQueue is what is safe there.
         weakref.finalize(image, self._gone.put, weight).atexit = False

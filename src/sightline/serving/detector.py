@@ -28,7 +28,7 @@ from sightline.serving.pipeline import Pipeline
 from sightline.serving.reading import Source, read_source
 from sightline.serving.tuning import best_batch
 from sightline.types import BGRImage, Detections, DetectOptions, ModelSpec
-from sightline.vision.decode import check_header
+from sightline.vision.header_check import check_header
 from sightline.vision.letterbox import surplus
 
 if TYPE_CHECKING:

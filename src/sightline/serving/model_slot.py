@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from sightline.backoff import Backoff
+
 if TYPE_CHECKING:
     from sightline.serving.detector import Detector
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts to open it again
 
 
 @dataclass(slots=True, eq=False)
@@ -32,11 +36,11 @@ class ModelSlot:
     """A model under its name: where it comes from, and its loaded version if there is one.
 
     Attributes:
-        deaths: of its workers, and failures to open it again, in a row.
+        backoff: after deaths of its workers, and failures to open it again, in a row.
     """
 
     name: str
     source: str | None
     loaded: LoadedModel | None = None
     last_used: float = field(default_factory=monotonic)
-    deaths: int = 0
+    backoff: Backoff = field(default_factory=lambda: Backoff(_FIRST_PAUSE, _LONGEST_PAUSE))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from threading import Lock
 from time import perf_counter
@@ -20,6 +20,7 @@ from sightline.serving.job import InferenceResult, Job, LaneName
 from sightline.serving.lanes import Lanes, waiting_bytes
 from sightline.serving.postprocess import to_detections
 from sightline.serving.wait_estimator import WaitEstimator
+from sightline.threads import DECODERS
 from sightline.types import Timing
 from sightline.vision.decode import decode_shrunk
 from sightline.vision.letterbox import fit
@@ -66,7 +67,7 @@ class Pipeline:
         # OpenCV knows affinity, but not every quota. What a program has set lower stays.
         cv2.setNumThreads(min(cv2.getNumThreads(), cores()))
         # One more than decode at once: what is inferred never waits for a decode to be finished.
-        self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="sightline-vision")
+        self._pool = DECODERS.pool(workers + 1)
         self._idle = workers  # decoders: a job leaves its lane when one is free, and no sooner
         self._lanes = Lanes(max_queue, waiting_bytes())
         self._estimator = WaitEstimator(workers, engine.streams, max_batch)

@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock, RLock, Thread
+from threading import Lock, RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sightline.errors import BadOption, ConfigError, DetectorClosed, NotAllowed
 from sightline.serving.model_slot import LoadedModel, ModelSlot
 from sightline.serving.restarter import ModelRestarter
+from sightline.threads import RETIREMENTS
 
 if TYPE_CHECKING:
     from sightline.serving.detector import Detector
@@ -263,7 +264,7 @@ class Repository:
     def _close_if_done(self, loaded: LoadedModel) -> None:
         if loaded.retired and loaded.leases == 0:
             # Closing waits for threads; whoever let go last may be the event loop.
-            Thread(target=loaded.detector.close, name="sightline-retire").start()
+            RETIREMENTS.start(loaded.detector.close)
 
     def _remembered(self) -> dict[str, str | None]:
         """Sources by name from the state file; another default on the command line wins."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from sightline.threads import RESTARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sightline")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _SOUND_AFTER = 60.0  # seconds of service after which a death is not one in a row
 
 
@@ -42,8 +43,8 @@ class ModelRestarter:
 
         def died() -> None:
             if monotonic() - opened >= _SOUND_AFTER:
-                slot.deaths = 0
-            Thread(target=self._restart, args=(slot, loaded), name="sightline-revival").start()
+                slot.backoff.reset()
+            RESTARTS.start(self._restart, slot, loaded)
 
         loaded.detector.when_dead(died)
 
@@ -53,23 +54,18 @@ class ModelRestarter:
 
     def _restart(self, slot: ModelSlot, dead: LoadedModel) -> None:
         began = monotonic()
-        while not self._stop.wait(_pause(slot.deaths)):
-            slot.deaths += 1
+        while not self._stop.wait(slot.backoff.pause):
+            slot.backoff.fail()
             try:
                 opened = self._replace(slot, dead)
             except Exception as error:  # noqa: BLE001  whatever it is, it may be over next time
                 dead.fault = f"its inference worker died, and it cannot be opened again: {error}"
                 _log.error(
                     "%s: it cannot be opened again: %s. The next attempt is in %g s.",
-                    slot.name, error, _pause(slot.deaths),
+                    slot.name, error, slot.backoff.pause,
                 )  # fmt: skip
                 continue
             if opened:
                 seconds = monotonic() - began
                 _log.warning("%s: opened again, %.1f s after it died", slot.name, seconds)
             return
-
-
-def _pause(deaths: int) -> float:
-    """Seconds before an attempt that follows so many deaths and failures in a row."""
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(deaths - 1, 10)) if deaths else 0.0

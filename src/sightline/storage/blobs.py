@@ -41,9 +41,6 @@ class BlobWriter(Protocol):
     def write(self, data: bytes | bytearray) -> None:
         """Add `data`. Raises StorageUnavailable if there is no room for it; then it is aborted."""
 
-    def read(self) -> bytes:
-        """All that was written so far. Raises StorageUnavailable."""
-
     def finish(self) -> None:
         """All is there: its bytes are on disk and under its key.
 
@@ -150,7 +147,7 @@ class _FileWriter:
         self._path = path
         self._outage = outage
         self._part = path.with_name(f"{path.name}-{secrets.token_hex(4)}{_PART}")
-        self._file = self._part.open("x+b", buffering=0)
+        self._file = self._part.open("xb", buffering=0)
         self._open = True
 
     def write(self, data: bytes | bytearray) -> None:
@@ -158,11 +155,6 @@ class _FileWriter:
         with self._or_abort():
             while rest:
                 rest = rest[self._file.write(rest) :]
-
-    def read(self) -> bytes:
-        with self._or_abort():
-            self._file.seek(0)
-            return self._file.readall()
 
     def finish(self) -> None:
         with self._or_abort():
@@ -239,9 +231,6 @@ class _MemoryWriter:
 
     def write(self, data: bytes | bytearray) -> None:
         self._data += data
-
-    def read(self) -> bytes:
-        return bytes(self._data)
 
     def finish(self) -> None:
         self._blobs.put(self._key, bytes(self._data))

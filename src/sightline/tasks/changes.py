@@ -7,11 +7,12 @@ import logging
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from sightline.errors import SightlineError, StorageUnavailable
+from sightline.threads import CHANGE_FEED
 
 if TYPE_CHECKING:
     from sightline.tasks.store import TaskStore
@@ -65,8 +66,7 @@ class ChangeFeed:
         self._kept = 0
         self._sequence: int | None = None
         self._looked = 0.0
-        self._thread = Thread(target=self._run, name="sightline-changes", daemon=True)
-        self._thread.start()
+        self._thread = CHANGE_FEED.start(self._run)
 
     async def get(self, task_id: str) -> Task:
         """The task as it is now.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
+from sightline.backoff import Backoff
 from sightline.errors import StorageUnavailable
 from sightline.net.fetch import is_url
+from sightline.threads import BLOB_READERS, TASK_FETCHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
     Take: TypeAlias = Callable[[bytes], None]
     Fail: TypeAlias = Callable[[BaseException], None]
 
-FETCHING = 8
+FETCHING = TASK_FETCHES.count
 """Pictures that are fetched from other hosts at once."""
 
-_READING = 2
-_FIRST_REST, _LONGEST_REST = 1.0, 30.0  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds without fetching, after storage failed
 _MOST_HELD = 32 * 2**20  # compressed bytes in memory, but for one picture alone
 
 
@@ -47,11 +47,11 @@ class ImageLoader:
         self._places = places
         self._seconds = seconds
         self._gone = threading.Event()
-        self._rest = _Rest()
+        self._breaker = _CircuitBreaker()
         self._held = 0
         self._room = threading.Condition()
-        self._readers = ThreadPoolExecutor(_READING, "sightline-blobs")
-        self._fetchers = ThreadPoolExecutor(FETCHING, "sightline-fetch")
+        self._readers = BLOB_READERS.pool()
+        self._fetchers = TASK_FETCHES.pool()
 
     def get(self, claim: Claim, take: Take, fail: Fail) -> None:
         """Have the bytes of `claim` given to `take`, or what is wrong to `fail`, on a thread.
@@ -90,7 +90,7 @@ class ImageLoader:
     def _read(self, claim: Claim) -> bytes:
         if claim.blob is not None:
             return self._blobs.read(claim.blob)
-        self._rest.require_over()
+        self._breaker.require_closed()
         url = claim.url or ""
         if is_url(url):
             data = self._fetch(url, self._seconds, self._gone)
@@ -109,8 +109,8 @@ class ImageLoader:
             finally:
                 blob.abort()
         except StorageUnavailable as error:
-            raise StorageUnavailable(error.reason, self._rest.begin(error.reason)) from error
-        self._rest.end()
+            raise StorageUnavailable(error.reason, self._breaker.trip(error.reason)) from error
+        self._breaker.reset()
 
     def _hold(self, size: int) -> None:
         with self._room:
@@ -120,33 +120,31 @@ class ImageLoader:
             self._held += size
 
 
-class _Rest:
-    """Nothing is fetched for a while after it could not be kept: hosts are not asked in vain.
-
-    The while is doubled each time.
-    """
+class _CircuitBreaker:
+    """Circuit breaker: after a picture could not be kept, none is fetched for a while."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         self._reason = ""
-        self._until = self._seconds = 0.0
+        self._until = 0.0  # monotonic
 
-    def require_over(self) -> None:
-        """Raises StorageUnavailable while it lasts."""
+    def require_closed(self) -> None:
+        """Raises StorageUnavailable while nothing is to be fetched."""
         left = self._until - monotonic()
         if left > 0:
             raise StorageUnavailable(self._reason, math.ceil(left))
 
-    def begin(self, reason: str) -> int:
-        """Something could not be kept; returns after how many seconds it is worth trying again."""
+    def trip(self, reason: str) -> int:
+        """A picture could not be kept; returns in how many seconds the next may be fetched."""
         with self._lock:
             now = monotonic()
             if now >= self._until:  # those that were fetched at the same time count as one
-                self._seconds = min(_LONGEST_REST, 2 * self._seconds or _FIRST_REST)
-                self._reason, self._until = reason, now + self._seconds
+                self._reason, self._until = reason, now + self._backoff.fail()
             return math.ceil(self._until - now)
 
-    def end(self) -> None:
-        """Something was kept."""
+    def reset(self) -> None:
+        """A picture was kept."""
         with self._lock:
-            self._until = self._seconds = 0.0
+            self._backoff.reset()
+            self._until = 0.0

@@ -17,6 +17,7 @@ from sightline.storage.blobs import BlobFolder, Blobs
 from sightline.storage.database import Database
 from sightline.storage.schema import leases, tasks, tombstones
 from sightline.tasks import admission, rows
+from sightline.threads import RETENTION
 
 INTERVAL_SECONDS = 60.0
 
@@ -66,7 +67,7 @@ class Cleaner:
         self._name = uuid4().hex
         self._put_off = False
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tasks-cleaner", daemon=True)
+        self._thread = RETENTION.make(self._run)
         self.on_change: list[Callable[[], None]] = []
 
     def start(self) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from sightline.backoff import Backoff
 from sightline.errors import StorageUnavailable
 from sightline.tasks.image_loader import FETCHING
 from sightline.tasks.in_flight import InFlight
 from sightline.tasks.wakeups import WakeEvent
 from sightline.tasks.worker_lease import WorkerLease
+from sightline.threads import TASK_WORKER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ class Worker:
         self._death = ""
         self._heartbeat_at = self._recover_at = 0.0
         self._end_by: float | None = None
-        self._thread = Thread(target=self._run, name="sightline-tasks", daemon=True)
+        self._thread = TASK_WORKER.make(self._run)
 
     def start(self) -> None:
         """Start the thread."""
@@ -90,20 +91,21 @@ class Worker:
         self._thread.join()
 
     def _run(self) -> None:
-        deaths = 0
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             began = monotonic()
             try:
                 self._work()
                 self._leave()
             except BaseException as error:  # noqa: BLE001  no death may be silent
-                deaths = 1 if monotonic() - began > _SOUND_AFTER else deaths + 1
+                if monotonic() - began > _SOUND_AFTER:
+                    backoff.reset()
                 self._at_risk = True
                 self._death = _DYING
                 _log.critical("%s", _DYING, exc_info=error)
                 if self._end_by is not None:
                     return
-                self._wake_event.wait(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(deaths - 1, 10)))
+                self._wake_event.wait(backoff.fail())
             else:
                 return
 

@@ -7,11 +7,12 @@ import logging
 import os
 import queue
 import sys
-import threading
 from logging.handlers import QueueHandler
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
+
+from sightline.threads import LOG
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
@@ -97,8 +98,7 @@ class BackgroundHandler(QueueHandler):
         self._fd = fd
         self._most_lines = most_lines
         self._dropped = 0
-        self._thread = threading.Thread(target=self._write_all, name="sightline-log", daemon=True)
-        self._thread.start()
+        self._thread = LOG.start(self._write_all)
 
     def enqueue(self, record: logging.LogRecord) -> None:
         if self.queue.qsize() < self._most_lines:

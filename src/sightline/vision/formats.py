@@ -39,13 +39,38 @@ _NOT_PICTURES = (
 )
 
 
-def sniff(head: bytes) -> PictureFormat:
+class Sniffer:
+    """Incremental `sniff`: the format of a picture that arrives in chunks.
+
+    Attributes:
+        format: None until `SNIFF_BYTES` are there.
+    """
+
+    def __init__(self) -> None:
+        self.format: PictureFormat | None = None
+        self._head = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next chunk. Raises as `sniff`, once enough bytes are there."""
+        if self.format is None:
+            self._head += data[: SNIFF_BYTES - len(self._head)]
+            if len(self._head) == SNIFF_BYTES:
+                self.format = sniff(self._head)
+
+    def finish(self) -> None:
+        """The picture is complete, and may be shorter. Raises as `sniff`."""
+        if self.format is None:
+            self.format = sniff(self._head)
+
+
+def sniff(data: bytes) -> PictureFormat:
     """The format of a picture from its first `SNIFF_BYTES` bytes (fewer if it is shorter).
 
     Raises:
         EmptyImage: there are no bytes.
         UnsupportedImage: not a supported format; the message says what it looks like.
     """
+    head = data[:SNIFF_BYTES]
     if not head:
         raise EmptyImage
     for magic, name in _MAGIC:

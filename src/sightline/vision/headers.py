@@ -6,23 +6,12 @@ keep them busy for minutes. These parsers read sizes only, and reject excessive 
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
-from dataclasses import dataclass
 
 from sightline.errors import BrokenImage, ImageTooLarge
 
-# A JPEG marker that is not stuffing, fill or restart (ITU-T T.81, B.1.1.2).
-_JPEG_MARKER = re.compile(rb"\xff[^\xff\x00\x01\xd0-\xd7]")
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_START_OF_SCAN, _END_OF_IMAGE, _START_OF_IMAGE, _EXIF = 0xDA, 0xD9, 0xD8, 0xE1
-
-_MAX_SEGMENTS = 5_000
 _MAX_CHUNKS = 100_000
-# A scan costs about a nanosecond a pixel; real progressive files have about ten.
-_USUAL_SCANS = 20
-_MAX_SCANNED_PIXELS = 1_000_000_000
 
 # --max-pixels is meant for 8-bit RGBA; for deeper pixels the limit is lowered in proportion.
 _USUAL_BITS = 32
@@ -40,16 +29,6 @@ _ADAM7 = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class JpegHeader:
-    """Header fields of a JPEG: size in pixels as stored, components, EXIF block."""
-
-    width: int
-    height: int
-    components: int
-    exif: bytes
-
-
 def check_pixels(size: tuple[int, int], max_pixels: int, bits: int = 0) -> None:
     """Refuse a picture of more than `max_pixels`, or of as many bytes when decoded.
 
@@ -64,41 +43,6 @@ def check_pixels(size: tuple[int, int], max_pixels: int, bits: int = 0) -> None:
     allowed = max_pixels * _USUAL_BITS // max(_USUAL_BITS, bits)
     if size[0] * size[1] > allowed:
         raise ImageTooLarge(*size, allowed, bits if bits > _USUAL_BITS else None)
-
-
-def read_jpeg_header(data: bytes) -> JpegHeader:
-    """Parse the segments of a JPEG up to its end.
-
-    Raises:
-        BrokenImage: there is no frame header, or there are too many segments or scans.
-    """
-    frame, exif, scans, segments, position = None, b"", 0, 0, 2
-    while found := _JPEG_MARKER.search(data, position):
-        marker, position = data[found.end() - 1], found.end()
-        if marker == _END_OF_IMAGE:
-            break
-        segments += 1
-        if segments > _MAX_SEGMENTS:
-            raise BrokenImage(f"The JPEG has more than {_MAX_SEGMENTS} segments.")
-        if marker == _START_OF_IMAGE:
-            continue
-        body = data[position + 2 : position + 12]
-        if marker in _START_OF_FRAME and frame is None and len(body) >= 6:
-            frame = struct.unpack_from(">xHHB", body)
-        elif marker == _EXIF and not exif and body.startswith(b"Exif\x00\x00"):
-            exif = data[position + 2 : position + _length_at(data, position)]
-        scans += marker == _START_OF_SCAN
-        position += _length_at(data, position)
-    if frame is None or 0 in frame:
-        raise BrokenImage("The JPEG header is damaged: it tells no size.")
-    height, width, components = frame
-    if scans > _USUAL_SCANS and scans * width * height > _MAX_SCANNED_PIXELS:
-        raise BrokenImage(f"The JPEG has {scans} scans of {width}×{height}: too much to decode.")
-    return JpegHeader(width, height, components, exif)
-
-
-def _length_at(data: bytes, position: int) -> int:
-    return max(2, int.from_bytes(data[position : position + 2], "big"))
 
 
 def read_png_size(data: bytes) -> tuple[int, int]:

@@ -6,9 +6,9 @@ import socket
 from typing import TYPE_CHECKING
 
 from sightline.net.connect import Resolver
-from sightline.net.fetch import Fetcher, HeaderCheck
+from sightline.net.fetch import Fetcher
 from sightline.net.guard import Guard, parse_allowed
-from sightline.vision.formats import SNIFF_BYTES, sniff
+from sightline.vision.formats import Sniffer
 
 if TYPE_CHECKING:
     from sightline.net.connect import Resolve
@@ -36,7 +36,7 @@ def open_fetcher(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> F
     """
     return Fetcher(
         settings.max_upload_bytes,
-        HeaderCheck(SNIFF_BYTES, sniff),
+        Sniffer,
         open_guard(settings),
         Resolver(resolve),
     )

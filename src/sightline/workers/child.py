@@ -8,11 +8,11 @@ import os
 import shutil
 import signal
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from sightline.threads import ORPHAN
 from sightline.workers.handover import from_json, to_json
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ class WorkerConfig:
 def receive_config() -> WorkerConfig:
     """The configuration that the supervisor sent. From now on, this process ends when it ends."""
     config = WorkerConfig.from_line(sys.stdin.buffer.readline())
-    threading.Thread(
-        target=_end_with_supervisor, args=(config.folder,), name="sightline-orphan", daemon=True
-    ).start()
+    ORPHAN.start(_end_with_supervisor, config.folder)
     return config
 
 

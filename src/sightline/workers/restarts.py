@@ -9,12 +9,14 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from sightline.backoff import Backoff
+
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Awaitable, Callable
 
 _STABLE_AFTER = 30.0  # seconds after which a process has shown that it can live
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds; after the first death there is none
 
 _log = logging.getLogger("sightline")
 
@@ -66,14 +68,17 @@ class SupervisedProcess:
                 self._process.send_signal(number)
 
     async def _keep(self, process: Process) -> None:
-        failures = 0
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, immediate=1)
         while True:
             began = time.monotonic()
             code = await process.wait()
             if self._stopping.is_set():
                 return
-            failures = 0 if time.monotonic() - began > _STABLE_AFTER else failures + 1
-            pause = pause_after(failures)
+            if time.monotonic() - began > _STABLE_AFTER:
+                backoff.reset()
+            else:
+                backoff.fail()
+            pause = backoff.pause
             _log.error(
                 "%s (process %d) %s; a new one is started %s",
                 self._name, process.pid, how_it_ended(code), f"in {pause:g} s" if pause else "now",
@@ -91,13 +96,6 @@ class SupervisedProcess:
 
 async def _until_end(process: Process) -> None:
     await process.wait()
-
-
-def pause_after(failures: int) -> float:
-    """Seconds until a new start, after so many processes in a row that hardly lived."""
-    if failures < 2:
-        return 0
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * float(2 ** min(failures - 2, 10)))
 
 
 def how_it_ended(code: int) -> str:

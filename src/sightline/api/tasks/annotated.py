@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from sightline.api.tasks.representation import entry_of, head_of, to_json
 from sightline.errors import NotYet, SightlineError
+from sightline.threads import ANNOTATIONS
 from sightline.types import Detections
 from sightline.vision.decode import decode
 from sightline.vision.draw import draw_detections, encode_jpeg
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from sightline.storage.blobs import Blobs
     from sightline.tasks.task import Image, Task
 
-# Bounds on memory for decoded pictures: so many at once, and one large one.
-_THREADS = 2
-_LARGE = 20_000_000  # pixels
+_LARGE = 20_000_000  # pixels: of such pictures one is decoded at once
 
 
 class AnnotatedImages:
@@ -35,7 +33,7 @@ class AnnotatedImages:
         """A drawer of the pictures in `blobs`, which have up to `max_pixels` pixels."""
         self._blobs = blobs
         self._max_pixels = max_pixels
-        self._threads = ThreadPoolExecutor(_THREADS, "sightline-draw")
+        self._threads = ANNOTATIONS.pool()
         self._one_large = threading.Lock()
 
     async def jpeg(self, task: Task, image: Image) -> bytes:

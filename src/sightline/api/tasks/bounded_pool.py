@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from sightline.errors import StorageUnavailable
@@ -11,6 +10,8 @@ from sightline.errors import StorageUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
+
+    from sightline.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,9 +26,9 @@ class BoundedPool:
     the jobs behind would wait for all of these.
     """
 
-    def __init__(self, threads: int, name: str, seconds: float) -> None:
+    def __init__(self, threads: Threads, seconds: float) -> None:
         """A pool of `threads`, in which a job waits up to `seconds` for a thread."""
-        self._threads = ThreadPoolExecutor(threads, name)
+        self._threads = threads.pool()
         self._seconds = seconds
 
     def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:

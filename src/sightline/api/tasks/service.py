@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -30,6 +29,7 @@ from sightline.errors import (
 )
 from sightline.serving.options import class_ids
 from sightline.tasks.task import ENDED
+from sightline.threads import TASK_CHANGES, TASK_READS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +49,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BLOB_THREADS = 8
 _UNWRITTEN = 64  # received pictures that wait for a thread, of all submissions together
-_SQL_THREADS = 4
 _MAX_WAIT = 10.0  # seconds that a change waits for a thread
 _CACHE_SECONDS = 1.0  # of the queue's overview, and of the models' status
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -76,10 +74,9 @@ class TaskService:
         self._services = services
         self._backend = backend
         self._settings = settings
-        self._writers = WriterPool(_BLOB_THREADS, _UNWRITTEN)
-        self._changing = BoundedPool(_SQL_THREADS, "sightline-tasks", _MAX_WAIT)
-        # A pool of its own: reads need not wait for the database's one writer, as changes do.
-        self._readers = ThreadPoolExecutor(_SQL_THREADS, "sightline-tasks-read")
+        self._writers = WriterPool(_UNWRITTEN)
+        self._changing = BoundedPool(TASK_CHANGES, _MAX_WAIT)
+        self._readers = TASK_READS.pool()
         self._waking: set[asyncio.Task[None]] = set()
         self._glance: TTLCache[Glance] = TTLCache(
             lambda: self._read(services.store.glance), _CACHE_SECONDS

@@ -8,15 +8,14 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from python_multipart.multipart import parse_options_header
 
 from sightline.api.request_info import info_of
-from sightline.api.uploads.by_url import is_json
 from sightline.api.uploads.fingerprint import FingerprintReader
+from sightline.api.uploads.json_body import is_json, read_json
 from sightline.api.uploads.multipart import MultipartReader
-from sightline.api.uploads.single import read_bytes
-from sightline.errors import BadOption, MalformedBody, WrongFileCount
+from sightline.errors import BadOption, WrongFileCount
 from sightline.tasks.admission import require_same
 from sightline.tasks.task import MAX_IMAGES, NewImage, NewTask
 
@@ -70,7 +69,7 @@ async def submit(request: Request, query: PredictQuery, tasks: TaskService) -> t
         return await tasks.get(request, found.id), True
     with await tasks.room_for(request) as reservation:
         new = replace(new, digest=await tasks.require_options(query))
-        if is_json(request.headers.get("content-type", "")):
+        if is_json(request):
             return await _submit_addresses(request, new, tasks)
         files = tasks.new_files(new, strict=query.strict)
         return await _submit_files(request, new, tasks, files, reservation)
@@ -108,8 +107,8 @@ async def _read_again(request: Request, new: NewTask) -> str:
 
     Nor is anything else asked again that was once allowed.
     """
-    if is_json(request.headers.get("content-type", "")):
-        return _fingerprint(new, _read_urls(await read_bytes(request, _MAX_JSON)))
+    if is_json(request):
+        return _fingerprint(new, await _read_urls(request))
     files = FingerprintReader()
     await _read_form(request, files, lambda _received: None)
     return _fingerprint(new, await files.fingerprints())
@@ -118,7 +117,7 @@ async def _read_again(request: Request, new: NewTask) -> str:
 async def _submit_addresses(
     request: Request, new: NewTask, tasks: TaskService
 ) -> tuple[Task, bool]:
-    urls = _read_urls(await read_bytes(request, _MAX_JSON))
+    urls = await _read_urls(request)
     await tasks.require_addresses(urls)
     images = tuple(NewImage(_name_in(url), url=url) for url in urls)
     new = replace(new, images=images, fingerprint=_fingerprint(new, urls))
@@ -155,19 +154,13 @@ async def _read_form(
     reader.finish()
 
 
-def _read_urls(body: bytes) -> list[str]:
-    how = 'Send {"urls": ["https://…"]}, and options in the query (?confidence=0.3).'
-    try:
-        urls = UrlsBody.model_validate_json(body).urls
-    except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False)[0]
-        if wrong["type"] == "json_invalid":
-            raise MalformedBody(f"The body is not JSON. {how}") from error
-        where = "".join(f"'{str(part)[:80]}': " for part in wrong["loc"])
-        raise BadOption(f"The JSON body is not acceptable: {where}{wrong['msg']}. {how}") from error
-    if not 1 <= len(urls) <= MAX_IMAGES:
-        raise WrongFileCount(f"There are {len(urls)} addresses: 1 to {MAX_IMAGES} make a task.")
-    return urls
+async def _read_urls(request: Request) -> list[str]:
+    body = await read_json(request, UrlsBody, _MAX_JSON, '{"urls": ["https://…"]}')
+    if not 1 <= len(body.urls) <= MAX_IMAGES:
+        raise WrongFileCount(
+            f"There are {len(body.urls)} addresses: 1 to {MAX_IMAGES} make a task."
+        )
+    return body.urls
 
 
 def _name_in(url: str) -> str:

@@ -7,16 +7,17 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from sightline.api.disconnect import unless_gone
-from sightline.api.uploads.single import read_bytes, read_picture
+from sightline.api.uploads.json_body import is_json, read_json
+from sightline.api.uploads.single import read_picture
 from sightline.api.uploads.spool import Upload, UploadBudget
-from sightline.errors import BadOption, MalformedBody, Overloaded
+from sightline.errors import Overloaded
+from sightline.threads import FETCHES
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,7 +26,6 @@ Fetch: TypeAlias = Callable[[str, float, threading.Event], bytes]
 """The picture at an address, within so many seconds, unless the event says that nobody waits."""
 
 _MAX_BODY = 64 * 1024
-_THREADS = 16
 _MAX_SHARE = (
     0.5  # the part of its time that a request may wait for a thread: the rest is the host's
 )
@@ -53,7 +53,7 @@ class FetchPool:
     def __init__(self, fetch: Fetch, timeout: float) -> None:
         self._fetch = fetch
         self._timeout = timeout
-        self._pool = ThreadPoolExecutor(_THREADS, "fetch")
+        self._pool = FETCHES.pool()
 
     async def get(self, request: Request, url: str) -> bytes:
         """The picture at `url`, for as long as the client of `request` waits.
@@ -95,29 +95,12 @@ async def picture_of(
         Overloaded: too many others are being sent or fetched.
         ClientDisconnect: the client hung up first.
     """
-    if not is_json(request.headers.get("content-type", "")):
+    if not is_json(request):
         async with read_picture(request, max_bytes, budget) as upload:
             yield upload
         return
-    fetched = await fetches.get(request, _read_url(await read_bytes(request, _MAX_BODY)))
+    body = await read_json(request, UrlBody, _MAX_BODY, '{"url": "https://…"}')
+    fetched = await fetches.get(request, body.url)
     upload = Upload(budget)
     upload.append(fetched)
     yield upload
-
-
-def is_json(content_type: str) -> bool:
-    """Whether `content_type` is JSON of some kind."""
-    kind, _, subtype = content_type.partition(";")[0].strip().lower().partition("/")
-    return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
-
-
-def _read_url(body: bytes) -> str:
-    try:
-        return UrlBody.model_validate_json(body).url
-    except ValidationError as error:
-        how = 'Send {"url": "https://…"}, and options in the query (?confidence=0.3).'
-        wrong = error.errors(include_url=False, include_input=False)[0]
-        if wrong["type"] == "json_invalid":
-            raise MalformedBody(f"The body is not JSON. {how}") from error
-        where = "".join(f"'{str(part)[:80]}': " for part in wrong["loc"])
-        raise BadOption(f"The JSON body is not acceptable: {where}{wrong['msg']}. {how}") from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from sightline.errors import Overloaded
-from sightline.vision.formats import SNIFF_BYTES, sniff
+from sightline.vision.formats import Sniffer
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -52,7 +52,7 @@ class Upload:
         self._file: FileIO | None = None
         self._writing = self._closed = False
         self._on_disk = 0
-        self._start = b""
+        self._sniffer = Sniffer()
 
     def __len__(self) -> int:
         return self._on_disk + len(self._bytes)
@@ -63,12 +63,8 @@ class Upload:
         Raises:
             ImageError: it is not a picture, by its first bytes.
         """
-        checked = len(self._start) >= SNIFF_BYTES
-        if not checked:
-            self._start = (self._start + chunk)[:SNIFF_BYTES]
         self._bytes += chunk
-        if not checked and len(self._start) >= SNIFF_BYTES:
-            sniff(self._start)
+        self._sniffer.feed(chunk)
 
     def finish(self) -> None:
         """All of it is there.
@@ -76,7 +72,7 @@ class Upload:
         Raises:
             ImageError: empty, or not a picture.
         """
-        sniff(self._start)
+        self._sniffer.finish()
 
     async def flush(self) -> None:
         """Find a place for what has arrived.

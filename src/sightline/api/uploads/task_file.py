@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from sightline.errors import BodyTooLarge, ImageError, RequestError
+from sightline.errors import BodyTooLarge, ImageError, Overloaded, RequestError
 from sightline.tasks.task import Failure, NewImage
-from sightline.vision.decode import check_header
-from sightline.vision.formats import SNIFF_BYTES, sniff
+from sightline.vision.formats import Sniffer
+from sightline.vision.header_check import HeaderCheck
 
 if TYPE_CHECKING:
     from sightline.storage.blobs import Blobs, BlobWriter
@@ -18,28 +19,35 @@ Fingerprint: TypeAlias = tuple[str, str]
 """Of a file: what it is called, and the SHA-256 of its bytes in hexadecimal."""
 
 _MAX_NAME = 255
-
-# A header may be anywhere in a file, so that all of it is read once more: one at a time.
-_reading_back = threading.Lock()
+_RETRY_AFTER = 10  # seconds, where the disk is full of what others send
 
 
 class TaskFile:
-    """One file. Its bytes go through `take` on the event loop and `write`, `finish` on threads."""
+    """One file. Its bytes go through `take` on the event loop and `write` on threads."""
 
     def __init__(
-        self, key: str, filename: str, blobs: Blobs, max_bytes: int, *, compared: bool
+        self, key: str, filename: str, blobs: Blobs, limits: tuple[int, int], *, compared: bool
     ) -> None:
-        """Nothing has come yet; `compared` if its fingerprint will be asked for."""
+        """Nothing has come yet.
+
+        Args:
+            key: of its blob.
+            filename: what the client calls it.
+            blobs: where it is kept.
+            limits: most bytes, and most pixels.
+            compared: its fingerprint will be asked for.
+        """
         self.key = key
         self.filename = shown_name(filename)
         self.error: RequestError | None = None
         self.ended = False
         self.held = bytearray()
         self._blobs = blobs
-        self._max_bytes = max_bytes
-        self._start = b""
+        self._max_bytes, self._max_pixels = limits
+        self._sniffer = Sniffer()
         self._size = 0
         self._hash = hashlib.sha256() if compared else None
+        self._header: HeaderCheck | None = None
         self._writer: BlobWriter | None = None
 
     def take(self, data: bytes) -> None:
@@ -47,55 +55,58 @@ class TaskFile:
         self.held += data
         if self.error is not None:
             return
-        checked = len(self._start) >= SNIFF_BYTES
-        if not checked:
-            self._start = (self._start + data)[:SNIFF_BYTES]
         self._size += len(data)
         if self._size > self._max_bytes:
             self.error = BodyTooLarge(self._max_bytes)
-        elif not checked and len(self._start) >= SNIFF_BYTES:
-            self._check_type()
+            return
+        with self._failing():
+            self._sniffer.feed(data)
 
     def end(self) -> None:
+        """All of it has come."""
         self.ended = True
-        if self.error is None and self._size < SNIFF_BYTES:
-            self._check_type()
+        if self.error is None:
+            with self._failing():
+                self._sniffer.finish()
 
-    def write(self) -> None:
-        """Write what is held, unless the picture failed."""
+    def write(self, *, last: bool = False) -> None:
+        """Check and write what is held, unless the picture failed; `last` makes the blob safe.
+
+        Raises:
+            StorageUnavailable: it cannot be written now.
+            Overloaded: the disk has no room for temporary files.
+        """
         block, self.held = bytes(self.held), bytearray()
         if self._hash is not None:
             self._hash.update(block)
+        if self.error is None:
+            self._check(block, last=last)
         if self.error is not None:
             self.discard()
             return
         if self._writer is None:
             self._writer = self._blobs.create(self.key)
         self._writer.write(block)
-
-    def finish(self, max_pixels: int) -> None:
-        """Look at the header, and make the blob safe."""
-        if self.error is None:
-            try:
-                self._check(max_pixels)
-            except ImageError as error:
-                self.error = error
-        if self.error is not None:
-            self.write()
-        elif self._writer is not None:
+        if last:
             self._writer.finish()
 
-    def _check(self, max_pixels: int) -> None:
-        if self._writer is None:
-            check_header(bytes(self.held), max_pixels)
-            self.write()
-        else:
-            self.write()
-            with _reading_back:
-                check_header(self._writer.read(), max_pixels)
+    def _check(self, block: bytes, *, last: bool) -> None:
+        if self._sniffer.format is None:
+            raise RuntimeError("it is written before its type is known")
+        if self._header is None:
+            self._header = HeaderCheck(self._sniffer.format, self._max_pixels)
+        try:
+            with self._failing():
+                self._header.feed(block)
+                if last:
+                    self._header.finish()
+        except OSError as error:
+            raise Overloaded("The disk has no room for uploads.", _RETRY_AFTER) from error
 
     def discard(self) -> None:
         """Nothing of it stays, unless it is finished."""
+        if self._header is not None:
+            self._header.close()
         if self._writer is not None:
             self._writer.abort()
 
@@ -111,9 +122,11 @@ class TaskFile:
             raise RuntimeError("its fingerprint was not to be asked for")
         return self.filename, self._hash.hexdigest()
 
-    def _check_type(self) -> None:
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Keeps what is wrong with the picture as its error."""
         try:
-            sniff(self._start)
+            yield
         except ImageError as error:
             self.error = error
 

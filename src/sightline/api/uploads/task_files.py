@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
 from sightline.api.uploads.multipart import ENVELOPE_BYTES
 from sightline.api.uploads.task_file import TaskFile
 from sightline.errors import MalformedBody, WrongFileCount
 from sightline.tasks.task import MAX_IMAGES, NewImage
+from sightline.threads import BLOB_WRITERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +46,8 @@ def require_pictures(received: int, of_files: int, files: int) -> None:
 class WriterPool:
     """Threads that write pictures, and how many of all submissions may wait for them."""
 
-    def __init__(self, threads: int, waiting: int) -> None:
-        self.threads = ThreadPoolExecutor(threads, "sightline-blobs")
+    def __init__(self, waiting: int) -> None:
+        self.threads = BLOB_WRITERS.pool()
         self.places = asyncio.Semaphore(waiting)
 
 
@@ -81,7 +82,7 @@ class TaskFiles:
         self._blobs = blobs
         self._threads = writers.threads
         self._places = writers.places
-        self._max_bytes, self._max_pixels = limits
+        self._limits = limits
         self._strict = strict
         self._compared = compared
         self._pictures: list[TaskFile] = []
@@ -99,7 +100,7 @@ class TaskFiles:
             f"{self._task_id}/{index}",
             filename,
             self._blobs,
-            self._max_bytes,
+            self._limits,
             compared=self._compared,
         )
         self._pictures.append(picture)
@@ -125,6 +126,7 @@ class TaskFiles:
 
         Raises:
             StorageUnavailable: it cannot be written now.
+            Overloaded: the disk has no room for temporary files.
             ImageError: a header is wrong, if that is to be raised.
         """
         begun, self._unflushed = self._unflushed, []
@@ -137,6 +139,7 @@ class TaskFiles:
                 self._finishing.add(finishing)
             elif len(picture.held) >= _BLOCK:
                 await self._run(picture.write)
+                self._require_good(picture)
             if not picture.ended:
                 self._unflushed.append(picture)
 
@@ -144,7 +147,7 @@ class TaskFiles:
         """The pictures, all safe.
 
         Raises:
-            StorageUnavailable, ImageError: as `flush`.
+            StorageUnavailable, Overloaded, ImageError: as `flush`.
             WrongFileCount: there is none.
         """
         if not self._pictures:
@@ -178,7 +181,7 @@ class TaskFiles:
         self._blobs.delete(self._task_id)
 
     async def _finish(self, picture: TaskFile) -> None:
-        await self._run(lambda: picture.finish(self._max_pixels))
+        await self._run(lambda: picture.write(last=True))
         self._require_good(picture)
 
     def _on_finished(self, finished: asyncio.Task[None]) -> None:

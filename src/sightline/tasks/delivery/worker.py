@@ -19,6 +19,7 @@ from sightline.errors import StorageUnavailable, TryLater
 from sightline.net.webhooks import CallFailed, Reply
 from sightline.tasks.delivery.outbox import LONGEST_PAUSE
 from sightline.tasks.task import CallbackState, Delivery
+from sightline.threads import CALLBACKS, DELIVERY
 
 if TYPE_CHECKING:
     from sightline.tasks.delivery.outbox import Call, Outbox
@@ -29,7 +30,6 @@ SCHEDULE = (5.0, 15.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 28_800.0, 28
 Post: TypeAlias = Callable[[str, str, bytes], Reply]
 """As `net.webhooks.WebhookSender.post`: URL, id, body."""
 
-_THREADS = 8
 _PER_HOST = 2
 _LOOK_EVERY = 5.0  # seconds: what other processes make due shows by nothing else
 _MIN_INTERVAL = 0.5  # seconds between looks, however often there is a nudge
@@ -58,7 +58,7 @@ class DeliveryWorker:
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._swept = 0.0
-        self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
+        self._thread = DELIVERY.make(self._run)
 
     def start(self) -> None:
         self._thread.start()
@@ -105,7 +105,7 @@ class DeliveryWorker:
         while not self._stopped.is_set():
             with self._changed:
                 busy = [host for host, count in self._active.items() if count >= _PER_HOST]
-                if self._active.total() >= _THREADS:
+                if self._active.total() >= CALLBACKS.count:
                     return began, _LOOK_EVERY
             due = self._outbox.next_due(busy)
             if due is None or due > 0:
@@ -116,7 +116,7 @@ class DeliveryWorker:
             with self._changed:
                 self._active[call.host] += 1
             began = True
-            threading.Thread(target=self._make, args=(call,), name="callback", daemon=True).start()
+            CALLBACKS.start(self._make, call)
         return began, 0.0
 
     def _make(self, call: Call) -> None:

@@ -22,17 +22,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train Sightline's demo model from scratch.")
     parser.add_argument("--out", type=Path, default=_BUNDLED, help="file to write")
     parser.add_argument("--scenes", type=int, default=4000, help="scenes to make and train on")
-    parser.add_argument("--epochs", type=int, default=6, help="times through them, before settling")
-    asked = parser.parse_args()
+    parser.add_argument("--epochs", type=int, default=6, help="epochs before the final ones")
+    options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     started = time.monotonic()
     examples = []
-    for example in make_examples(asked.scenes, os.cpu_count() or 1):
+    for example in make_examples(options.scenes, os.cpu_count() or 1):
         examples.append(example)
         if len(examples) % 1000 == 0:
-            _log.info("%d of %d scenes", len(examples), asked.scenes)
-    export(train(examples, asked.epochs), asked.out)
-    _log.info("%s written after %.0f s", asked.out, time.monotonic() - started)
+            _log.info("%d of %d scenes", len(examples), options.scenes)
+    export(train(examples, options.epochs), options.out)
+    _log.info("%s written after %.0f s", options.out, time.monotonic() - started)
 
 
 if __name__ == "__main__":

@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sightline")
 
 BATCH = 16
-SETTLING = 3
+FINAL_EPOCHS = 3
 """Epochs at the end with frozen statistics of the batch norms.
 
 Batches hold pictures of one shape, so their own statistics are biased: without these epochs the
 loss is 0.6 in training and 1.3 on the same scenes afterwards, with boxes a few pixels off.
 """
-_RATE, _SETTLING_RATE, _DECAY = 2.5e-3, 1e-3, 0.03
+_RATE, _FINAL_RATE, _DECAY = 2.5e-3, 1e-3, 0.03
 _WARM_UP = 150  # steps
-_DECAY = 0.998  # of the moving average, per step
+_AVERAGE_DECAY = 0.998  # of the moving average, per step
 
 
 def train(examples: list[Example], epochs: int, seed: int = 0) -> DemoNet:
-    """Train a network from scratch on `examples`, for `epochs` and `SETTLING` more."""
+    """Train a network from scratch on `examples`, for `epochs` and `FINAL_EPOCHS` more."""
     torch.manual_seed(seed)
     # One thread less than cores: threads spin while they wait for a busy core, which turns 70
     # pictures a second into 3.
@@ -46,10 +46,10 @@ def train(examples: list[Example], epochs: int, seed: int = 0) -> DemoNet:
 
 
 def freeze_norms(network: DemoNet, examples: list[Example], rng: np.random.Generator) -> DemoNet:
-    """Train `network` for `SETTLING` epochs with frozen statistics of its batch norms."""
+    """Train `network` for `FINAL_EPOCHS` epochs with frozen statistics of its batch norms."""
     for module in network.modules():
         module.train(not isinstance(module, torch.nn.BatchNorm2d))
-    return run_stage(network, examples, SETTLING, _SETTLING_RATE, rng).eval()
+    return run_stage(network, examples, FINAL_EPOCHS, _FINAL_RATE, rng).eval()
 
 
 def run_stage(
@@ -68,7 +68,7 @@ def run_stage(
                 group["lr"] = rate * _schedule(step, total)
             losses.append(_step(network, optimiser, batch))
             step += 1
-            _follow(average, network, min(_DECAY, step / (step + 50)))
+            _follow(average, network, min(_AVERAGE_DECAY, step / (step + 50)))
         seconds = time.monotonic() - started
         _log.info("epoch %d of %d: loss %.3f, %.0f s", epoch, epochs, np.mean(losses), seconds)
     return average

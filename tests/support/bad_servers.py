@@ -12,7 +12,7 @@ Behaviour = Callable[[socket.socket], None]
 
 
 @contextmanager
-def odd_server(behave: Behaviour) -> Iterator[str]:
+def bad_server(behave: Behaviour) -> Iterator[str]:
     """The address of a server that gives each connection to `behave`, and closes it after."""
 
     class Handler(socketserver.BaseRequestHandler):

@@ -35,7 +35,7 @@ class Clock:
 
 
 @dataclass
-class Keep:
+class TaskFixture:
     """Everything about tasks in one place, as one process has it."""
 
     database: Database
@@ -94,13 +94,15 @@ def failed(claim: Claim, **values: Any) -> Outcome:
 
 
 @contextmanager
-def keep(kind: str, folder: Path, postgres: str | None = None, **values: Any) -> Iterator[Keep]:
+def open_tasks(
+    kind: str, folder: Path, postgres: str | None = None, **values: Any
+) -> Iterator[TaskFixture]:
     """A place of a kind: "file", "memory", "postgres" (with the address of an empty one)."""
     place = {"file": folder / "tasks" / "tasks.db", "memory": None, "postgres": postgres}[kind]
     database = Database(place)
     blobs = MemoryBlobs() if kind == "memory" else FolderBlobs(folder / "tasks" / "blobs")
     try:
-        yield Keep(database, blobs, **values)
+        yield TaskFixture(database, blobs, **values)
     finally:
         database.close()
 

@@ -30,7 +30,7 @@ class Asked:
 
 
 @dataclass
-class Shelf:
+class FileServer:
     """What is served, and what was asked for.
 
     Attributes:
@@ -62,26 +62,26 @@ class Shelf:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    shelf: Shelf
+    file_server: FileServer
     wbufsize = 2**20  # head and body go out together: whoever has the one has some of the other
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        fault = self.shelf.faults.pop(0) if self.shelf.faults else None
+        fault = self.file_server.faults.pop(0) if self.file_server.faults else None
         asked = Asked(path, {k.lower(): v for k, v in self.headers.items()}, 404)
-        self.shelf.asked.append(asked)
+        self.file_server.asked.append(asked)
         self.close_connection = True
-        data = self.shelf.files.get(path)
+        data = self.file_server.files.get(path)
         if fault == "deaf":
-            self.shelf.closing.wait(60)
+            self.file_server.closing.wait(60)
             return
-        if data is None or self.shelf.status is not None:
-            self.send_error(self.shelf.status or 404)
+        if data is None or self.file_server.status is not None:
+            self.send_error(self.file_server.status or 404)
             return
         self._answer(asked, data, fault)
 
     def _answer(self, asked: Asked, data: bytes, fault: Fault | None) -> None:
-        etag = f'"{sha256(data).hexdigest()[:16]}"' if self.shelf.etags else None
+        etag = f'"{sha256(data).hexdigest()[:16]}"' if self.file_server.etags else None
         start = 0
         asked.status = 200
         wanted = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("range", ""))
@@ -96,9 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.status in {304, 416}:
             self.end_headers()
             return
-        self.send_header("Content-Type", self.shelf.content_type)
-        if self.shelf.encoding is not None:
-            self.send_header("Content-Encoding", self.shelf.encoding)
+        self.send_header("Content-Type", self.file_server.content_type)
+        if self.file_server.encoding is not None:
+            self.send_header("Content-Encoding", self.file_server.encoding)
         body = data[start:]
         if asked.status == 206:
             first = start + (fault == "misplaced")
@@ -112,24 +112,24 @@ class _Handler(BaseHTTPRequestHandler):
         asked.sent = len(body)
         if fault == "stall":
             self.wfile.flush()
-            self.shelf.closing.wait(60)
+            self.file_server.closing.wait(60)
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
 
 
 @contextmanager
-def open_shelf() -> Iterator[Shelf]:
-    shelf = Shelf()
-    handler = type("Handler", (_Handler,), {"shelf": shelf})
+def open_file_server() -> Iterator[FileServer]:
+    file_server = FileServer()
+    handler = type("Handler", (_Handler,), {"file_server": file_server})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        shelf.url = f"http://127.0.0.1:{server.server_port}"
+        file_server.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield shelf
+            yield file_server
         finally:
-            shelf.closing.set()
+            file_server.closing.set()
             server.shutdown()
             thread.join()
 

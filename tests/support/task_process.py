@@ -1,4 +1,4 @@
-"""Other processes on the same tasks: `python -m support.crew open|submit|toil PLACE BLOBS`.
+"""Other processes on the same tasks: `python -m support.task_process open|submit|toil PLACE BLOBS`.
 
 They begin with a line from standard input, so that many begin at once, and tell what is done.
 """
@@ -12,13 +12,13 @@ from typing import IO, cast
 
 from sightline.storage.blobs import FolderBlobs
 from sightline.storage.database import Database
-from support.keeping import Clock, Keep
 from support.processes import environment
+from support.task_fixture import Clock, TaskFixture
 
 
 def start(mode: str, place: Path | str, blobs: Path) -> subprocess.Popen[str]:
     """A process that has its modules, and waits for `go`."""
-    command = [sys.executable, "-m", "support.crew", mode, str(place), str(blobs)]
+    command = [sys.executable, "-m", "support.task_process", mode, str(place), str(blobs)]
     child = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -45,7 +45,7 @@ def main(mode: str, place: str, blobs: str) -> None:
     print("ready", flush=True)  # noqa: T201
     sys.stdin.readline()
     database = Database(place if "://" in place else Path(place))
-    kept = Keep(database, FolderBlobs(Path(blobs)), Clock())
+    kept = TaskFixture(database, FolderBlobs(Path(blobs)), Clock())
     if mode == "submit":
         task = kept.submit(3, idempotency_key="k", fingerprint="a")
         print(task.id, flush=True)  # noqa: T201
