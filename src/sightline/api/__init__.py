@@ -1,1 +1,1 @@
-"""The HTTP API: async only at this edge, all work below is synchronous."""
+"""The HTTP API: async at this edge only; all work below is synchronous."""

@@ -1,4 +1,4 @@
-"""Holds each request to the limits on its client, which are kept where the models are."""
+"""Admission of requests: checks the limits on a client, which the backend keeps."""
 
 from __future__ import annotations
 
@@ -15,32 +15,35 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """Asks the backend about a client. Where no limit is set, nobody is asked."""
+    """Checks the limits on clients with the backend. Makes no call if no limit is set."""
 
     def __init__(self, backend: Backend, settings: Settings) -> None:
         self._backend = backend
-        self._holds_places = settings.max_concurrent is not None
-        self._counts = self._holds_places or settings.rate_limit is not None
+        self._limits_concurrency = settings.max_concurrent is not None
+        self._counts = self._limits_concurrency or settings.rate_limit is not None
 
     async def count(self, client: str) -> None:
-        """Count a request of `client`: the name of its key, or its address.
+        """Count a request of `client` (the name of its key, or its address).
 
         Raises:
-            RateLimited: it has sent too many.
+            RateLimited: the client has sent too many.
         """
         if self._counts:
             await self._backend.call(COUNT, ClientRequest(client))
 
     async def admit(self, client: str) -> Callable[[], Awaitable[None]]:
-        """Count a request of `client`, and hold a place for it until what is returned is called.
+        """Count a request of `client`, and take a place among its concurrent requests.
+
+        Returns:
+            Releases the place.
 
         Raises:
-            RateLimited: it has sent too many.
-            TooManyAtOnce: it has as many under way as it may.
+            RateLimited: the client has sent too many.
+            TooManyAtOnce: the client has as many under way as it may.
         """
-        if not self._holds_places:
+        if not self._limits_concurrency:
             await self.count(client)
-            return nothing
+            return release_nothing
         place = self._backend.stream(ADMIT, ClientRequest(client))
         try:
             await anext(place)
@@ -50,5 +53,5 @@ class Admission:
         return place.aclose
 
 
-async def nothing() -> None:
-    """No place is held."""
+async def release_nothing() -> None:
+    """Releases nothing, since no place was taken."""

@@ -1,4 +1,4 @@
-"""The ASGI application."""
+"""The ASGI application of the service."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def create_app(settings: Settings, open_runtime: OpenRuntime, share: int = 1) ->
 
     Args:
         settings: limits and defaults.
-        open_runtime: opens what the service stands on, when the server starts; closed when it
-            has stopped.
-        share: how many processes divide the memory and the disk for uploads among them.
+        open_runtime: opens the models, the tasks and the rest when the server starts; closed when
+            it has stopped.
+        share: number of processes that share the memory and the disk for uploads.
 
     Raises:
-        ConfigError: keys cannot be understood.
+        ConfigError: the keys are invalid.
     """
     app = Service(
         settings,
@@ -82,13 +82,13 @@ def create_app(settings: Settings, open_runtime: OpenRuntime, share: int = 1) ->
 
 
 class Service(FastAPI):
-    """The framework's application, with our layers around all of it.
+    """FastAPI's application inside our middleware.
 
     Outermost first: `ProxyHeadersMiddleware`, `AccessLog`, `BodyLimits`, CORS, `AccessControl`.
 
     Attributes:
         keys: of clients.
-        upload_budget: what uploads may take of memory and disk.
+        upload_budget: memory and disk for uploads.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Service(FastAPI):
         self.upload_budget = UploadBudget(memory, disk, ceil(settings.body_timeout))
 
     def context(self) -> ApiContext:
-        """What requests share; there once the server has started."""
+        """The context that requests share; exists once the server has started."""
         context: ApiContext = self.state.context
         return context
 
@@ -112,12 +112,12 @@ class Service(FastAPI):
         root = self._settings.root_path
         if root and scope["type"] in {"http", "websocket"}:
             scope["root_path"] = root
-            if not scope["path"].startswith(f"{root}/"):  # the proxy took it off
+            if not scope["path"].startswith(f"{root}/"):  # the proxy removed it
                 scope["path"] = root + scope["path"]
         await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
-        """The API's description: made once, and anew where a route was added."""
+        """The OpenAPI description; made once, and again after a route is added."""
         schema = super().openapi()
         if schema is not self._described:
             complete(schema, keys=self.keys.required)
@@ -143,9 +143,9 @@ class Service(FastAPI):
 
 
 class DeviceHeader:
-    """Says in each answer what really runs: `X-Sightline-Device: cpu; engine=…; precision=…`.
+    """Adds `X-Sightline-Device: cpu; engine=…; precision=…` to each answer: what really runs.
 
-    Of the model that answered, where one did; else of the default.
+    It describes the model that answered, else the default model.
     """
 
     def __init__(self, app: ASGIApp, context: Callable[[], ApiContext]) -> None:

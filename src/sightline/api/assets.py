@@ -1,4 +1,4 @@
-"""The page's files, and what a browser may do with them."""
+"""The page's files, and its Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-:_")
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file of the page: its bytes, and those packed by gzip where that is worth it."""
+    """A file of the page; `packed` is its gzip form, None for formats that are compressed."""
 
     path: str
     media_type: str
@@ -39,7 +39,7 @@ class Asset:
 
 
 def read_assets() -> dict[str, Asset]:
-    """The page's files by the paths that they are served at; index.html at /."""
+    """The page's files by the path that each is served at; index.html at /."""
     files = (file for file in sorted(WEB.rglob("*")) if file.suffix in _TYPES)
     return {asset.path: asset for asset in map(_read, files)}
 
@@ -48,19 +48,19 @@ def policy(service: str, ancestors: tuple[str, ...]) -> str:
     """The Content-Security-Policy of the page.
 
     Args:
-        service: what `?api=` says; the page may then ask that origin too, and no other.
-        ancestors: pages that may show this one in a frame.
+        service: the address in `?api=`; the page may then connect to that origin too.
+        ancestors: origins of pages that may show this one in a frame.
     """
-    asked = " ".join(["'self'", *_origins(service)])
+    connect = " ".join(["'self'", *_origins(service)])
     frames = " ".join("'self'" if one == "self" else one for one in ancestors) or "'none'"
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-        f"connect-src {asked}; frame-ancestors {frames}; base-uri 'none'; form-action 'none'"
+        f"connect-src {connect}; frame-ancestors {frames}; base-uri 'none'; form-action 'none'"
     )
 
 
 def _origins(service: str) -> list[str]:
-    """The origin of an http(s) address, and the same for WebSockets; none if it is none."""
+    """The origin of an http(s) address, and its WebSocket form; empty if it is no address."""
     try:
         parts = urlsplit(service)
         host, port = parts.hostname or "", parts.port
@@ -85,4 +85,4 @@ def _read(file: Path) -> Asset:
 
 
 PAGE = read_assets()
-"""The page's files by path: the same for everybody, and nobody's secret."""
+"""The page's files by path. They are public."""

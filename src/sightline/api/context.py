@@ -1,4 +1,4 @@
-"""What routes stand on, as one typed dependency: `context: Context`."""
+"""The context of routes, as one typed dependency: `context: Context`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """All that requests share, for as long as the server runs."""
+    """Everything that requests share while the server runs."""
 
     settings: Settings
     backend: Backend
@@ -36,7 +36,7 @@ class ApiContext:
 
     @classmethod
     def of(cls, runtime: Runtime, keys: Keys, upload_budget: UploadBudget) -> ApiContext:
-        """For a runtime that is open."""
+        """The context for an open runtime."""
         settings = runtime.settings
         return cls(
             settings,

@@ -1,4 +1,4 @@
-"""How long a client waits for its answer, once its request is there."""
+"""The deadline of a request: how long its client waits for the answer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MOST_MS = 3_600_000
 
 
 def seconds_of(request: Request, default: float) -> float:
-    """Seconds that the client of `request` waits: `X-Timeout-Ms`, or the default.
+    """Seconds that the client of `request` waits: `X-Timeout-Ms`, at most the default.
 
     Raises:
-        BadOption: it is no whole number from 1 to an hour.
+        BadOption: the header is no whole number from 1 to `MOST_MS`.
     """
     given = request.headers.get(HEADER)
     if given is None:
@@ -33,10 +33,10 @@ def seconds_of(request: Request, default: float) -> float:
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Work that is given up after so many seconds.
+    """Cancel the work inside after `seconds`.
 
     Raises:
-        DeadlineExceeded: they are over.
+        DeadlineExceeded: the time is over.
     """
     try:
         async with asyncio.timeout(seconds):

@@ -1,4 +1,4 @@
-"""Work for a client, until it hangs up."""
+"""Cancels work whose client disconnects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     """The result of `work`.
 
     Raises:
-        ClientDisconnect: the client hung up first; the work is cancelled.
+        ClientDisconnect: the client disconnected first; the work is cancelled.
     """
     answer = asyncio.ensure_future(work)
     gone = asyncio.create_task(_until_disconnect(request))
@@ -35,6 +35,6 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
 
 
 async def _until_disconnect(request: Request) -> None:
-    """Returns once the client is gone; the body has been read, so nothing else can arrive."""
+    """Returns once the client is gone. The body has been read, so nothing else can arrive."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Headers that say who answered, and how long a body is announced to be."""
+"""Headers: the model and device of an answer, and the declared length of a body."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ MODEL_HEADER = "X-Sightline-Model"
 
 
 def device_header(device: DeviceInfo) -> str:
-    """Device, engine and precision that really run."""
+    """The value of `X-Sightline-Device`: device, engine and precision that really run."""
     return f"{device.device}; engine={device.engine}; precision={device.precision}"
 
 
 def answer_headers(reply: DetectReply) -> dict[str, str]:
-    """Model, digest and device of an answer."""
+    """The headers of an answer: model, digest and device."""
     model = f"{reply.model}; digest={reply.digest}"
     return {MODEL_HEADER: model, DEVICE_HEADER: device_header(reply.device)}
 
 
 def declared(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Bytes that the head announces; None if they come in chunks of unknown number."""
+    """Bytes of the body by its headers: 0 without one, None if it is chunked."""
     chunked = False
     for name, value in headers:
         if name == b"content-length" and value.isdigit():

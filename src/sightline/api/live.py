@@ -1,4 +1,4 @@
-"""Detection on a stream of frames: the newest wins, and nothing piles up."""
+"""Live detection over a WebSocket: only the newest waiting frame is kept."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
     from sightline.api.schemas.detect import DetectQuery
 
 SILENCE = 60.0
-"""Seconds without a frame after which a client is taken for gone."""
+"""Seconds without a frame after which a connection is closed."""
 
-_MIN_INTERVAL = 0.002  # seconds between two frames: whoever sends more is read no faster
-_PAUSE = 1.0  # seconds, at most, for which no frame is taken after one that was refused
-# What is wrong with one frame, or with this moment: the next may be answered.
-_PASSING = (ImageError, MalformedBody, TryLater, DeadlineExceeded, InferenceError, WorkerDied)
+_MIN_INTERVAL = 0.002  # seconds between reading two frames
+_PAUSE = 1.0  # most seconds without taking a frame after a refused one
+# Errors of one frame, or of the moment: the next frame may succeed.
+_TRANSIENT = (ImageError, MalformedBody, TryLater, DeadlineExceeded, InferenceError, WorkerDied)
 
 
 class _Frame(NamedTuple):
-    number: int  # from 1, in the order they came
-    picture: Upload | SightlineError  # or why there is none
+    number: int  # from 1, in order of arrival
+    picture: Upload | SightlineError  # or the error that it failed with
 
 
 class LiveSession:
-    """One client's frames: at most one is worked on, and the newest of the others waits."""
+    """One client's session: one frame is processed at a time, and the newest other one waits."""
 
     def __init__(self, websocket: WebSocket, query: DetectQuery, context: ApiContext) -> None:
-        """For a client that has not been answered yet."""
+        """A session on a WebSocket that has not been accepted yet."""
         self._backend = context.backend
         self._admission = context.admission
         self._settings = context.settings
@@ -63,10 +63,10 @@ class LiveSession:
         self._counts = self._info.counts
         self._counts |= dict.fromkeys(("frames", "answered", "refused", "dropped"), 0)
         self._newest: _Frame | None = None
-        self._come = asyncio.Event()
+        self._arrived = asyncio.Event()
 
     async def run(self) -> None:
-        """Answer frames until the client goes, or the service does."""
+        """Answer frames until the client disconnects or the service shuts down."""
         tasks: list[asyncio.Task[None]] = []
         try:
             await accept(self._websocket)
@@ -76,7 +76,7 @@ class LiveSession:
             next(task for task in tasks if task.done()).result()
         except WebSocketDisconnect:
             pass
-        except Exception as error:  # noqa: BLE001  the client is told as much as it may know
+        except Exception as error:  # noqa: BLE001  `close_with` hides internal errors
             await close_with(self._websocket, error)
         finally:
             for task in tasks:
@@ -94,13 +94,13 @@ class LiveSession:
             self._counts["frames"] += 1
             number = self._counts["frames"]
             picture = await self._picture(message)
-            del message  # it would stay for as long as the client is silent
+            del message  # frees its memory while waiting for the next one
             if self._newest is not None:
                 self._counts["dropped"] += 1
                 self._drop_newest()
             self._newest = _Frame(number, picture)
             del picture
-            self._come.set()
+            self._arrived.set()
             await asyncio.sleep(_MIN_INTERVAL)
 
     async def _picture(self, message: Message) -> Upload | SightlineError:
@@ -137,7 +137,7 @@ class LiveSession:
             try:
                 text = await self._detect(frame.picture)
                 self._counts["answered"] += 1
-            except _PASSING as error:
+            except _TRANSIENT as error:
                 text = close_reason(error, scope).text
                 self._counts["refused"] += 1
                 if isinstance(error, TryLater):
@@ -153,13 +153,13 @@ class LiveSession:
         await self._websocket.close(CloseCode.SERVICE_RESTART, "The service is going down.")
 
     async def _next(self) -> _Frame:
-        """Raises BodyStalled if none comes."""
+        """The newest frame. Raises BodyStalled if none comes within `SILENCE`."""
         try:
             async with asyncio.timeout(SILENCE):
-                await self._come.wait()
+                await self._arrived.wait()
         except TimeoutError:
             raise BodyStalled(f"No frame came for {SILENCE:g} s. Connect again.") from None
-        self._come.clear()
+        self._arrived.clear()
         frame, self._newest = self._newest, None
         if frame is None:
             raise RuntimeError("a frame was announced and is not there")

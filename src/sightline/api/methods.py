@@ -1,4 +1,4 @@
-"""Which methods a path takes, all routes taken together."""
+"""The methods that a path allows, over all routes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def allowed(scope: Scope) -> dict[str, str]:
-    """The header `Allow` (RFC 9110, 10.2.1) of an answer to a method that the path does not take.
+    """The header `Allow` (RFC 9110, 10.2.1) of a 405.
 
-    The framework's own names the methods of the first route alone that has the path.
+    The framework's own names only the methods of the first route with that path.
     """
-    taken: set[str] = set()
+    methods: set[str] = set()
     for context in iter_route_contexts(scope["app"].routes):
         if context.original_route.matches(scope)[0] is not Match.NONE:
-            taken |= context.methods or set()
-    return {"Allow": ", ".join(sorted(taken))}
+            methods |= context.methods or set()
+    return {"Allow": ", ".join(sorted(methods))}

@@ -1,4 +1,4 @@
-"""Which of the two forms of an answer a client prefers."""
+"""Content negotiation: which form of an answer a client prefers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ def wants_jpeg(accept: str) -> bool:
 
 
 def accepts(accept: str, media_type: str) -> bool:
-    """Whether `Accept` takes an answer of `media_type`."""
+    """Whether `Accept` allows `media_type`."""
     return _quality(accept, media_type)[0] > 0
 
 
 def _quality(accept: str, wanted: str) -> tuple[float, int]:
-    """The q of the most specific range that matches `wanted`, and how specific that is."""
+    """The q of the most specific range that matches `wanted`, and its specificity, 0 to 3."""
     ranges = {wanted: 3, wanted.split("/", maxsplit=1)[0] + "/*": 2, "*/*": 1}
     best = (0, 0.0)
     for item in accept.split(","):

@@ -1,4 +1,4 @@
-"""Every failing answer is an RFC 9457 problem; one table says which error is which."""
+"""Problem documents (RFC 9457) for all errors, and the table of errors to problems."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/problem+json"
 
 RESTART_SECONDS = 30
-"""Told to clients of a service that is going down, or has to be restarted: what that takes."""
+"""`Retry-After` while the service shuts down or has to be restarted: about what that takes."""
 
 _RELOAD_SECONDS = 3
-"""Told to clients of a model that is being opened again: about what that takes."""
+"""`Retry-After` while a model is loaded again: about what that takes."""
 
 HIDDEN = "The service failed on this request. Its log has the details."
 
@@ -47,7 +47,7 @@ class Kind(NamedTuple):
     title: str
 
 
-# The nearest class in an error's ancestry counts.
+# An error that is not listed has the kind of its nearest base class.
 KINDS: dict[type[Exception], Kind] = {
     errors.MalformedBody: Kind(400, "malformed-body", "The request body is malformed"),
     errors.HostUnknown: Kind(400, "host-unknown", "The service does not answer to this name"),
@@ -98,14 +98,14 @@ def problem_body(kind: Kind, detail: str) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem, the framework's own included."""
+    """Answer every error of `app` with a problem, the framework's own included."""
     for cls in (errors.SightlineError, RequestValidationError, HTTPException, ClientDisconnect):
         app.add_exception_handler(cls, _on_error)
     app.add_exception_handler(Exception, _on_error)
-    app.router.default = _nothing_here  # a WebSocket would get an empty 403
+    app.router.default = _not_found  # the default answers a WebSocket with an empty 403
 
 
-async def _nothing_here(_scope: Scope, _receive: Receive, _send: Send) -> None:
+async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
@@ -116,8 +116,8 @@ async def _on_error(request: Request, error: Exception) -> Response:
 def answer_to(error: Exception, scope: Scope) -> Response:
     """The answer to a request that failed with `error`.
 
-    An error of ours or of the framework is told; of any other the client learns only that it was
-    one. The cause is the log's.
+    Errors of ours and of the framework are described. Any other error is logged, and the client
+    learns only that it happened.
     """
     match error:
         case ClientDisconnect():
@@ -140,21 +140,20 @@ def answer_to(error: Exception, scope: Scope) -> Response:
 
 
 def kind_of(error: Exception) -> Kind:
-    """The kind of problem that `error` is."""
+    """The kind of problem of `error`."""
     return next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
 
 
 def failure_body(failure: Failure) -> dict[str, Any]:
-    """The problem that a picture of a task failed with. What is internal is the log's."""
+    """The problem that a picture of a task failed with, without internal details."""
     kind = kind_of_name(failure.error)
     return problem_body(kind, HIDDEN if kind is INTERNAL else failure.detail)
 
 
 def answer_to_failure(failure: Failure, scope: Scope) -> Response:
-    """The answer where a picture is asked for that failed.
+    """The answer to a request for a picture of a task that failed.
 
-    That it failed is no failure of this request: where the service was to blame then, it is a 422
-    now.
+    A failure of the service at that time is no failure of this request: a 5xx becomes a 422.
     """
     kind = kind_of_name(failure.error)
     detail = HIDDEN if kind is INTERNAL else failure.detail
@@ -164,13 +163,13 @@ def answer_to_failure(failure: Failure, scope: Scope) -> Response:
 
 
 def kind_of_name(name: str) -> Kind:
-    """The kind of problem that an error of this name in `errors` is."""
+    """The kind of problem of the error class `name` in `errors`."""
     cls = getattr(errors, name, errors.SightlineError)
     return next(KINDS[base] for base in cls.__mro__ if base in KINDS)
 
 
 def http_kind(status: int) -> Kind:
-    """The kind of problem that the framework means by `status`."""
+    """The kind of problem of an HTTP error that the framework raises."""
     phrase = HTTPStatus(status).phrase
     return Kind(status, phrase.lower().replace(" ", "-"), phrase)
 
@@ -198,9 +197,9 @@ def _extras(error: Exception, scope: Scope) -> tuple[dict[str, str], dict[str, o
         case errors.DetectorClosed():
             return {"Retry-After": str(RESTART_SECONDS)}, {"retry_after": RESTART_SECONDS}
         case errors.KeyWrong():
-            # A browser asks for Basic in a dialog of its own, over a page that asks for the key.
-            asks_itself = any(name == b"x-api-key" for name, _ in scope["headers"])
-            basic = "" if asks_itself else ', Basic realm="Sightline"'
+            # For Basic, a browser opens a dialog of its own, over a page that asks for the key.
+            page_asks = any(name == b"x-api-key" for name, _ in scope["headers"])
+            basic = "" if page_asks else ', Basic realm="Sightline"'
             return {"WWW-Authenticate": f"Bearer{basic}"}, {}
         case _:
             return {}, {}

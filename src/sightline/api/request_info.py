@@ -1,4 +1,4 @@
-"""What is known of a request, from its first byte to its log line: id, client, key, counts."""
+"""The record of a request for its log line: id, client, caller, status, counts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 CLIENT_GONE = 499
-"""Logged where the client hung up before it was answered (nginx's number)."""
+"""The status in the log if the client disconnected before the answer (as nginx has it)."""
 
-_KEY = "sightline.record"
+_KEY = "sightline.request_info"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose key it was. Every caller is an admin or not."""
+    """The owner of a request's key."""
 
     name: str
     admin: bool
@@ -25,16 +25,17 @@ class Caller:
 
 @dataclass(slots=True)
 class RequestInfo:
-    """What the log line at the end of a request says.
+    """The fields of a request's log line.
 
     Attributes:
-        request_id: the client's `X-Request-Id` if it is a decent one, else a new one.
-        client: address, without port.
-        caller: whose key it came with; None without one.
+        request_id: the client's `X-Request-Id` if it is valid, else a new one.
+        client: its address, without port.
+        caller: the owner of its key; None without one.
         problem: last part of the problem's type, if it failed.
         status: of the answer; 499 while there is none.
         bytes_in: of the body, as far as it was read.
-        counts: what else is counted: of a WebSocket, its frames.
+        bytes_out: of the answer's body.
+        counts: further counts, such as the frames of a WebSocket.
     """
 
     request_id: str
@@ -48,31 +49,31 @@ class RequestInfo:
 
 
 def open_info(scope: Scope, request_id: str, client: str) -> RequestInfo:
-    """A new record, kept in `scope`."""
+    """The record of a request, stored in `scope`; a new one if there is none."""
     info: RequestInfo = scope.setdefault(_KEY, RequestInfo(request_id, client))
     return info
 
 
 def info_of(scope: Scope) -> RequestInfo:
-    """The record of the request."""
+    """The record of a request that `open_info` was called for."""
     info: RequestInfo = scope[_KEY]
     return info
 
 
 def name_of(info: RequestInfo) -> str:
-    """What the client of a request is known by: the name of its key, or its address."""
+    """The client's name for limits: that of its key, or its address."""
     return info.caller.name if info.caller else client_name(info.client)
 
 
 def client_name(address: str) -> str:
-    """What a client without a key is known by: its address, of IPv6 its /64.
+    """The name of a client without a key: its IPv4 address, or the /64 network of an IPv6 one.
 
-    Whoever has one IPv6 address has 2^64 of them (RFC 6177).
+    A client with one IPv6 address usually has all 2^64 of its network (RFC 6177).
     """
     try:
         parsed = ip_address(address)
     except ValueError:
-        return address  # a Unix socket, or what a trusted proxy calls its clients
+        return address  # a Unix socket, or a name given by a trusted proxy
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)

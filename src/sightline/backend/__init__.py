@@ -1,1 +1,1 @@
-"""What HTTP stands on: models, queue, limits and tasks, in this process or in another."""
+"""The backend under HTTP: models, queue and limits, in this process or in another."""

@@ -1,4 +1,4 @@
-"""The backend interface: the seam between HTTP and the process that holds the models.
+"""The backend interface, between HTTP and the process that holds the models.
 
 A backend is done when it passes tests/contract/test_backends.py.
 """
@@ -19,25 +19,24 @@ R = TypeVar("R")
 
 
 class Backend(Protocol):
-    """Runs operations (`backend.operations` lists them), here or in another process.
+    """Runs operations (`backend.operations` lists them), in this process or in another.
 
-    Used from one event loop. Every operation raises DetectorClosed while there is nothing to
-    answer; what else it raises is a SightlineError. A call that is cancelled, or a stream that is
-    closed, is given up at once, and so is its work.
+    Used from one event loop. Every operation raises DetectorClosed while no process can answer, and
+    no errors but SightlineErrors. Cancelling a call, or closing a stream, cancels its work at once.
     """
 
     @property
     def device(self) -> DeviceInfo | None:
-        """What the default model runs on, as far as it is known."""
+        """What the default model runs on; None if that is not known."""
 
     @property
     def hung(self) -> list[str]:
-        """Why this process cannot go on and must be ended; empty if it can."""
+        """The reasons why this process hangs and must be ended; empty if it works."""
 
     async def call(
         self, operation: Unary[Q, R], request: Q, image: EncodedImage | None = None
     ) -> R:
-        """The reply. An image is closed as soon as its bytes are no longer needed."""
+        """Run an operation with one reply. Closes the image once its bytes are not needed."""
 
     def stream(self, operation: Streaming[Q, R], request: Q) -> AsyncGenerator[R]:
-        """The replies, one after the other; close it (`contextlib.aclosing`) to give it up."""
+        """Run an operation with many replies; close it (`contextlib.aclosing`) to cancel it."""

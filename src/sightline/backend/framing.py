@@ -1,12 +1,14 @@
 """Frames between front ends and the engine process, over a Unix socket.
 
 A frame is the sizes of its three parts (4 bytes each, big-endian), a header in JSON, a message in
-JSON, and a body of any bytes (a picture, an answer). A front end sends calls: the header has an
-`id` of its own and the `call`'s name. The frames that answer it have the same `id`; `more` is true
-on each reply of a stream, which ends with a frame that has `end`. Of a stream the engine sends
-`WINDOW` replies, and one more for each frame with the call `next` that has its `id`: who reads
-slowly is waited for, and holds up nobody else. `cancel` with the `id` of a call gives it up. The
-engine speaks first: a frame without an `id` says that it is ready.
+JSON, and a body of any bytes (a picture, an answer). A front end sends calls: the header has a
+unique `id` and the name of the `call`. Its replies have the same `id`.
+
+In a stream, each reply has `more`: true, and the last frame has `end`. The engine sends `WINDOW`
+replies, and one more for each `next` call with the `id` of the stream. So a slow reader slows down
+its own stream only. A `cancel` call with an `id` cancels that call.
+
+The engine sends the first frame: it has no `id`, and says that the engine is ready.
 """
 
 from __future__ import annotations
@@ -32,14 +34,14 @@ _ERRORS = {
 }
 
 READ_AHEAD = 2**20
-"""Bytes that a reader takes in before it is asked for them."""
+"""Bytes that a stream reader buffers ahead."""
 
 WINDOW = 4
-"""Replies of a stream that may be on their way."""
+"""Most replies of a stream that are sent and not yet requested with `next`."""
 
 
 class Frame(NamedTuple):
-    """One frame."""
+    """One frame: JSON header, JSON message, and body."""
 
     header: dict[str, Any]
     message: bytes = b""
@@ -47,7 +49,7 @@ class Frame(NamedTuple):
 
 
 class BrokenFrame(ConnectionError):
-    """What came is no frame, or one that is too large."""
+    """The received bytes are no frame, or a frame that is too large."""
 
 
 def pack(frame: Frame) -> tuple[bytes, bytes, bytes]:
@@ -62,7 +64,7 @@ async def read_frame(reader: StreamReader, max_body: int) -> Frame:
 
     Raises:
         EOFError: the other side is gone.
-        BrokenFrame: it does not keep to the format, or to `max_body` bytes.
+        BrokenFrame: the frame has a wrong format, or a body of more than `max_body` bytes.
     """
     head_size, message_size, body_size = _SIZES.unpack(await reader.readexactly(_SIZES.size))
     if head_size > _MAX_HEADER or message_size > _MAX_MESSAGE or body_size > max_body:
@@ -78,14 +80,14 @@ async def read_frame(reader: StreamReader, max_body: int) -> Frame:
 
 
 def error_to_header(error: SightlineError) -> dict[str, Any]:
-    """An error by the name of its class (or of the nearest that is public), with all it carries."""
+    """An error as a header: its class (the nearest public one), its text and its attributes."""
     name = next(cls.__name__ for cls in type(error).__mro__ if cls in _ERRORS.values())
     return {"error": name, "detail": str(error)[:_MAX_DETAIL], "carries": vars(error)}
 
 
 def error_from_header(header: dict[str, Any]) -> SightlineError:
-    """The error that `error_to_header` was given."""
+    """The error that `error_to_header` encoded."""
     cls = _ERRORS[header["error"]]
-    error = cls.__new__(cls, header["detail"])  # its words are made already
+    error = cls.__new__(cls, header["detail"])  # not `__init__`, which would make the text again
     vars(error).update(header["carries"])
     return error

@@ -1,4 +1,4 @@
-"""Inference in this process: from a picture's bytes to its answer."""
+"""Inference in this process, from a picture's bytes to its answer."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from sightline.serving.job import InferenceResult
     from sightline.serving.repository import Repository
 
-_WAITING = 0.8  # of the time promised; the rest is for reading a crowd's requests, and answering
+_QUEUE_SHARE = 0.8  # of the longest wait; the rest is for reading requests, and answering
 
 
 @dataclass(frozen=True, slots=True)
 class _Queued:
-    """A picture that is queued, and the lease on the detector that works on it."""
+    """A queued picture, and the lease on its detector."""
 
     detector: Detector
     future: Future[InferenceResult]
     lease: ExitStack
 
     def release(self) -> None:
-        """Nobody waits for it any more, or it is done."""
+        """Cancel the picture if it is not done, and give the lease back."""
         self.future.cancel()
         self.lease.close()
 
@@ -46,19 +46,19 @@ class LocalInference:
     """Detects with the models of a repository. See `protocols.Inference`."""
 
     def __init__(self, repository: Repository, max_wait: float) -> None:
-        """For a repository that is open.
+        """An inference on the models of `repository`, which is open.
 
         Args:
             repository: the models.
-            max_wait: seconds; nobody is to wait longer for the engine, or for a refusal.
+            max_wait: most seconds that a request waits for the engine, or for a refusal.
         """
         self._repository = repository
-        self._max_wait = _WAITING * max_wait
+        self._max_wait = _QUEUE_SHARE * max_wait
         self._throttle = RefusalThrottle(self._max_wait)
         self._threads = REQUESTS.pool()
 
     def close(self) -> None:
-        """Let the threads end."""
+        """End the threads, without waiting for them."""
         self._threads.shutdown(wait=False)
 
     async def require_room(self, request: RoomRequest) -> Done:
@@ -74,7 +74,7 @@ class LocalInference:
     async def detect(self, request: DetectRequest, image: EncodedImage) -> DetectReply:
         queued = await self._begin(partial(self._queue, request, image))
         try:
-            image.close()  # the queue has it now
+            image.close()  # the queue has its bytes now
             detector = queued.detector
             result = await asyncio.wrap_future(queued.future)
             if request.drawn:
@@ -85,7 +85,7 @@ class LocalInference:
             queued.release()
 
     async def _begin(self, queue: Callable[[], _Queued]) -> _Queued:
-        """What `queue` gives, on a thread; released if nobody waits for it any more."""
+        """Run `queue` on a thread; releases what it returns if this is cancelled meanwhile."""
         queued = self._threads.submit(queue)
         try:
             return await asyncio.wrap_future(queued)
@@ -94,9 +94,8 @@ class LocalInference:
             raise
 
     def _queue(self, request: DetectRequest, image: EncodedImage) -> _Queued:
-        """Reading a header is quick, but not whatever a header may hold: not for the event loop."""
+        """Queue a picture. Not for the event loop: it may load a model, and parses a header."""
         with ExitStack() as lease:
-            # It may have to be loaded.
             detector = lease.enter_context(self._repository.lease(request.model))
             future = detector.submit(
                 image.load(),
@@ -112,7 +111,7 @@ class LocalInference:
 
 
 def device_of(detector: Detector) -> DeviceInfo:
-    """What it really runs on."""
+    """What `detector` really runs on."""
     return DeviceInfo(detector.device, detector.engine, detector.precision)
 
 

@@ -1,4 +1,4 @@
-"""How much one client may ask for: requests in a while, and requests at once."""
+"""Limits on one client: its rate of requests, and its concurrent requests."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from sightline.backend.messages import ClientRequest
     from sightline.settings import Settings
 
-_FORGET = 60.0  # seconds in which the longest request seen counts half
+_HALF_LIFE = 60.0  # seconds in which the longest request halves
 
 
 class ClientLimits:
-    """The limits on one client, known by the name of its key or by its address.
+    """The limits on each client, by the name of its key or its address.
 
-    Used from the event loop alone. See `protocols.Limits`.
+    For the event loop only. See `protocols.Limits`.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """The limits that `settings` name.
+        """The limits in `settings`.
 
         Raises:
-            ConfigError: the rate limit cannot be understood.
+            ConfigError: the rate limit cannot be parsed.
         """
         self._rates = _parse(settings.rate_limit)
         self._window = MovingWindowRateLimiter(MemoryStorage()) if self._rates else None
@@ -62,7 +62,7 @@ class ClientLimits:
             return
         full = [rate for rate in self._rates if not self._window.test(rate, client)]
         if full:
-            # An entry leaves the window when it is older than the window, not as old.
+            # An entry leaves the window only when it is older than the window: hence + 1.
             resets = [self._window.get_window_stats(rate, client).reset_time for rate in full]
             wait = max(1, int(max(resets) - time.time()) + 1)
             raise RateLimited(f"More than {full[0]} are not answered.", wait)
@@ -70,7 +70,7 @@ class ClientLimits:
             self._window.hit(rate, client)
 
     def _take(self, client: str) -> Callable[[], None]:
-        """A place for a request of `client`, until what is returned is called."""
+        """Take a place for a request of `client`; call the result to give it back."""
         if self._max_concurrent is None:
             return _nothing
         if self._running[client] >= self._max_concurrent:
@@ -82,7 +82,7 @@ class ClientLimits:
         return partial(self._give_back, client, time.monotonic())
 
     def _give_back(self, client: str, started: float) -> None:
-        # A stream of events lasts as long as its task: that tells nothing of the others.
+        # Bounded, since a stream of events lasts as long as its task.
         self._longest.note(min(time.monotonic() - started, self._most))
         self._running[client] -= 1
         if not self._running[client]:
@@ -90,25 +90,25 @@ class ClientLimits:
 
 
 def _nothing() -> None:
-    """No place was taken."""
+    """Gives nothing back, since no place was taken."""
 
 
 class LongestRequest:
-    """The longest that requests took lately: when one of those under way will have ended."""
+    """Estimates when a place is free: the longest recent request, halved every `_HALF_LIFE`."""
 
     def __init__(self, first: float) -> None:
-        """As if one had just taken `first` seconds."""
+        """An estimate that begins at `first` seconds."""
         self._seconds = first
         self._noted = time.monotonic()
 
     def note(self, seconds: float) -> None:
-        """A request took so long."""
+        """Record a request that took `seconds`."""
         if seconds >= self.seconds():
             self._seconds, self._noted = seconds, time.monotonic()
 
     def seconds(self) -> float:
-        """By today's estimate."""
-        return float(self._seconds * 0.5 ** ((time.monotonic() - self._noted) / _FORGET))
+        """The current estimate."""
+        return float(self._seconds * 0.5 ** ((time.monotonic() - self._noted) / _HALF_LIFE))
 
 
 def _parse(text: str | None) -> list[RateLimitItem]:

@@ -1,4 +1,4 @@
-"""The backend that does the work: models, queue and limits in this process."""
+"""The backend in this process: models, queue and limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class LocalBackend:
-    """Hands operations to their handlers. See `base.Backend`."""
+    """Runs operations with their handlers. See `base.Backend`."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class LocalBackend:
         device: Callable[[], DeviceInfo | None],
         hung: Callable[[], list[str]],
     ) -> None:
-        """Handlers that are open; what `device` and `hung` give is told under those names."""
+        """A backend on open handlers; `device` and `hung` compute the properties of that name."""
         self._handlers = handlers
         self._device = device
         self._hung = hung

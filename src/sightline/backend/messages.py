@@ -1,4 +1,4 @@
-"""What is asked of a backend and what it answers: plain values, the same in one process or two."""
+"""Requests to a backend and its replies: plain values, the same in one process or two."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sightline.serving.job import LaneName
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer of an operation that has nothing to tell."""
+    """The reply of an operation that returns nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Empty:
-    """The request of an operation that takes no options."""
+    """The request of an operation without options."""
 
 
 class DeviceInfo(NamedTuple):
@@ -36,7 +36,7 @@ class DetectRequest:
         classes: labels or class ids to report; all if None.
         max_detections: most boxes reported, best first.
         model: the model's name; the default one if None.
-        drawn: answer with the annotated picture as JPEG, instead of JSON.
+        drawn: whether to reply with the annotated picture as JPEG, instead of JSON.
         lane: the lane that the picture is queued in.
     """
 
@@ -70,17 +70,17 @@ class DetectReply:
 
 @dataclass(frozen=True, slots=True)
 class RoomRequest:
-    """Asks whether a picture for `model` (the default one if None) would be served soon."""
+    """A check whether the queue of `model` (the default one if None) takes a picture now."""
 
     model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model, and what it runs on while it is loaded (all else is None while it is not).
+    """A model, and what it runs on. Only name, default and loaded are set while it is not loaded.
 
     Attributes:
-        default: it answers requests that name no model.
+        default: whether it answers requests that name no model.
         input_size: height, width.
     """
 
@@ -98,7 +98,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class LoadFigures:
-    """How much goes through all models together. See `api.schemas.health.Load` for the units."""
+    """Throughput and load of all models together. `api.schemas.health.Load` has the units."""
 
     avg_latency_ms: float | None
     current_fps: float
@@ -111,14 +111,14 @@ class LoadFigures:
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """How the models are.
+    """The status of the models and of background work.
 
     Attributes:
-        models: all of them, the default first.
-        unhealthy_reasons: why it is not ready; empty if all is well.
-        notice: what people should know of a default model that nobody asked for, or "".
-        gpu_available: whether this machine has a GPU that could be used.
-        load: how much goes through them.
+        models: all models, the default first.
+        unhealthy_reasons: why the service is not ready; empty if it is.
+        notice: a notice about a default model that was not configured, or "".
+        gpu_available: whether this machine has a usable GPU.
+        load: throughput and load.
     """
 
     models: list[ModelInfo]
@@ -130,7 +130,7 @@ class BackendStatus:
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """Load `source` and serve it as `name`, in place of what was there."""
+    """Load `source` and serve it as `name`, in place of the model of that name."""
 
     name: str
     source: str
@@ -145,6 +145,6 @@ class RemoveRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """A request of `client` (the name of its key, or its address), to be held to its limits."""
+    """A request of `client` (the name of its key, or its address), to be checked for limits."""
 
     client: str

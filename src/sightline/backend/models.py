@@ -1,4 +1,4 @@
-"""Models and the service's state in this process."""
+"""Handlers for models and for status, in this process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LocalModels:
 
 
 class LocalStatus:
-    """Tells how the models and the background work are. See `protocols.Status`."""
+    """Reports the status of models and background work. See `protocols.Status`."""
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class LocalStatus:
         *,
         gpu_available: bool,
     ) -> None:
-        """What it tells of.
+        """A reporter of the status.
 
         Args:
             repository: the models.
-            background: what else goes on.
-            figures: reads how much goes through; may ask the GPU's driver.
-            gpu_available: whether this machine has a GPU that could be used.
+            background: work whose health is reported, and which `wake_tasks` wakes.
+            figures: reads the load; may call the GPU's driver.
+            gpu_available: whether this machine has a usable GPU.
         """
         self._repository = repository
         self._background = background
@@ -99,7 +99,7 @@ class LocalStatus:
 
 
 def describe(slot: ModelSlot, repository: Repository) -> ModelInfo:
-    """A model, and what it runs on while it is loaded."""
+    """The description of a model, and of what it runs on if it is loaded."""
     default = slot.name == repository.default
     if slot.loaded is None:
         return ModelInfo(slot.name, default, loaded=False)

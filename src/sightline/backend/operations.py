@@ -1,6 +1,6 @@
 """The table of operations: each has a name, a request, a reply, and a handler.
 
-The local side, the remote side and the RPC server all read it: a new operation is an entry here,
+The local backend, the remote backend and the RPC server read it. A new operation is an entry here,
 its messages, and the method that handles it.
 """
 
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """Who handles operations, in the process that holds the models."""
+    """The handlers of operations, in the process that holds the models."""
 
     inference: Inference
     models: Models
@@ -45,41 +45,42 @@ class Handlers:
 
 
 Handle: TypeAlias = Callable[[Handlers, Q, Any], Awaitable[R]]
-"""Handlers, request, and the image that came with it (or None) → the reply."""
+"""Takes the handlers, the request and its image (or None); returns the reply."""
 
 HandleStream: TypeAlias = Callable[[Handlers, Q], AsyncGenerator[R]]
+"""Takes the handlers and the request; yields the replies."""
 
 
 class Codec(Generic[R]):
-    """A message as JSON; its `body`, if it has one, travels beside that as it is."""
+    """Encodes messages as JSON. A field `body` stays outside the JSON, as bytes."""
 
     def __init__(self, kind: type[R]) -> None:
-        """For messages of a dataclass."""
+        """A codec for messages of the dataclass `kind`."""
         self._adapter = TypeAdapter(kind)
         self._has_body = any(one.name == "body" for one in fields(kind))  # type: ignore[arg-type]
 
     def encode(self, message: R) -> tuple[bytes, bytes]:
-        """Its fields as JSON, and its body (b"" if it has none)."""
+        """The fields of `message` as JSON, and its body (b"" if it has none)."""
         if not self._has_body:
             return self._adapter.dump_json(message), b""
         body: bytes = message.body  # type: ignore[attr-defined]
         return self._adapter.dump_json(message, exclude={"body"}), body
 
     def decode(self, text: bytes, body: bytes) -> R:
-        """The message that was encoded. Raises ValueError if it was of another kind."""
+        """The encoded message. Raises ValueError if it was of another kind."""
         if not self._has_body:
             return self._adapter.validate_json(text)
         return self._adapter.validate_python(json.loads(text) | {"body": body})
 
 
 class _Operation(Generic[Q, R]):
-    """What all operations have.
+    """The base of operations.
 
     Attributes:
         name: on the wire.
-        requests, replies: encode and decode its messages.
-        timeout: seconds until the (first) reply of another process; None for any time.
-        queues: the reply may also wait for as long as a picture may.
+        requests, replies: codecs of its messages.
+        timeout: seconds until the (first) reply of another process; None for no timeout.
+        queues: whether the longest wait of a picture is added to the timeout.
     """
 
     def __init__(
@@ -109,9 +110,9 @@ class Unary(_Operation[Q, R]):
 
 
 class Streaming(_Operation[Q, R]):
-    """An operation with any number of replies; it goes on until its handler ends or is closed.
+    """An operation with any number of replies; it lasts until its handler ends or is closed.
 
-    A lease is one: its handler replies once, and gives the lease back when it is closed.
+    A lease is an example: its handler replies once, and releases the lease when it is closed.
     """
 
     def __init__(
@@ -121,37 +122,46 @@ class Streaming(_Operation[Q, R]):
         self.handle = handle
 
 
-_PROMPT = 5.0  # seconds for a reply that costs nothing
+_PROMPT = 5.0  # seconds for a reply that takes no work
 
 DETECT = Unary(
-    "detect", DetectRequest, DetectReply, lambda on, asked, image: on.inference.detect(asked, image)
+    "detect",
+    DetectRequest,
+    DetectReply,
+    lambda on, request, image: on.inference.detect(request, image),
 )
 REQUIRE_ROOM = Unary(
     "require_room",
     RoomRequest,
     Done,
-    lambda on, asked, _: on.inference.require_room(asked),
+    lambda on, request, _: on.inference.require_room(request),
     timeout=_PROMPT,
     queues=True,  # a refusal may be held back that long
 )
-LOAD_MODEL = Unary("load_model", LoadRequest, ModelInfo, lambda on, asked, _: on.models.load(asked))
+LOAD_MODEL = Unary(
+    "load_model", LoadRequest, ModelInfo, lambda on, request, _: on.models.load(request)
+)
 REMOVE_MODEL = Unary(
-    "remove_model", RemoveRequest, Done, lambda on, asked, _: on.models.remove(asked)
+    "remove_model", RemoveRequest, Done, lambda on, request, _: on.models.remove(request)
 )
 COUNT = Unary(
-    "count", ClientRequest, Done, lambda on, asked, _: on.limits.count(asked), timeout=_PROMPT
+    "count", ClientRequest, Done, lambda on, request, _: on.limits.count(request), timeout=_PROMPT
 )
 ADMIT = Streaming(
-    "admit", ClientRequest, Done, lambda on, asked: on.limits.admit(asked), timeout=_PROMPT
+    "admit", ClientRequest, Done, lambda on, request: on.limits.admit(request), timeout=_PROMPT
 )
 STATUS = Unary(
-    "status", Empty, BackendStatus, lambda on, asked, _: on.status.status(asked), timeout=_PROMPT
+    "status",
+    Empty,
+    BackendStatus,
+    lambda on, request, _: on.status.status(request),
+    timeout=_PROMPT,
 )
 WAKE_DEFAULT = Unary(
-    "wake_default", Empty, Done, lambda on, asked, _: on.status.wake_default(asked)
+    "wake_default", Empty, Done, lambda on, request, _: on.status.wake_default(request)
 )
 WAKE_TASKS = Unary(
-    "wake_tasks", Empty, Done, lambda on, asked, _: on.status.wake_tasks(asked), timeout=_PROMPT
+    "wake_tasks", Empty, Done, lambda on, request, _: on.status.wake_tasks(request), timeout=_PROMPT
 )
 
 OPERATIONS: dict[str, Unary[Any, Any] | Streaming[Any, Any]] = {
@@ -161,4 +171,4 @@ OPERATIONS: dict[str, Unary[Any, Any] | Streaming[Any, Any]] = {
         *(COUNT, ADMIT, STATUS, WAKE_DEFAULT, WAKE_TASKS),
     )
 }
-"""By name."""
+"""All operations by name."""

@@ -1,4 +1,4 @@
-"""What handles operations: small protocols, one a concern, without HTTP."""
+"""The protocols of operation handlers, one for each concern, without HTTP."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 class EncodedImage(Protocol):
-    """A compressed picture on its way in."""
+    """A compressed picture of a request."""
 
     def load(self) -> bytes:
-        """All its bytes. It may read the disk: not for the event loop."""
+        """All its bytes. May read the disk, so not for the event loop."""
 
     def close(self) -> None:
-        """Give back what it takes; more than once does no harm. For the event loop."""
+        """Free its memory or file; may be called again. For the event loop."""
 
 
 class Inference(Protocol):
     """Detects objects."""
 
     async def detect(self, request: DetectRequest, image: EncodedImage) -> DetectReply:
-        """The objects in a picture. The image is closed as soon as it is queued.
+        """The objects in a picture. Closes the image once it is queued.
 
         Raises:
             BadOption, ImageError, Overloaded, ConfigError, InferenceError: as `Repository.lease`
@@ -43,7 +43,7 @@ class Inference(Protocol):
         """
 
     async def require_room(self, request: RoomRequest) -> Done:
-        """Let a request go on if its picture would be served soon, as far as can be told.
+        """Check that a picture would not wait too long, by the current estimate.
 
         Raises:
             BadOption: there is no such model.
@@ -55,11 +55,11 @@ class Models(Protocol):
     """Loads and unloads models."""
 
     async def load(self, request: LoadRequest) -> ModelInfo:
-        """Load a model, and serve it in place of what had its name.
+        """Load a model, and serve it in place of the model of its name.
 
         Raises:
-            NotAllowed: nothing may be loaded from there.
-            ConfigError: it cannot be loaded; what was there serves on.
+            NotAllowed: models may not be loaded from that source.
+            ConfigError: the model cannot be loaded; the old one stays in service.
         """
 
     async def remove(self, request: RemoveRequest) -> Done:
@@ -67,7 +67,7 @@ class Models(Protocol):
 
         Raises:
             BadOption: there is no such model.
-            NotAllowed: it is the default.
+            NotAllowed: it is the default model.
         """
 
 
@@ -78,42 +78,42 @@ class Limits(Protocol):
         """Count a request against the client's rates.
 
         Raises:
-            RateLimited: it has sent too many.
+            RateLimited: the client has sent too many.
         """
 
     def admit(self, request: ClientRequest) -> AsyncGenerator[Done]:
-        """Count a request, and hold a place for it until the stream is closed. One reply.
+        """Count a request, and hold a place for it until the stream is closed; replies once.
 
         Raises:
             RateLimited: the client has sent too many.
-            TooManyAtOnce: it has as many under way as it may.
+            TooManyAtOnce: the client has as many under way as it may.
         """
 
 
 class Status(Protocol):
-    """Tells how the service is."""
+    """Reports the status of the service, and wakes idle parts."""
 
     async def status(self, request: Empty) -> BackendStatus:
-        """How the models are, and what goes through them."""
+        """The status of the models and their load."""
 
     async def wake_default(self, request: Empty) -> Done:
-        """Load the default model again, if it has given way to others."""
+        """Load the default model again, if it was unloaded to make room for others."""
 
     async def wake_tasks(self, request: Empty) -> Done:
-        """Tasks were submitted or cancelled: have background work look at once."""
+        """Wake background work after tasks were submitted or cancelled."""
 
 
 class Background(Protocol):
-    """Work that goes on by itself for as long as the service runs: tasks, the canary, streams."""
+    """Background work that runs as long as the service: tasks, the canary, streams."""
 
     def start(self) -> None:
-        """Begin, on threads of its own."""
+        """Start it, on threads of its own."""
 
     def wake(self) -> None:
-        """There may be something to do: look at once. It does not block."""
+        """Make it look for work at once. Does not block."""
 
     def unhealthy_reasons(self) -> list[str]:
-        """Why it does not do its work; empty if it does."""
+        """Why it does not work; empty if it does."""
 
     def close(self) -> None:
-        """End, and return when it has ended."""
+        """Stop it, and return when it has stopped."""

@@ -1,4 +1,4 @@
-"""The backend in a front end: it asks the engine process over a Unix socket."""
+"""The backend in a front end, which calls the engine process over a Unix socket."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ if TYPE_CHECKING:
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-_BYTES_A_PIXEL = 3  # of an annotated picture, at the very most: it is compressed
-_GRACE = 2.0  # seconds in which an engine process that is there says so
-_PAUSE = 1.0  # seconds after a connection that could not be made
-_AWAY = "The process that holds the models is not there; a new one is being started."
+_BYTES_A_PIXEL = 3  # of an annotated picture, an upper bound: it is compressed
+_CONNECT_TIMEOUT = 2.0  # seconds to wait on entering for a running engine process
+_PAUSE = 1.0  # seconds after a failed connection
+_NOT_CONNECTED = "The process that holds the models is not there; a new one is being started."
 _log = logging.getLogger("sightline")
 
 
 class RemoteBackend:
     """Sends operations to the engine process. See `base.Backend`.
 
-    It connects by itself, and again whenever the connection ends. Meanwhile every call fails.
+    Connects in the background, and again whenever the connection ends. Calls without a connection
+    raise DetectorClosed.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        """Nothing is connected yet.
+        """A backend that connects when it is entered.
 
         Args:
             path: of the engine process's socket.
-            settings: those of the engine process.
+            settings: the same as the engine process has.
         """
         self._path = path
         self._max_body = _BYTES_A_PIXEL * settings.max_pixels
@@ -53,8 +54,8 @@ class RemoteBackend:
 
     async def __aenter__(self) -> Self:
         self._connecting = asyncio.create_task(self._stay_connected())
-        with contextlib.suppress(TimeoutError):  # its first clients should not meet a 503
-            async with asyncio.timeout(_GRACE):
+        with contextlib.suppress(TimeoutError):  # spares the first clients a 503
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await self.connected()
         return self
 
@@ -109,7 +110,7 @@ class RemoteBackend:
 
     def _live_connection(self) -> RpcConnection:
         if self._connection is None:
-            raise DetectorClosed(_AWAY)
+            raise DetectorClosed(_NOT_CONNECTED)
         return self._connection
 
     async def _stay_connected(self) -> None:
@@ -121,7 +122,7 @@ class RemoteBackend:
                 await asyncio.sleep(_PAUSE)
                 continue
             try:
-                # The socket is there whether or not an engine process is: this waits for one.
+                # The supervisor holds the socket: only the first frame shows an engine process.
                 self._note_device(await read_frame(reader, 0))
                 self._connection = RpcConnection(writer)
                 self._connected.set()
@@ -130,7 +131,7 @@ class RemoteBackend:
             except BrokenFrame as error:
                 _log.error("the engine process is not understood: %s", error)
             except (EOFError, ConnectionError):
-                pass  # it ended; the supervisor says how
+                pass  # it ended; the supervisor logs how
             except Exception:  # noqa: BLE001  whatever it was, the next connection may work
                 _log.exception("the connection to the engine process broke")
             finally:
@@ -142,10 +143,10 @@ class RemoteBackend:
 
 
 async def _within(seconds: float | None, calling: Awaitable[R]) -> R:
-    """The reply, if it comes in time.
+    """The reply of `calling`.
 
     Raises:
-        DetectorClosed: it does not.
+        DetectorClosed: it did not come within `seconds`.
     """
     try:
         async with asyncio.timeout(seconds):

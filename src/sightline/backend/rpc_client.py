@@ -1,4 +1,4 @@
-"""One connection to the engine process: calls and streams by their number."""
+"""One connection to the engine process, with concurrent calls and streams."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _DIED = "The process that holds the models ended meanwhile; a new one is being s
 
 
 class RpcConnection:
-    """A connection to an engine process that is ready."""
+    """A connection to an engine process that is ready. Matches replies to calls by `id`."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._numbers = itertools.count(1)
-        # A call gets one frame, and a stream no more than its window: they need no bound.
+        # Unbounded: a call gets one frame, and a stream at most its window.
         self._waiting: dict[int, asyncio.Queue[Frame]] = {}
         self._sending = asyncio.Lock()
         self._ended = False
 
     async def call(self, name: str, message: bytes, image: EncodedImage | None) -> Frame:
-        """The reply.
+        """The reply to a call.
 
         Raises:
-            SightlineError: what the engine process raised.
-            DetectorClosed: it ended.
+            SightlineError: the error of the engine process.
+            DetectorClosed: the engine process ended.
         """
         number, replies = self._open()
         answered = False
@@ -49,7 +49,7 @@ class RpcConnection:
         return _good(frame)
 
     async def stream(self, name: str, message: bytes) -> AsyncGenerator[Frame]:
-        """The replies, until the engine process ends them; closed, it is told to give up.
+        """The replies of a stream, until it ends. Closing it cancels it in the engine process.
 
         Raises:
             SightlineError, DetectorClosed: as `call`.
@@ -69,13 +69,13 @@ class RpcConnection:
             self._close(number, answered=ended)
 
     def take(self, frame: Frame) -> None:
-        """A frame has come."""
+        """Pass a received frame to its call."""
         replies = self._waiting.get(frame.header["id"])
         if replies is not None:
             replies.put_nowait(frame)
 
     def lost(self) -> None:
-        """The connection has ended: so has every call."""
+        """Fail every call, since the connection has ended."""
         self._ended = True
         died = error_to_header(DetectorClosed(_DIED))
         for number in self._waiting:
@@ -103,16 +103,16 @@ class RpcConnection:
         if image is None:
             self._write(Frame(header, message))
             return
-        # One picture at a time: the others wait where uploads lie, in memory or on disk.
+        # One picture at a time: the others stay in their uploads, in memory or on disk.
         async with self._sending:
             body = await anyio.to_thread.run_sync(image.load)
             self._write(Frame(header, message, body))
             image.close()
-            with contextlib.suppress(ConnectionError):  # the reply tells of its end
+            with contextlib.suppress(ConnectionError):  # `lost` fails the call
                 await self._writer.drain()
 
     def _write(self, frame: Frame) -> None:
-        # The transport may be closed a moment before its end is read.
+        # The transport may be closed a moment before the end of the connection is read.
         if self._ended or self._writer.is_closing():
             raise DetectorClosed(_DIED)
         self._writer.writelines(pack(frame))

@@ -1,4 +1,4 @@
-"""The engine process's end of the Unix socket: front ends call, the backend answers."""
+"""The RPC server in the engine process: runs the calls of front ends on a backend."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _log = logging.getLogger("sightline")
 
 
 class RpcServer:
-    """Serves front ends. When one is gone, all that it asked for is given up."""
+    """Serves front ends over a Unix socket. Cancels the calls of one that disconnects."""
 
     def __init__(self, backend: Backend, max_upload: int, max_held: int) -> None:
-        """For front ends whose pictures have up to `max_upload` bytes.
+        """A server that accepts no connections yet.
 
         Args:
-            backend: does the work; open.
-            max_upload: bytes; a front end that sends more is cut off.
-            max_held: bytes of pictures that were sent and are not queued yet; beyond it they are
-                refused, but for one alone.
+            backend: runs the calls; open.
+            max_upload: most bytes of a picture; a front end that sends more is cut off.
+            max_held: most bytes of pictures that were received and are not queued yet; further
+                ones are refused, except one alone.
         """
         self._backend = backend
         self._max_upload = max_upload
@@ -46,7 +46,7 @@ class RpcServer:
         self._sessions: set[asyncio.Task[None]] = set()
 
     async def accept(self, listener: socket.socket) -> None:
-        """Let front ends in, until this is cancelled. `listener` is theirs too: it stays open."""
+        """Accept front ends until cancelled. Leaves `listener`, which is shared, open."""
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
         while True:
@@ -58,7 +58,7 @@ class RpcServer:
             serving.add_done_callback(self._sessions.discard)
 
     async def drain(self, seconds: float) -> None:
-        """Wait until the last front end is gone, but no longer; then give up what they want."""
+        """Wait up to `seconds` for the last front end to disconnect; then cancel their calls."""
         if self._sessions:
             await asyncio.wait(self._sessions, timeout=seconds)
         for session in self._sessions:
@@ -67,7 +67,7 @@ class RpcServer:
 
 
 class _Session:
-    """One front end."""
+    """The connection of one front end."""
 
     def __init__(
         self, backend: Backend, budget: _ReceiveBudget, writer: asyncio.StreamWriter
@@ -78,7 +78,7 @@ class _Session:
         self._calls: dict[int, _Call] = {}
 
     async def serve(self, reader: asyncio.StreamReader, max_upload: int) -> None:
-        """Answer calls until the front end is gone."""
+        """Answer calls until the front end disconnects."""
         try:
             if not self._writer.is_closing():
                 self._writer.writelines(pack(Frame({"device": self._backend.device})))
@@ -87,7 +87,7 @@ class _Session:
         except BrokenFrame as error:
             _log.error("a front end is cut off: %s", error)
         except (EOFError, ConnectionError):
-            pass  # it is gone; the supervisor says how
+            pass  # it ended; the supervisor logs how
         finally:
             for call in list(self._calls.values()):
                 call.task.cancel()
@@ -116,8 +116,8 @@ class _Session:
         except SightlineError as error:
             await self._send(frame, error_to_header(error))
         except ConnectionError:
-            pass  # it has gone meanwhile
-        except Exception:  # noqa: BLE001  one call's failure is no other's
+            pass  # it disconnected meanwhile
+        except Exception:  # noqa: BLE001  a failed call must not end the others
             _log.exception("a call of a front end failed: %s", frame.header["call"])
             failed = SightlineError("The engine process failed; its log says how.")
             await self._send(frame, error_to_header(failed))
@@ -145,21 +145,21 @@ class _Session:
         await self._send(frame, {}, *operation.replies.encode(reply))
 
     async def _send(
-        self, asked: Frame, header: dict[str, Any], message: bytes = b"", body: bytes = b""
+        self, call: Frame, header: dict[str, Any], message: bytes = b"", body: bytes = b""
     ) -> None:
         if self._writer.is_closing():
-            return  # nobody is left to be answered
-        header |= {"id": asked.header["id"], "device": self._backend.device}
+            return  # the front end is gone
+        header |= {"id": call.header["id"], "device": self._backend.device}
         try:
             self._writer.writelines(pack(Frame(header, message, body)))
             await self._writer.drain()
         except ConnectionError:
-            pass  # it has gone meanwhile
+            pass  # it disconnected meanwhile
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call under way, and the replies that may still be sent before others are asked for."""
+    """A call under way; `window` counts the replies of a stream that may be sent now."""
 
     task: asyncio.Task[None]
     window: asyncio.Semaphore
@@ -167,14 +167,14 @@ class _Call:
 
 @dataclass(slots=True)
 class _ReceiveBudget:
-    """How many bytes of pictures were sent and are not queued yet, and how many may be."""
+    """The bytes of pictures that were received and are not queued yet, and their limit."""
 
     limit: int
     held: int = 0
 
 
 class _Received:
-    """A picture that a front end sent (none, if it has no bytes)."""
+    """A received picture; empty for a call without one."""
 
     def __init__(self, data: bytes, budget: _ReceiveBudget) -> None:
         self._data = data
@@ -182,10 +182,10 @@ class _Received:
         self._counted = 0
 
     def count(self) -> None:
-        """Count its bytes, until it is closed.
+        """Count its bytes in the budget, until it is closed.
 
         Raises:
-            Overloaded: there are too many already.
+            Overloaded: the budget is used up.
         """
         size = len(self._data)
         if size and self._budget.held and self._budget.held + size > self._budget.limit:

@@ -1,4 +1,4 @@
-"""All that the API of a service stands on; `wiring.runtime` opens it."""
+"""The runtime under the API of a service; `wiring.runtime` opens it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """An open service, without HTTP.
+    """The open parts of a service, without HTTP.
 
     Attributes:
         settings: of the service.
         backend: models, queue and limits.
-        tasks: the store of tasks, and what goes with it.
-        fetch: gets the picture at an address, within so many seconds, unless the event is set.
-        repository: the models; None in a front end, which has none.
+        tasks: the store of tasks and what belongs to it.
+        fetch: fetches the picture at an address within some seconds, unless the event is set.
+        repository: the models; None in a front end.
     """
 
     settings: Settings

@@ -1,28 +1,27 @@
-"""Refusals that are held back when they come in a storm."""
+"""A throttle for refusals, which delays them when there are too many."""
 
 from __future__ import annotations
 
 import time
 
-_RATE = 20.0  # refusals a second that are answered at once
+_RATE = 20.0  # refusals a second without delay
 _BURST = 20
 
 
 class RefusalThrottle:
-    """Lets refusals go at a steady rate: clients that ask again at once then ask less often.
+    """Delays refusals to a steady rate, so that clients that retry at once retry less often.
 
-    A refusal costs a fortieth of what a picture does. Hundreds a second, which a few hundred
-    clients on fast connections bring about, would take a third of the service from those that
-    were let in.
+    A refusal costs a fortieth of what a picture costs. A few hundred clients on fast connections
+    cause hundreds of refusals a second, which would take a third of the service's time.
     """
 
     def __init__(self, longest: float) -> None:
-        """None is held back longer than `longest` seconds."""
+        """A throttle whose delays are at most `longest` seconds."""
         self._longest = longest
-        self._next = 0.0  # `monotonic` seconds at which the next may go
+        self._next = 0.0  # `monotonic` seconds of the next refusal
 
     def delay(self) -> float:
-        """Seconds for which another refusal is held back, counted from now."""
+        """Seconds, from now, to delay one more refusal."""
         now = time.monotonic()
         turn = max(self._next, now - _BURST / _RATE) + 1 / _RATE
         self._next = min(turn, now + self._longest)

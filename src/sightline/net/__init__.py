@@ -1,1 +1,1 @@
-"""What leaves this machine: fetching pictures by address."""
+"""Outgoing connections: fetching pictures and models by address, and webhooks."""

@@ -1,4 +1,7 @@
-"""Look a name up, check what it gives, and connect to that: once each, before one deadline."""
+"""Guarded connections: resolve a name, check its addresses, connect to one of them.
+
+Each step runs once, and all share one deadline. So the address that is checked is the one used.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +29,17 @@ if TYPE_CHECKING:
     from sightline.net.url import Address, Url
 
 Resolve: TypeAlias = "Callable[..., list[Any]]"
-"""Called and answering as `socket.getaddrinfo`."""
+"""A function with the signature of `socket.getaddrinfo`."""
 
 HEAD_BYTES = 64 * 1024
-"""Most bytes before the body: interim answers, status and headers together."""
+"""Most bytes before the body: interim responses, status and headers together."""
 
-_LOOK_UP_SECONDS = 10  # how long the system's resolver asks at the usual 5 s and 2 attempts
-_TRIES = 8  # addresses of one name
+_LOOK_UP_SECONDS = 10  # of the system's resolver: usually 2 attempts of 5 s
+_TRIES = 8  # most addresses of one name
 
 
 class Deadline:
-    """One time limit over many steps, which its owner may also give up early."""
+    """A deadline over many steps, which its owner may also cancel with the event `gone`."""
 
     def __init__(self, seconds: float, gone: threading.Event) -> None:
         self.seconds = seconds
@@ -44,10 +47,10 @@ class Deadline:
         self._gone = gone
 
     def left(self) -> float:
-        """Seconds, above 0.
+        """Seconds left, above 0.
 
         Raises:
-            TimeoutError: none are left, or nobody waits any more.
+            TimeoutError: the deadline has passed, or the owner has cancelled.
         """
         left = self._end - time.monotonic()
         if left <= 0 or self._gone.is_set():
@@ -56,39 +59,39 @@ class Deadline:
 
 
 class Resolver:
-    """Looks names up. The system's resolver cannot be told to stop, so threads wait for it.
+    """Resolves host names on threads, since the system's resolver cannot be interrupted.
 
-    They are daemons, so that none keeps the process alive, and they are counted, so that a name
-    server that never answers ties up a bounded number of them.
+    The threads are daemons, so that none keeps the process alive. Their number is bounded, also if
+    a name server never answers.
     """
 
     def __init__(self, resolve: Resolve = socket.getaddrinfo) -> None:
         self._resolve = resolve
-        self._room = threading.BoundedSemaphore(LOOK_UPS.count)
+        self._slots = threading.BoundedSemaphore(LOOK_UPS.count)
 
     def look_up(self, url: Url, deadline: Deadline) -> list[Address]:
         """The addresses of the host of `url`, each once, best first.
 
         Raises:
-            OSError, UnicodeError: it has none.
-            TimeoutError: nobody told in time.
-            Overloaded: too many look-ups have not come back yet.
+            OSError, UnicodeError: the host has no address.
+            TimeoutError: no name server answered in time.
+            Overloaded: too many look-ups are under way.
         """
         if url.literal is not None:
             return [url.literal]
-        if not self._room.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             raise Overloaded("Too many host names are being looked up.", _LOOK_UP_SECONDS)
         answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
 
-        def ask() -> None:
+        def resolve() -> None:
             try:
                 answers.put(self._resolve(url.host, url.port, type=socket.SOCK_STREAM))
-            except Exception as error:  # noqa: BLE001  raised again by whoever waits
+            except Exception as error:  # noqa: BLE001  raised again by the caller
                 answers.put(error)
             finally:
-                self._room.release()
+                self._slots.release()
 
-        LOOK_UPS.start(ask)
+        LOOK_UPS.start(resolve)
         try:
             answer = answers.get(timeout=deadline.left())
         except queue.Empty:
@@ -99,10 +102,10 @@ class Resolver:
 
 
 class GuardedBackend(httpcore.NetworkBackend):
-    """Connects to the host of one address, if `guard` lets it.
+    """Connects to the host of `url`, if `guard` permits it.
 
     Attributes:
-        stream: the connection, once it is made.
+        stream: the connection; None before it is made.
     """
 
     def __init__(
@@ -122,7 +125,7 @@ class GuardedBackend(httpcore.NetworkBackend):
 
     def connect_tcp(
         self,
-        host: str,  # noqa: ARG002  httpcore's signature; what was checked is what is used
+        host: str,  # noqa: ARG002  httpcore's signature; only checked addresses are used
         port: int,  # noqa: ARG002
         timeout: float | None = None,  # noqa: ARG002
         local_address: str | None = None,  # noqa: ARG002
@@ -131,8 +134,8 @@ class GuardedBackend(httpcore.NetworkBackend):
         """A connection to one of the host's addresses.
 
         Raises:
-            UrlRefused: it has no address, or one that may not be asked.
-            OSError: none of them takes the connection.
+            UrlRefused: the host has no address, or one that is not permitted.
+            OSError: no address accepts the connection.
         """
         addresses = self._checked_addresses()
         for number, address in enumerate(addresses, 1):
@@ -148,7 +151,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         raise AssertionError  # there is an address, and the last one returns or raises
 
     def _checked_addresses(self) -> list[Address]:
-        """All or none: a name with addresses outside and inside is an attack."""
+        """The host's addresses, if all are permitted: a mix of public and private is an attack."""
         url, guard = self._url, self._guard
         try:
             addresses = self._resolver.look_up(url, self._deadline)
@@ -157,16 +160,16 @@ class GuardedBackend(httpcore.NetworkBackend):
         except (OSError, UnicodeError) as error:
             raise _refusal(guard, f"it has no address: {error}") from error
         if guard is not None:
-            inside = [str(at) for at in addresses if not guard.permits(url.host, at, url.port)]
-            if inside:
-                raise _refusal(guard, f"refused at port {url.port}: {', '.join(inside)}")
+            refused = [str(at) for at in addresses if not guard.permits(url.host, at, url.port)]
+            if refused:
+                raise _refusal(guard, f"refused at port {url.port}: {', '.join(refused)}")
         if not addresses:
             raise _refusal(guard, "it has no address")
         return addresses[:_TRIES]
 
 
 def _refusal(guard: Guard | None, reason: str) -> UrlRefused:
-    """The same words whatever the host is, and whether or not there is one."""
+    """The error for a refused host, with one text for all hosts, existing or not."""
     if guard is None:
         return UrlRefused("there is no host of this name.", reason)
     return UrlRefused(
@@ -197,7 +200,7 @@ def _require_peer(connection: socket.socket, address: Address) -> None:
 
 
 class GuardedStream(httpcore.NetworkStream):
-    """A connection that keeps to its deadline and to a number of bytes.
+    """A connection with a deadline and a limit on the bytes read.
 
     Attributes:
         allowance: bytes that may still be read.
@@ -210,11 +213,11 @@ class GuardedStream(httpcore.NetworkStream):
         self.allowance = HEAD_BYTES
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        """What there is, at most `max_bytes`.
+        """The next bytes, at most `max_bytes`.
 
         Raises:
-            TimeoutError: nothing came before the deadline.
-            ConnectionError: more came than is allowed.
+            TimeoutError: no bytes came before the deadline.
+            ConnectionError: the allowance is used up.
         """
         if self.allowance <= 0:
             raise ConnectionError("more bytes than are allowed around the picture")
@@ -229,7 +232,7 @@ class GuardedStream(httpcore.NetworkStream):
 
     def start_tls(
         self,
-        ssl_context: ssl.SSLContext,  # noqa: ARG002  never used: see tls_context
+        ssl_context: ssl.SSLContext,  # noqa: ARG002  not used: see `tls_context`
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
@@ -251,11 +254,11 @@ class GuardedStream(httpcore.NetworkStream):
 def exchange(
     method: str, url: Url, headers: dict[str, str], backend: GuardedBackend, content: bytes = b""
 ) -> Iterator[httpcore.Response]:
-    """One request on a connection of its own; its answer, of which the head has been read.
+    """Send one request on a new connection; the response, whose head has been read.
 
     Raises:
-        OSError, httpcore.ProtocolError, UrlRefused, Overloaded: as `backend` and what it connects
-            to have it.
+        OSError, httpcore.ProtocolError, UrlRefused, Overloaded: from `backend`, or from the
+            connection.
     """
     target = httpcore.URL(
         scheme=url.scheme, host=url.host, port=url.port, target=url.path + url.query
@@ -281,10 +284,10 @@ def exchange(
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Certificates that are trusted: certifi's, or those in SSL_CERT_FILE.
+    """The TLS context with the trusted certificates: certifi's, or those in SSL_CERT_FILE.
 
-    Made once, because reading them takes a while, and used by all threads at once. httpcore
-    writes to each context that it is given, which OpenSSL forbids then: it gets another one.
+    Made once, because reading them takes a while, and shared by all threads. httpcore modifies the
+    context that it is given, which is not safe while threads share it, so it gets another one.
     """
     context = httpx.create_ssl_context()
     context.set_alpn_protocols(["http/1.1"])

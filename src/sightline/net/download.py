@@ -1,8 +1,8 @@
-"""Fetch a large file to disk: resumed when cut off, bounded, with errors that say what to do.
+"""Downloads a large file to disk: resumable, bounded, with errors that say what to do.
 
-What has arrived lies in a `Partial`. It outlives a cut connection, a stall, an interrupt and a
-crash, so that the next attempt goes on from there; any other failure removes it, and so does a
-server without a strong ETag, which leaves nothing to tell whether the rest still fits.
+The bytes so far are in a `Partial`. It survives a cut connection, a stall, an interrupt and a
+crash, and the next attempt resumes it. Any other failure removes it. It is also removed if the
+server sent no strong ETag, since nothing can tell then whether the rest still fits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sightline.net.partial import Partial
 
 Progress: TypeAlias = Callable[[int, int | None], None]
-"""Called with the bytes that are there, and how many there will be (None: not known)."""
+"""Called with the number of bytes so far, and of the whole file (None: not known)."""
 
 MAX_BYTES = 2 * 10**9
 _PAUSES = (0.5, 1.0, 2.0)  # seconds before the second, third and fourth attempt
@@ -33,7 +33,7 @@ _CONNECT_TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DownloadTimeouts:
-    """How long a server may take.
+    """Timeouts for a server.
 
     Attributes:
         first_byte: seconds to the first byte of the body, name look-up and redirects included.
@@ -45,10 +45,10 @@ class DownloadTimeouts:
 
 
 class _Cut(Exception):
-    """The rest did not come; what has arrived is of use.
+    """An interrupted download that can be resumed.
 
     Attributes:
-        again: whether it is worth asking once more at once.
+        again: whether to retry at once.
     """
 
     def __init__(self, what: str, again: bool) -> None:
@@ -65,22 +65,22 @@ def download(
     etag: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Fetch `url` into `part`, all of it, going on from what is already there.
+    """Download the whole of `url` to `part`, resuming it if possible.
 
     Args:
         url: http(s).
-        part: where it goes; complete and flushed to disk on return.
-        timeouts: when to give a server up.
-        progress: told after every chunk.
-        etag: of the copy the caller has; if the server still has the same, nothing is fetched.
+        part: the file; complete and flushed to disk on return.
+        timeouts: for the server.
+        progress: called after every chunk.
+        etag: of the caller's copy; if the server still has the same, nothing is fetched.
         sleep: waits between attempts.
 
     Returns:
-        Whether there is anything new; False only where `etag` was given.
+        Whether a file was fetched; False only if `etag` is still current.
 
     Raises:
-        ModelUnreachable: nobody answered, or the rest did not come.
-        ModelError: it cannot be had; one line that says why and what to do.
+        ModelUnreachable: the server did not answer, or the rest did not come.
+        ModelError: the file cannot be fetched; one line that says why and what to do.
     """
     timeout = httpx.Timeout(timeouts.idle, connect=_CONNECT_TIMEOUT)
     with httpx.Client(timeout=timeout, follow_redirects=True) as client, _tidy(part):
@@ -89,7 +89,7 @@ def download(
             try:
                 return _attempt(client, url, part, timeouts, progress, etag)
             except _Cut as cut:
-                # Without a new byte, a further attempt would only keep people waiting.
+                # After an attempt without a new byte, another one is pointless.
                 if pause is None or not cut.again or part.size() <= before:
                     raise ModelUnreachable(f"{display(url)} {cut}; {_rest(part)}") from cut
             sleep(pause)
@@ -98,7 +98,7 @@ def download(
 
 @contextmanager
 def _tidy(part: Partial) -> Iterator[None]:
-    """Removes what no later attempt could go on from."""
+    """Remove the partial file on an error after which it cannot be resumed."""
     try:
         yield
     except ModelUnreachable:
@@ -115,7 +115,7 @@ def _tidy(part: Partial) -> Iterator[None]:
 
 
 def _rest(part: Partial) -> str:
-    """What to do about the rest; removes what is of no use for it."""
+    """The advice after an interruption; removes the partial file if it cannot be resumed."""
     if part.etag() is None:
         part.discard()
         return "try again"
@@ -123,10 +123,10 @@ def _rest(part: Partial) -> str:
 
 
 def display(url: str) -> str:
-    """`url` as it may be shown and kept: without user, password and query.
+    """`url` for messages and metadata: without user, password and query.
 
     Raises:
-        ModelError: it is no address.
+        ModelError: it is no valid URL.
     """
     try:
         parsed = httpx.URL(url)
@@ -177,7 +177,7 @@ def _attempt(
 
 @contextmanager
 def _named_errors(shown: str, timeouts: DownloadTimeouts) -> Iterator[None]:
-    """Turns what httpx raises into errors that say what to do."""
+    """Turn errors of httpx into errors that say what to do."""
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
@@ -201,23 +201,23 @@ def _unreachable(shown: str, reason: str) -> ModelUnreachable:
 def _opened(
     client: httpx.Client, url: str, headers: dict[str, str], timeouts: DownloadTimeouts
 ) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
-    """The answer once its first byte is there.
+    """The response, once its first byte is there, and its chunks.
 
-    A thread of its own waits for it, because neither looking a name up nor a row of redirects
-    or addresses to try is bounded by a timeout of httpx's.
+    A thread waits for it, because httpx has no timeout for name look-ups, nor for several redirects
+    or addresses together.
     """
     answers: queue.SimpleQueue[tuple[httpx.Response, bytes, Iterator[bytes]] | Exception]
     answers = queue.SimpleQueue()
 
-    def ask() -> None:
+    def send() -> None:
         try:
             response = client.send(client.build_request("GET", url, headers=headers), stream=True)
             chunks = response.iter_raw()
             answers.put((response, next(chunks, b""), chunks))
-        except Exception as error:  # noqa: BLE001  raised again by whoever waits
+        except Exception as error:  # noqa: BLE001  raised again by the caller
             answers.put(error)
 
-    DOWNLOADS.start(ask)
+    DOWNLOADS.start(send)
     try:
         answer = answers.get(timeout=timeouts.first_byte)
     except queue.Empty:
@@ -238,7 +238,7 @@ def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _require_file(response: httpx.Response, shown: str) -> None:
-    """Raises ModelError if the answer is no file: an error, a web page, a compressed stream."""
+    """Raises ModelError if the response is no file: an error, a web page, a compressed stream."""
     code = response.status_code
     if code in {401, 403}:
         raise ModelError(f"{shown} answers {code}: it is not public. Fetch it with your own login")
@@ -258,7 +258,7 @@ def _require_file(response: httpx.Response, shown: str) -> None:
 
 
 def _total(response: httpx.Response, shown: str, offset: int) -> int | None:
-    """How many bytes the whole file has; None where it comes in chunks of unknown number."""
+    """The size of the whole file in bytes; None if the response is chunked."""
     if response.status_code == httpx.codes.PARTIAL_CONTENT:
         given = response.headers.get("content-range", "")
         found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", given)
@@ -281,7 +281,7 @@ def _require_small(shown: str, size: int) -> None:
 
 
 def _strong_etag(response: httpx.Response) -> str | None:
-    """The answer's ETag, if it stands for the very bytes: only then may a download be resumed."""
+    """The response's ETag if it is a strong one, which is required to resume a download."""
     etag: str | None = response.headers.get("etag")
     return None if etag is None or etag.startswith("W/") else etag
 

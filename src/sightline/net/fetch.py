@@ -1,7 +1,7 @@
-"""Fetch a picture by its address, within bounds, whoever named it.
+"""Fetches a picture by its address, with limits on time and size.
 
-The command line has no guard: the person at the keyboard may name what they like. What a client
-of the service names is fetched only from where `Guard` lets it.
+The command line uses no guard: its user may fetch from any host. For a client of the service,
+pictures are fetched only from hosts that `Guard` permits.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ MAX_REDIRECTS = 5
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OK = 200
-_CRUMBS = 1000  # pieces of a body that may be tiny; beyond them …
-_CRUMB_BYTES = 64  # … they must have so many bytes on average, or reading them is mere work
+_SMALL_CHUNKS = 1000  # chunks of a body that may be of any size; beyond them …
+_MIN_CHUNK_BYTES = 64  # … the average must have so many bytes, or reading costs too much
 
 _log = logging.getLogger("sightline")
 
 
 def is_url(text: str) -> bool:
-    """Whether `text` is an address that can be fetched, and not the name of a file."""
+    """Whether `text` is an http(s) URL, not the name of a file."""
     return text.lower().startswith(("http://", "https://"))
 
 
@@ -48,7 +48,7 @@ class TypeCheck(Protocol):
     """Check of a file's first bytes, so that the rest of what is no picture is not read."""
 
     def feed(self, data: bytes) -> None:
-        """Take the next chunk. Raises what is wrong with it."""
+        """Take the next chunk. Raises an error if the file is no picture."""
 
     def finish(self) -> None:
         """The file is complete. Raises as `feed`."""
@@ -56,14 +56,14 @@ class TypeCheck(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Fetches pictures; safe from many threads.
+    """Fetches pictures; thread-safe.
 
     Attributes:
-        max_bytes: the largest picture.
+        max_bytes: most bytes of a picture.
         type_check: begins the check of one file.
-        guard: says which hosts may be asked; None: all.
-        resolver: looks them up.
-        tls: the certificates that are trusted.
+        guard: decides which hosts may be connected to; None: all.
+        resolver: resolves their names.
+        tls: the trusted certificates.
     """
 
     max_bytes: int
@@ -73,26 +73,26 @@ class Fetcher:
     tls: ssl.SSLContext = field(default_factory=tls_context)
 
     def fetch(self, url: str, seconds: float, gone: threading.Event | None = None) -> bytes:
-        """The file at an http(s) address.
+        """The bytes of the file at an http(s) address.
 
         Args:
-            url: where; up to `MAX_REDIRECTS` redirects are followed, each as if it had been named.
-            seconds: for everything together, from the name look-up to the last byte.
-            gone: once set, nobody waits for the file any more.
+            url: the address; up to `MAX_REDIRECTS` redirects are followed, each checked like it.
+            seconds: timeout for everything, from the name look-up to the last byte.
+            gone: cancels the fetch once it is set.
 
         Raises:
-            UrlRefused: it, or what it redirects to, may not be fetched.
-            UrlFailed: its host did not give the file.
-            BodyTooLarge: more than `max_bytes`.
+            UrlRefused: the address, or one that it redirects to, may not be fetched.
+            UrlFailed: the host did not return the file.
+            BodyTooLarge: the file has more than `max_bytes`.
             Overloaded: too many names are being looked up.
-            SightlineError: what the check says.
+            SightlineError: the error of the check.
         """
         deadline = Deadline(seconds, gone or threading.Event())
         at: Url | None = None
         try:
             at = parse(url)
             seen = {at}
-            answer = self._ask(at, deadline)
+            answer = self._request(at, deadline)
             while isinstance(answer, str):
                 at = _next(at, answer, seen)
                 answer = self._follow(at, deadline)
@@ -103,11 +103,11 @@ class Fetcher:
 
     def _follow(self, url: Url, deadline: Deadline) -> bytes | str:
         try:
-            return self._ask(url, deadline)
+            return self._request(url, deadline)
         except UrlRefused as error:
             raise _refused_redirect(f"{url}: {error} {error.reason}") from error
 
-    def _ask(self, url: Url, deadline: Deadline) -> bytes | str:
+    def _request(self, url: Url, deadline: Deadline) -> bytes | str:
         """The file at `url`, or the Location it redirects to."""
         backend = GuardedBackend(url, self.guard, self.resolver, deadline, self.tls)
         with _named_errors(deadline), exchange("GET", url, {}, backend) as response:
@@ -116,7 +116,7 @@ class Fetcher:
             length = _checked_length(response, self.max_bytes)
             if backend.stream is None:
                 raise AssertionError  # something answered
-            # Chunks carry their lengths with them.
+            # Twice the largest body without a length, since each chunk has a header.
             backend.stream.allowance = HEAD_BYTES + (length or 2 * self.max_bytes)
             return self._read(response, deadline)
 
@@ -128,7 +128,7 @@ class Fetcher:
             if len(body) > self.max_bytes:
                 raise BodyTooLarge(self.max_bytes)
             check.feed(chunk)
-            if number > _CRUMBS and len(body) < number * _CRUMB_BYTES:
+            if number > _SMALL_CHUNKS and len(body) < number * _MIN_CHUNK_BYTES:
                 raise UrlFailed("its host sends it in crumbs.")
             deadline.left()
         check.finish()
@@ -136,7 +136,7 @@ class Fetcher:
 
 
 def _next(url: Url, location: str, seen: set[Url]) -> Url:
-    """Where `location` leads from `url`; added to `seen`."""
+    """The target of a redirect from `url` to `location`; added to `seen`."""
     try:
         following = parse(urljoin(f"{url}{url.query}", location))
     except (UrlRefused, ValueError) as error:
@@ -150,7 +150,7 @@ def _next(url: Url, location: str, seen: set[Url]) -> Url:
 
 
 def _refused_redirect(reason: str) -> UrlRefused:
-    """Where to is not told: it may be known inside alone."""
+    """The error for a redirect that is refused; its target is logged, and not told."""
     return UrlRefused("it redirects to an address that cannot be used here.", reason)
 
 
@@ -165,17 +165,17 @@ def _location(response: httpcore.Response) -> str:
         raise _refused_redirect("a Location that is not UTF-8") from error
     if not location:
         raise UrlFailed("it redirects, but does not say where to.")
-    if not location.isprintable():  # urljoin would leave out what cannot be seen
+    if not location.isprintable():  # urljoin drops some invisible characters
         raise _refused_redirect(repr(location[:200]))
     return location
 
 
 def _checked_length(response: httpcore.Response, max_bytes: int) -> int | None:
-    """The length that is announced; None if there is none.
+    """The declared length of the body; None if there is none.
 
     Raises:
-        UrlFailed: it is not the file itself that follows.
-        BodyTooLarge: it is more than `max_bytes`.
+        UrlFailed: the body is not the file itself.
+        BodyTooLarge: the length is more than `max_bytes`.
     """
     if response.status != _OK:
         raise UrlFailed(f"its host answered {response.status}.")
@@ -191,7 +191,7 @@ def _checked_length(response: httpcore.Response, max_bytes: int) -> int | None:
 
 @contextmanager
 def _named_errors(deadline: Deadline) -> Iterator[None]:
-    """Turns what sockets, OpenSSL and httpcore raise into errors that tell no more than is due."""
+    """Turn errors of sockets, OpenSSL and httpcore into `UrlFailed`, details are logged."""
     try:
         yield
     except TimeoutError as error:

@@ -1,11 +1,11 @@
-"""Which hosts may be asked for a picture that somebody else names.
+"""The SSRF guard: decides to which hosts a URL from a client may lead.
 
-An address is open if it is ordinary public unicast, or if the operator lists it. What is not
-ordinary is in the IANA special-purpose address registries (RFC 6890 and its successors;
+An address is allowed if it is ordinary public unicast, or if the operator lists it. All other
+addresses are in the IANA special-purpose address registries (RFC 6890 and its successors;
 https://www.iana.org/assignments/iana-ipv4-special-registry,
 https://www.iana.org/assignments/iana-ipv6-special-registry, read in 2025) and in the registries of
-multicast and of IPv6 address space. `ipaddress.is_global` follows them too, but what it says of
-a block depends on the patch release of Python, so the blocks are written out here.
+multicast and of IPv6 address space. `ipaddress.is_global` follows them too, but its answer for a
+block depends on the patch release of Python, so the blocks are written out here.
 """
 
 from __future__ import annotations
@@ -68,80 +68,81 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 def is_public(address: Address) -> bool:
     """Whether `address` is ordinary public unicast.
 
-    IPv6 addresses with an IPv4 address inside (mapped, compatible, 6to4, Teredo) are not, but
-    for NAT64's of a public one: where a network has IPv6 alone, DNS64 gives no others.
+    IPv6 addresses that contain an IPv4 address (mapped, compatible, 6to4, Teredo) are not, except
+    NAT64 addresses of a public one: in a network with IPv6 only, DNS64 returns no others.
     """
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
             return False
         if address in _NAT64:
-            return is_public(_inside(address))
+            return is_public(_embedded(address))
         return address in _UNICAST_6 and not any(address in block for block in _SPECIAL_6)
     return not any(address in block for block in _SPECIAL_4)
 
 
 def is_own(address: Address) -> bool:
-    """Whether `address` is one of this machine's.
+    """Whether `address` belongs to this machine.
 
-    A UDP socket that is connected to an address takes the address it would send from, and only
-    to its own would a machine send from the same. No packet is sent.
+    Connecting a UDP socket sets its source address, which equals the destination only if that
+    belongs to this machine. No packet is sent.
     """
     six = isinstance(address, ipaddress.IPv6Address)
     with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((str(address), 9))
-        except OSError:  # there is no way to it, and so it is not here
+        except OSError:  # there is no route to it, so it is not this machine's
             return False
         return ipaddress.ip_address(probe.getsockname()[0]) == address
 
 
-def _inside(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
     return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the operator opens.
+    """An entry of the operator's list of allowed hosts.
 
     Attributes:
-        what: a host name as `read_host` gives it, or a network.
-        port: the one port, or None for all.
+        target: a host name as `read_host` returns it, or a network.
+        port: the only allowed port, or None for all.
     """
 
-    what: str | Network
+    target: str | Network
     port: int | None
 
     def covers(self, host: str, address: Address | None, port: int) -> bool:
+        """Whether the entry allows `address` of `host` at `port`."""
         if self.port not in {None, port}:
             return False
-        if isinstance(self.what, str):
-            return host == self.what
-        return address is not None and address in self.what
+        if isinstance(self.target, str):
+            return host == self.target
+        return address is not None and address in self.target
 
 
 class Guard:
-    """Says which hosts may be asked."""
+    """Decides which hosts may be connected to."""
 
     def __init__(self, allowed: Sequence[Allowed] = ()) -> None:
         self._allowed = tuple(allowed)
 
     def permits(self, host: str, address: Address, port: int) -> bool:
-        """Whether a connection may be made to `address`, for a URL that names `host`."""
+        """Whether a connection may be made to `address` for a URL with the host `host`."""
         if any(allowed.covers(host, address, port) for allowed in self._allowed):
             return True
-        return port in OPEN_PORTS and is_public(address) and not self._is_here(address)
+        return port in OPEN_PORTS and is_public(address) and not self._is_own(address)
 
-    def _is_here(self, address: Address) -> bool:
+    def _is_own(self, address: Address) -> bool:
         if isinstance(address, ipaddress.IPv6Address) and address in _NAT64:
-            return is_own(address) or is_own(_inside(address))
+            return is_own(address) or is_own(_embedded(address))
         return is_own(address)
 
 
 def parse_allowed(text: str) -> tuple[Allowed, ...]:
-    """What setting `url_allow` lists.
+    """The entries of the setting `url_allow`.
 
     Raises:
-        ConfigError: an entry is not understood; the message names it.
+        ConfigError: an entry is invalid; the message names it.
     """
     entries = (entry.strip() for entry in text.split(","))
     return tuple(_parse_entry(entry) for entry in entries if entry)
@@ -151,10 +152,10 @@ def _parse_entry(entry: str) -> Allowed:
     bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::([0-9]+))?", entry)
     plain = re.fullmatch(r"([^:\[\]]+)(?::([0-9]+))?", entry)
     found = bracketed or plain
-    what, port = (found[1], found[2]) if found else (entry, None)
+    target, port = (found[1], found[2]) if found else (entry, None)
     try:
         return Allowed(
-            _parse_what(what, bracketed is not None), None if port is None else read_port(port)
+            _parse_target(target, bracketed is not None), None if port is None else read_port(port)
         )
     except ValueError as error:
         raise ConfigError(
@@ -164,7 +165,7 @@ def _parse_entry(entry: str) -> Allowed:
         ) from error
 
 
-def _parse_what(text: str, bracketed: bool) -> str | Network:
+def _parse_target(text: str, bracketed: bool) -> str | Network:
     if "%" in text:
         raise ValueError("a zone means something on one machine only")
     if bracketed or ":" in text:

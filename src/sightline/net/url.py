@@ -1,4 +1,4 @@
-"""Read an http(s) address once, strictly, so that nobody after this reads it another way."""
+"""A strict parser of http(s) URLs; all later steps use its result, so none parses differently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _MAX_PORT = 65535
 _MAX_NAME = 253  # characters, RFC 1035
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, format, surrogate, line ends
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, format, surrogate, line ends
 _PARTS = re.compile(
     r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(#.*)?",
     re.IGNORECASE,
@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An address, taken apart.
+    """A parsed URL.
 
     Attributes:
         scheme: http or https.
@@ -53,25 +53,25 @@ class Url:
 
     @property
     def authority(self) -> str:
-        """Host and, unless it is the scheme's own, port: the Host header (RFC 9110, 7.2)."""
+        """The Host header (RFC 9110, 7.2): host, and port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        """As it may be logged: a query may hold a signature."""
+        """The URL for logs, without its query, which may hold a signature."""
         return f"{self.scheme}://{self.authority}{self.path}"
 
 
 def parse(text: str) -> Url:
-    """The parts of an http(s) address (RFC 3986).
+    """Parse an http(s) URL (RFC 3986).
 
     Raises:
-        UrlRefused: it is none, or holds what may mislead: credentials, backslashes, unseen
-            characters, a host written in an unusual way. The message depends on `text` alone.
+        UrlRefused: it is no URL, or contains something ambiguous: credentials, backslashes,
+            invisible characters, an unusual form of a host. The message depends on `text` only.
     """
     if len(text) > MAX_LENGTH:
         raise UrlRefused(f"it has {len(text)} characters, and {MAX_LENGTH} are the most.")
-    if any(unicodedata.category(sign) in _UNSEEN for sign in text):
+    if any(unicodedata.category(sign) in _INVISIBLE for sign in text):
         raise UrlRefused("it holds characters that cannot be seen. Percent-encode them.")
     parts = _PARTS.fullmatch(text)
     if parts is None:
@@ -97,11 +97,14 @@ def parse(text: str) -> Url:
 
 
 def read_host(text: str) -> tuple[str, Address | None]:
-    """A host name in its one form, or an IPv4 address.
+    """A host name in its canonical form, or an IPv4 address.
 
-    Names are ASCII in the end (UTS 46). A name whose last label is a number is an IPv4 address
-    (WHATWG URL, 3.5), of which only the form 192.0.2.1 is taken: 0x7f.1 and 2130706433 mean
-    127.0.0.1 to some programs and not to others.
+    Names are converted to ASCII (UTS 46). A name whose last label is a number is an IPv4 address
+    (WHATWG URL, 3.5), and only the form 192.0.2.1 is accepted: 0x7f.1 and 2130706433 mean 127.0.0.1
+    to some programs and not to others.
+
+    Returns:
+        The host, and its address if it is one.
 
     Raises:
         ValueError: it is neither; the message says why.
@@ -129,7 +132,7 @@ def read_port(digits: str) -> int:
     """A port, 1 to 65535.
 
     Raises:
-        ValueError: it is none; the message says so.
+        ValueError: it is no port.
     """
     port = int(digits[:9])
     if not 1 <= port <= _MAX_PORT:
@@ -148,5 +151,5 @@ def _read_six(text: str) -> ipaddress.IPv6Address:
 
 
 def _ascii(text: str | None) -> str:
-    """`text` with what no request line may hold percent-encoded; escapes stay as they are."""
+    """`text` with characters that a request line may not contain percent-encoded."""
     return quote(text or "", safe=string.punctuation)

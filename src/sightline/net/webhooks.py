@@ -1,4 +1,4 @@
-"""Call those who asked to be called: signed as Standard Webhooks has it, and guarded.
+"""Sends webhooks: signed as Standard Webhooks specifies, and guarded against SSRF.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: the
 headers `webhook-id`, `webhook-timestamp` and `webhook-signature`, the latter `v1,` and the Base64
@@ -32,18 +32,18 @@ from sightline.net.guard import Guard
 from sightline.net.url import Url, parse
 
 SECONDS = 15.0
-"""Of a whole call, from the name look-up to the end of the answer."""
+"""Timeout of a whole call, from the name look-up to the end of the answer."""
 
 _PREFIX = "whsec_"
 _KEY_BYTES = range(24, 65)
-_ANSWER_BYTES = 4096  # read so that a receiver sees it taken; nothing is made of them
+_ANSWER_BYTES = 4096  # read and dropped, so that the receiver sees its answer taken
 _GONE = 410
 
 _log = logging.getLogger("sightline")
 
 
 class CallFailed(Exception):
-    """Nobody answered a call, or it may not be made; `str()` is fit for whoever named the URL."""
+    """A call that is not permitted or got no answer; `str()` may be shown to the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Reply:
     """What a receiver answered.
 
     Attributes:
-        status: of HTTP.
-        retry_after: seconds that it asks to be left alone, None if it does not say.
+        status: the HTTP status.
+        retry_after: seconds of its Retry-After; None without one.
     """
 
     status: int
@@ -70,14 +70,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class WebhookSender:
-    """Makes calls; safe from many threads.
+    """Sends webhooks; thread-safe.
 
     Attributes:
-        key: what they are signed with, the bytes that `read_secret` gives.
-        guard: says which hosts may be called.
-        resolver: looks them up.
-        seconds: for all of a call.
-        tls: the certificates that are trusted.
+        key: the signing key, as `read_secret` returns it.
+        guard: decides which hosts may be called.
+        resolver: resolves their names.
+        seconds: timeout of a whole call.
+        tls: the trusted certificates.
         clock: Unix time.
     """
 
@@ -89,15 +89,15 @@ class WebhookSender:
     clock: Callable[[], float] = time.time
 
     def post(self, url: str, message_id: str, body: bytes) -> Reply:
-        """Post `body`, JSON in UTF-8; redirects are answers like others, and not followed.
+        """Post `body`, JSON in UTF-8. Redirects are not followed, but returned as replies.
 
         Args:
-            url: as it was named by whoever wants the call.
-            message_id: the same for each attempt to deliver the same thing; without a dot.
-            body: what is signed is what is sent.
+            url: the address that the client gave.
+            message_id: the same for each attempt to deliver the same message; without a dot.
+            body: signed and sent unchanged.
 
         Raises:
-            CallFailed: nobody answered in time, or the address may not be called.
+            CallFailed: no answer came in time, or the address may not be called.
             Overloaded: too many names are being looked up.
         """
         deadline = Deadline(self.seconds, threading.Event())
@@ -128,33 +128,33 @@ def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def check_callback(url: str, guard: Guard, resolver: Resolver, seconds: float = 3.0) -> None:
-    """Whether `url` may be called, as far as it can be told before it is.
+    """Check that `url` may be called, as far as that can be known in advance.
 
     Raises:
-        CallbackRefused: its form, its port, or where its host is; one answer for all that is not
-            public, so that nobody learns what is inside.
+        CallbackRefused: its form, its port or its host is not permitted. The message is the same
+            for all hosts that are not public, so that it reveals nothing of the inner network.
         Overloaded: too many names are being looked up.
     """
     try:
         at = parse(url)
-        inside = _inside(at, guard, resolver, Deadline(seconds, threading.Event()))
+        reason = _refusal_reason(at, guard, resolver, Deadline(seconds, threading.Event()))
     except UrlRefused as error:
         raise CallbackRefused(error.message) from error
-    if inside:
-        _log.info("callback refused: %s: %s", at, inside)
+    if reason:
+        _log.info("callback refused: %s: %s", at, reason)
         raise CallbackRefused(
             "its host is not one on the public internet, at port 80 or 443, that can be called "
             "from here. Leave it out and poll instead, or have whoever runs the service list the "
             "host in SIGHTLINE_URL_ALLOW.",
-            inside,
+            reason,
         )
 
 
-def _inside(url: Url, guard: Guard, resolver: Resolver, deadline: Deadline) -> str:
+def _refusal_reason(url: Url, guard: Guard, resolver: Resolver, deadline: Deadline) -> str:
     """Why no connection may be made to the host of `url`, for the log; "" if one may."""
     try:
         addresses = resolver.look_up(url, deadline)
-    except (OSError, UnicodeError) as error:  # a look-up that takes too long is an OSError too
+    except (OSError, UnicodeError) as error:  # TimeoutError is an OSError too
         return f"it has no address: {error}"
     refused = [str(at) for at in addresses if not guard.permits(url.host, at, url.port)]
     if refused:
@@ -163,10 +163,10 @@ def _inside(url: Url, guard: Guard, resolver: Resolver, deadline: Deadline) -> s
 
 
 def read_secret(text: str) -> bytes:
-    """The key in `whsec_…`.
+    """The key in a secret `whsec_…`.
 
     Raises:
-        ConfigError: it is none; the message says what one looks like, and not what was given.
+        ConfigError: it is no secret; the message describes the format, and does not quote `text`.
     """
     try:
         key = base64.b64decode(text.strip().removeprefix(_PREFIX), validate=True)
@@ -184,12 +184,12 @@ def open_secret(configured: str | None, path: Path | None) -> bytes:
     """The key that calls are signed with.
 
     Args:
-        configured: `whsec_…`; wins.
-        path: the file that keeps one otherwise, for its owner alone; made if it is not there,
-            once however many processes try. None: one that ends with the process.
+        configured: a secret `whsec_…`; comes first.
+        path: else the file with the secret, readable by its owner only; made if missing, once even
+            if several processes try. None: a new secret for this process.
 
     Raises:
-        ConfigError: what is configured or kept is no secret, or the file cannot be had.
+        ConfigError: the setting or the file holds no secret, or the file cannot be read or made.
     """
     if configured is not None:
         return read_secret(configured)
@@ -198,7 +198,7 @@ def open_secret(configured: str | None, path: Path | None) -> bytes:
         return read_secret(made)
     try:
         if not path.exists():
-            _keep(path, made)
+            _write_once(path, made)
         return read_secret(path.read_text("ascii"))
     except (OSError, UnicodeError) as error:
         raise ConfigError(
@@ -211,8 +211,8 @@ def open_secret(configured: str | None, path: Path | None) -> bytes:
         )
 
 
-def _keep(path: Path, secret: str) -> None:
-    """Write it whole or not at all; whoever is first wins."""
+def _write_once(path: Path, secret: str) -> None:
+    """Write the file atomically, unless another process has made it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent)  # its mode is 0600
     try:
@@ -227,7 +227,7 @@ def _keep(path: Path, secret: str) -> None:
 
 
 def _retry_after(response: httpcore.Response, now: float) -> float | None:
-    """Seconds, of a number of them or a date (RFC 9110, 10.2.3)."""
+    """The seconds of a Retry-After, a number or a date (RFC 9110, 10.2.3); None without one."""
     values = (value for name, value in response.headers if name.lower() == b"retry-after")
     text = next(values, b"").decode("latin-1").strip()
     if text.isdecimal():
@@ -240,7 +240,7 @@ def _retry_after(response: httpcore.Response, now: float) -> float | None:
 
 @contextmanager
 def _named_errors(deadline: Deadline) -> Iterator[None]:
-    """Turns what went wrong into words that tell whoever named the URL no more than is due."""
+    """Turn errors into `CallFailed`, with texts that reveal nothing of the inner network."""
     try:
         yield
     except UrlRefused as error:

@@ -1,4 +1,4 @@
-"""Models: which one is served, and the detectors, the repository and the canary around it."""
+"""Opens models: resolves the configured one, and makes detectors, repository and canary."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _log = logging.getLogger("sightline")
 
 
 def find_model(settings: Settings, progress: Progress = silent) -> tuple[Settings, str]:
-    """`settings` whose model is a file on this machine, fetched if need be.
+    """Resolve the model of `settings` to a local file, fetched if need be.
 
     Returns:
-        The settings, and what to tell people about a model they did not ask for (else "").
+        The settings with that file, and a notice about a model that was not configured (else "").
 
     Raises:
-        ConfigError: there is no model, or it cannot be had.
+        ConfigError: there is no model, or it cannot be fetched.
     """
     if settings.engine == "fake":
         return settings, ""
@@ -45,28 +45,28 @@ def open_detector(settings: Settings) -> Detector:
     """The detector that `settings` describe, loaded and warm.
 
     Raises:
-        ConfigError: its model, its engine or its device cannot be had.
+        ConfigError: its model, its engine or its device is not available.
     """
-    settings, _ = _find_and_log(_bearable(settings))
+    settings, _ = _find_and_log(_fit_to_memory(settings))
     return _open(settings, None, settings.model, None)
 
 
 def open_repository(
     settings: Settings, notice: str | None = None, events: Events | None = None
 ) -> Repository:
-    """The models that `settings` and earlier swaps name.
+    """The repository of the models that `settings` and earlier swaps name.
 
     Args:
         settings: their model is the default; it is loaded and warm on return.
-        notice: what people should know of it, if `find_model` has told already.
-        events: gets what the models emit.
+        notice: what `find_model` returned, if it was called already.
+        events: receives the events of the models.
 
     Raises:
         ConfigError: as `open_detector`.
     """
     give_memory_back()
-    cv2.setNumThreads(1)  # its threads spin while they wait; pictures are many, and each has one
-    settings = _bearable(settings)
+    cv2.setNumThreads(1)  # its idle threads spin; each picture is decoded on one thread
+    settings = _fit_to_memory(settings)
     if notice is None:
         settings, notice = _find_and_log(settings)
     budget = settings.max_models_mb
@@ -80,8 +80,8 @@ def open_repository(
     )
 
 
-def _bearable(settings: Settings) -> Settings:
-    """`settings` with no larger pictures than memory can bear to decode."""
+def _fit_to_memory(settings: Settings) -> Settings:
+    """`settings`, with `max_pixels` lowered to what memory suffices to decode."""
     most = budget().pixels
     if settings.max_pixels <= most:
         return settings
@@ -102,17 +102,17 @@ def _find_and_log(settings: Settings) -> tuple[Settings, str]:
 
 
 def open_canary(settings: Settings, repository: Repository) -> Canary:
-    """Watches over the models of `repository`, with a scene whose toys the demo model knows."""
+    """The canary of `repository`, with a scene whose toys the bundled demo model knows."""
     picture, truth = canary.read()
     truths = {digest(BUNDLED): truth} if BUNDLED.is_file() else {}
     return Canary(repository, picture, truths, settings.canary_interval)
 
 
 def check_source(settings: Settings, source: str) -> None:
-    """Whether a model may be loaded from `source` over HTTP.
+    """Check that a model may be loaded from `source` over HTTP.
 
     Raises:
-        NotAllowed: it is a path outside the configured folder.
+        NotAllowed: it is a path outside the configured folder, or no folder is configured.
     """
     if is_pulled(source):
         return

@@ -1,4 +1,4 @@
-"""The network: who may be asked for pictures and callbacks, and by whom."""
+"""Opens the guard of outgoing connections, and the fetcher of pictures."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 def open_guard(settings: Settings) -> Guard:
-    """Decides which hosts may be asked.
+    """The guard that decides which hosts may be connected to.
 
     Raises:
-        ConfigError: a host that is to be open is not understood.
+        ConfigError: an entry of `url_allow` is invalid.
     """
     return Guard(parse_allowed(settings.url_allow))
 
 
 def open_fetcher(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> Fetcher:
-    """Fetches the pictures that clients name, from where they may.
+    """The fetcher of pictures that clients name by address.
 
     Args:
-        settings: limits, and the hosts that are open.
-        resolve: looks names up.
+        settings: limits, and the allowed hosts.
+        resolve: resolves host names.
 
     Raises:
-        ConfigError: a host that is to be open is not understood.
+        ConfigError: an entry of `url_allow` is invalid.
     """
     return Fetcher(
         settings.max_upload_bytes,

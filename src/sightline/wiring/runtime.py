@@ -1,4 +1,4 @@
-"""A whole service: everything that is opened for it, and closed again, in one place."""
+"""Opens and closes the runtime of a service."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 async def open_runtime(
     settings: Settings, notice: str | None = None, resolve: Resolve = socket.getaddrinfo
 ) -> AsyncIterator[Runtime]:
-    """All of a service in this process: models, tasks, and the work that goes on by itself.
+    """The whole runtime of a service in this process: models, tasks and background work.
 
     Args:
         settings: of the service.
-        notice: what people should know of the default model, if `find_model` has told already.
-        resolve: looks up the hosts of pictures that clients name by address.
+        notice: what `find_model` returned, if it was called already.
+        resolve: resolves the hosts of pictures that clients name by address.
 
     Raises:
-        ConfigError: a setting is not understood, or the default model cannot be loaded.
-        StorageUnavailable: tasks cannot be kept now.
+        ConfigError: a setting is invalid, or the default model cannot be loaded.
+        StorageUnavailable: the database of tasks cannot be opened now.
     """
     limits = ClientLimits(settings)
     fetch = open_fetcher(settings, resolve).fetch
@@ -58,7 +58,7 @@ async def open_runtime(
     async with AsyncExitStack() as stack:
         loading = asyncio.ensure_future(in_thread(open_repository, settings, notice, events))
         stack.push_async_callback(_close_loaded, loading)
-        tasks = await in_thread(open_tasks, settings)  # while the model is loaded
+        tasks = await in_thread(open_tasks, settings)  # while the model is being loaded
         stack.push_async_callback(in_thread, tasks.close)
         repository = await loading
         background: list[Background] = [
@@ -80,11 +80,11 @@ async def open_runtime(
 
 @asynccontextmanager
 async def open_front_runtime(settings: Settings, engine: Path) -> AsyncIterator[Runtime]:
-    """What a front end stands on: the engine process, by its socket, does the work.
+    """The runtime of a front end, whose backend is the engine process at the socket `engine`.
 
     Raises:
-        ConfigError: a setting is not understood.
-        StorageUnavailable: tasks cannot be kept now.
+        ConfigError: a setting is invalid.
+        StorageUnavailable: the database of tasks cannot be opened now.
     """
     fetch = open_fetcher(settings).fetch
     async with AsyncExitStack() as stack:
@@ -100,7 +100,7 @@ async def _start(work: Background, stack: AsyncExitStack) -> None:
 
 
 async def _close_loaded(loading: asyncio.Future[Repository]) -> None:
-    """Close what was loaded, also where something else failed before it was there."""
+    """Close the repository, even if something else failed before it was loaded."""
     await asyncio.wait({loading})
     if not loading.cancelled() and loading.exception() is None:
         await in_thread(loading.result().close)

@@ -1,4 +1,4 @@
-"""Tasks: their store, what processes them, and their callbacks."""
+"""Opens the store of tasks, their processing, and their callbacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def require_shared_tasks(settings: Settings) -> None:
-    """Raises ConfigError if tasks are kept where only one process sees them."""
+    """Raises ConfigError if tasks are stored where only one process sees them."""
     if settings.tasks_dir is None:
         raise ConfigError(
             "option 'workers' needs a folder that its processes share: name another data_dir than "
@@ -29,11 +29,11 @@ def require_shared_tasks(settings: Settings) -> None:
 
 
 def open_tasks(settings: Settings) -> TaskServices:
-    """The store of tasks and what goes with it, open.
+    """The store of tasks and what belongs to it, open.
 
     Raises:
-        ConfigError: their place cannot be used, or a newer program has made it.
-        StorageUnavailable: it cannot be reached now.
+        ConfigError: the database or its folder cannot be used, or a newer version has made it.
+        StorageUnavailable: the database cannot be reached now.
     """
     from sightline.storage.blobs import FolderBlobs, MemoryBlobs
     from sightline.storage.database import Database
@@ -52,7 +52,7 @@ def open_tasks(settings: Settings) -> TaskServices:
     file = None if folder is None else folder / "tasks.db"
     database = Database(file if url is None else url.get_secret_value())
     blobs = MemoryBlobs() if folder is None else FolderBlobs(folder / "blobs")
-    backlog = Backlog(settings.max_backlog_images, _kept(settings, settings.max_backlog_mb))
+    backlog = Backlog(settings.max_backlog_images, _max_bytes(settings, settings.max_backlog_mb))
     store = TaskStore(database, blobs, backlog, ttl=settings.result_ttl)
     changes = ChangeFeed(store)
     store.on_change.append(changes.committed)
@@ -61,8 +61,8 @@ def open_tasks(settings: Settings) -> TaskServices:
     return TaskServices(database, blobs, store, changes, addresses, backlog)
 
 
-def _kept(settings: Settings, megabytes: float) -> int:
-    """Bytes of pictures that may be kept; in memory no more than it bears."""
+def _max_bytes(settings: Settings, megabytes: float) -> int:
+    """Most bytes of stored pictures: `megabytes`, and in memory at most an eighth of it."""
     most = memory_limit() // 8 if settings.tasks_dir is None else sys.maxsize
     return min(int(megabytes * 2**20), most)
 
@@ -70,11 +70,11 @@ def _kept(settings: Settings, megabytes: float) -> int:
 def open_processing(
     settings: Settings, repository: Repository, tasks: TaskServices
 ) -> TaskProcessing:
-    """Processes `tasks` with the models of `repository`; it is not started yet.
+    """The processing of `tasks` with the models of `repository`; not started yet.
 
     Raises:
-        ConfigError: a place that pictures may be taken from is not understood, or there is no
-            secret for callbacks.
+        ConfigError: an entry of `url_allow` or `url_prefixes` is invalid, a package for one is
+            missing, or there is no secret for callbacks.
     """
     from sightline.tasks.image_loader import ImageLoader
     from sightline.tasks.object_reader import ObjectReader
@@ -88,7 +88,7 @@ def open_processing(
     images = ImageLoader(tasks.blobs, open_fetcher(settings).fetch, objects, seconds)
     queue = TaskQueue(tasks.database, ttl=settings.result_ttl)
     queue.on_change.append(tasks.changes.committed)
-    cleaner = Cleaner(tasks.database, tasks.blobs, _kept(settings, settings.max_results_mb))
+    cleaner = Cleaner(tasks.database, tasks.blobs, _max_bytes(settings, settings.max_results_mb))
     cleaner.on_change.append(tasks.changes.committed)
     deliveries = open_deliveries(settings, tasks)
     queue.on_change.append(deliveries.wake)
@@ -97,10 +97,10 @@ def open_processing(
 
 
 def open_deliveries(settings: Settings, tasks: TaskServices) -> DeliveryWorker:
-    """Makes the callbacks of `tasks`; it is not started yet.
+    """The worker that makes the callbacks of `tasks`; not started yet.
 
     Raises:
-        ConfigError: the secret that they are signed with cannot be had.
+        ConfigError: there is no secret to sign them with.
     """
     from sightline.net.webhooks import WebhookSender, open_secret
     from sightline.tasks.delivery.outbox import Outbox

@@ -1,1 +1,1 @@
-"""Several processes: front ends that speak HTTP, one that holds the models, one that watches."""
+"""Several processes: HTTP front ends, one engine process with the models, one supervisor."""

@@ -1,4 +1,4 @@
-"""`python -m sightline.workers ROLE`: how the supervisor starts its processes."""
+"""The entry point of the supervisor's children: `python -m sightline.workers ROLE`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Front ends share one listening socket; whoever has fewer connections takes the next.
+"""Balances connections among front ends, which share one listening socket.
 
-Left to themselves, the process that is woken first takes nearly all of them, and the others idle.
+The front end with the fewest connections takes the next. Without this, the process that wakes first
+takes nearly all of them, and the others idle.
 """
 
 from __future__ import annotations
@@ -19,42 +20,42 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BACKLOG = 2048
-_YIELD_DELAY = 0.002  # seconds in which one that has fewer connections may take a new one
-_PAUSE = 1.0  # seconds after a connection that could not be taken, for want of files
-_NOBODY = 2**32 - 1
-_ENTRY = 4
+_YIELD_DELAY = 0.002  # seconds for a front end with fewer connections to take a new one
+_PAUSE = 1.0  # seconds after a failed accept, for want of file descriptors
+_ABSENT = 2**32 - 1  # in place of the count of a front end that does not run
+_ENTRY = 4  # bytes
 
 _log = logging.getLogger("sightline")
 
 
 class ConnectionCounts:
-    """How many connections each front end has: 4 bytes each, in a file that all of them map."""
+    """The number of connections of each front end: 4 bytes each, in a file that all map."""
 
     def __init__(self, path: Path) -> None:
-        """That at `path`, which `make` made."""
+        """The counts in the file at `path`, which `make` made."""
         with path.open("r+b") as file:
             self._counts = memoryview(mmap.mmap(file.fileno(), 0)).cast("I")
 
     @classmethod
     def make(cls, path: Path, fronts: int) -> ConnectionCounts:
-        """One for so many front ends, none of which is there."""
-        path.write_bytes(_NOBODY.to_bytes(_ENTRY, "big") * fronts)
+        """New counts for `fronts` front ends, none of which runs."""
+        path.write_bytes(_ABSENT.to_bytes(_ENTRY, "big") * fronts)
         return cls(path)
 
     def write(self, index: int, count: int | None) -> None:
-        """The front end at `index` has so many connections; None if it is not there."""
-        self._counts[index] = _NOBODY if count is None else count
+        """Set the count of the front end at `index`; None if it does not run."""
+        self._counts[index] = _ABSENT if count is None else count
 
     def is_least(self, index: int) -> bool:
-        """Whether nobody has fewer connections than the one at `index`."""
+        """Whether no front end has fewer connections than the one at `index`."""
         return self._counts[index] <= min(self._counts)
 
 
 class BalancedServer(uvicorn.Server):
-    """uvicorn on a listening socket that others take connections from as well."""
+    """uvicorn's server on a listening socket that other processes share."""
 
     def __init__(self, config: uvicorn.Config, counts: ConnectionCounts, index: int) -> None:
-        """For the front end at `index`."""
+        """The server of the front end at `index`."""
         super().__init__(config)
         self._counts = counts
         self._index = index
@@ -70,17 +71,17 @@ class BalancedServer(uvicorn.Server):
             return protocol
 
         self._counts.write(self._index, 0)
-        # What uvicorn asks of a server is that it can be closed.
+        # uvicorn calls only `close` and `wait_closed` of its servers.
         self.servers = [
-            _Acceptor(listener, make_protocol, self._may_go_first)  # type: ignore[misc]
+            _Acceptor(listener, make_protocol, self._has_fewest)  # type: ignore[misc]
             for listener in sockets or ()
         ]
 
-    def _may_go_first(self) -> bool:
+    def _has_fewest(self) -> bool:
         return self._counts.is_least(self._index)
 
     def _counted(self, protocol: Any) -> Any:
-        """`protocol`, but that its connections are counted."""
+        """A subclass of `protocol` that counts its connections."""
         counts, index, connections = self._counts, self._index, self.server_state.connections
 
         class Counted(protocol):  # type: ignore[misc]
@@ -96,19 +97,19 @@ class BalancedServer(uvicorn.Server):
 
 
 class _Acceptor:
-    """Takes connections, one at a time."""
+    """Accepts connections, one at a time."""
 
     def __init__(
         self,
         listener: socket.socket,
         make_protocol: Callable[[], asyncio.Protocol],
-        may_go_first: Callable[[], bool],
+        has_fewest: Callable[[], bool],
     ) -> None:
         listener.listen(_BACKLOG)
         listener.setblocking(False)
         self._listener = listener
         self._make_protocol = make_protocol
-        self._may_go_first = may_go_first
+        self._has_fewest = has_fewest
         self._accepting = asyncio.create_task(self._accept())
 
     def close(self) -> None:
@@ -120,34 +121,34 @@ class _Acceptor:
 
     async def _accept(self) -> None:
         while True:
-            await self._some()
-            if not self._may_go_first():
+            await self._until_readable()
+            if not self._has_fewest():
                 await asyncio.sleep(_YIELD_DELAY)
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
-                continue  # another took it, or it is gone
+                continue  # another process took it, or the client is gone
             except OSError as error:
                 _log.error("a connection could not be taken: %s", error)
                 await asyncio.sleep(_PAUSE)
             else:
-                await self._take(connection)
+                await self._serve(connection)
 
-    async def _take(self, connection: socket.socket) -> None:
+    async def _serve(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.connect_accepted_socket(self._make_protocol, connection)
-        except Exception:  # noqa: BLE001  one connection's failure is no other's
+        except Exception:  # noqa: BLE001  one failure must not end the loop
             _log.exception("a connection could not be served")
             connection.close()
 
-    async def _some(self) -> None:
-        """Returns once there are connections to take."""
-        loop, some = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(self._listener, some.set)
+    async def _until_readable(self) -> None:
+        """Returns once there are connections to accept."""
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._listener, readable.set)
         try:
-            await some.wait()
+            await readable.wait()
         finally:
             loop.remove_reader(self._listener)

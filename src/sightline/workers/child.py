@@ -1,4 +1,4 @@
-"""A process that the supervisor starts: what it is told, and how it learns to end."""
+"""A child process of the supervisor: its configuration, and how it ends."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _STDIN = 0
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What a process is told. It comes over its stdin, since there are keys in it.
+    """The configuration of a child process. It is sent over stdin, since it contains keys.
 
     Attributes:
-        settings: of the service, with a model that is a file here.
-        notice: what people should know of that model.
-        listener: number of the inherited socket that it accepts connections on.
-        index: which front end it is, from 0.
-        folder: of the service's own, for what its processes share.
+        settings: of the service, with a model that is a local file.
+        notice: a notice about that model, or "".
+        listener: file descriptor of the inherited socket that it accepts connections on.
+        index: of a front end, from 0.
+        folder: a private folder for files that the processes share.
     """
 
     settings: Settings
@@ -45,17 +45,17 @@ class WorkerConfig:
 
     @property
     def socket(self) -> Path:
-        """Where the engine process is reached."""
+        """The path of the engine process's socket."""
         return self.folder / "engine"
 
     @property
     def counts(self) -> Path:
-        """Where front ends tell each other how many connections they have."""
-        return self.folder / "tally"
+        """The path of the file with the `ConnectionCounts` of front ends."""
+        return self.folder / "counts"
 
     def to_line(self) -> bytes:
-        told = [to_json(self.settings), self.notice, self.listener, self.index, str(self.folder)]
-        return json.dumps(told).encode() + b"\n"
+        fields = [to_json(self.settings), self.notice, self.listener, self.index, str(self.folder)]
+        return json.dumps(fields).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> WorkerConfig:
@@ -64,26 +64,26 @@ class WorkerConfig:
 
 
 def receive_config() -> WorkerConfig:
-    """What the supervisor says. When it is gone, this process gets a SIGTERM from itself."""
+    """The configuration that the supervisor sent. From now on, this process ends when it ends."""
     config = WorkerConfig.from_line(sys.stdin.buffer.readline())
-    ORPHAN.start(_outlive_nobody, config.folder)
+    ORPHAN.start(_end_with_supervisor, config.folder)
     return config
 
 
 def abandon(_signal: int, _frame: FrameType | None) -> None:
-    """For SIGTERM, while a model is loaded: its thread cannot be told to stop, and need not be."""
-    logging.shutdown()  # the last line is written
+    """A SIGTERM handler while a model is being loaded: exits without waiting for that thread."""
+    logging.shutdown()  # writes the last line
     os._exit(0)
 
 
 def exit_cleanly(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """For SIGTERM, where nothing is under way: what has ended as it was asked to did well."""
+    """A SIGTERM handler while nothing is under way: exits with code 0."""
     raise SystemExit(0)
 
 
-def _outlive_nobody(folder: Path) -> None:
-    # Past Python's buffer, whose lock would be held when the interpreter ends.
+def _end_with_supervisor(folder: Path) -> None:
+    # Not through Python's buffer, whose lock would be held when the interpreter ends.
     while os.read(_STDIN, 1):
         pass
-    shutil.rmtree(folder, ignore_errors=True)  # the supervisor could not
+    shutil.rmtree(folder, ignore_errors=True)  # in place of the dead supervisor
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The engine process: the only one that holds models. Front ends send it pictures."""
+"""The engine process, the only one with models. It serves the front ends."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from sightline.backend.base import Backend
     from sightline.workers.child import WorkerConfig
 
-_HANG_CHECK = 5.0  # seconds between looks at calls that do not return
+_HANG_CHECK = 5.0  # seconds between checks for calls that do not return
 _HUNG_CODE = 70  # EX_SOFTWARE of sysexits.h
-_DRAIN_SECONDS = 24  # longer than front ends take to answer what is under way
+_DRAIN_SECONDS = 24  # longer than front ends drain
 
 _log = logging.getLogger("sightline")
 
 
 def run(config: WorkerConfig) -> None:
-    """Load the models and serve front ends until a SIGTERM, and then until the last is gone.
+    """Load the models and serve front ends until SIGTERM, and then until the last disconnects.
 
     Raises:
-        ConfigError: a model cannot be loaded, or a setting not understood.
+        ConfigError: a model cannot be loaded, or a setting is invalid.
     """
     signal.signal(signal.SIGTERM, abandon)
     uvloop.run(_serve(config))
@@ -59,17 +59,17 @@ async def _serve(config: WorkerConfig) -> None:
 
 
 async def end_if_hung(backend: Backend, every: float, end: Callable[[int], object]) -> None:
-    """End this process at once when an engine no longer returns from a call.
+    """End this process at once if an engine hangs in a call.
 
-    Nothing in a process can end such a call; the supervisor starts another process.
+    Nothing inside a process can end such a call. The supervisor starts a new process.
 
     Args:
-        backend: tells.
-        every: seconds between two looks.
-        end: called with an exit code.
+        backend: its `hung` is checked.
+        every: seconds between two checks.
+        end: ends the process; called with an exit code.
     """
     while not (hung := backend.hung):
         await asyncio.sleep(every)
     _log.critical("%s; this process ends", "; ".join(hung))
-    logging.shutdown()  # the last line is written
+    logging.shutdown()  # writes the last line
     end(_HUNG_CODE)

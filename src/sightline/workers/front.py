@@ -1,4 +1,4 @@
-"""A front end: the HTTP service, but that the work is done in the engine process."""
+"""A front end: the HTTP service without models, which calls the engine process."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def run(config: WorkerConfig) -> None:
-    """Serve on the inherited socket until a SIGTERM, and then what is under way.
+    """Serve on the inherited socket until SIGTERM, then finish requests under way.
 
     Raises:
-        ConfigError: a setting cannot be understood.
+        ConfigError: a setting is invalid.
     """
     give_memory_back()
     settings = config.settings
-    # The engine process has its share of what uploads may take too.
+    # The engine process has a share of the memory for uploads too, hence + 1.
     app = create_app(
         settings, partial(open_front_runtime, settings, config.socket), settings.workers + 1
     )

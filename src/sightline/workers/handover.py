@@ -1,4 +1,4 @@
-"""Settings on their way from the supervisor to the processes that it starts."""
+"""Serialises settings, to hand them from the supervisor to its children."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sightline.settings import Settings
 
 
-class _Handed(Settings):
-    """Settings that another process hands over: nothing else counts."""
+class _ReceivedSettings(Settings):
+    """Settings from another process, without environment or file."""
 
     model_config = SettingsConfigDict(toml_file=None)
 
@@ -28,7 +28,7 @@ class _Handed(Settings):
 
 
 def to_json(settings: Settings) -> str:
-    """`settings` for another process of ours, on one line. Keys are in it, in the open."""
+    """`settings` as JSON on one line, with keys in plain text."""
 
     def plain(value: object) -> str:
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
@@ -37,5 +37,5 @@ def to_json(settings: Settings) -> str:
 
 
 def from_json(text: str) -> Settings:
-    """What `to_json` was given."""
-    return _Handed(**json.loads(text))
+    """The settings that `to_json` wrote."""
+    return _ReceivedSettings(**json.loads(text))

@@ -1,7 +1,7 @@
-"""The process that an operator starts: it keeps one engine process and N front ends alive.
+"""The supervisor: starts one engine process and N front ends, and restarts them when they end.
 
-It holds both listening sockets, so that a process which ends takes no waiting connection with it.
-Its children have a pipe from it as their stdin, and end when that ends.
+It holds both listening sockets, so that no waiting connection is lost when a child ends. Each child
+has a pipe from the supervisor as its stdin, and ends when that closes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from sightline.workers.child import Role
 
 _BACKLOG = 1024
-_FRONT_TIMEOUT = 21.0  # seconds: they drain for 20
-_ENGINE_TIMEOUT = 4.0  # what is under way for tasks is finished, or given back
+_FRONT_TIMEOUT = 21.0  # seconds: front ends drain for 20
+_ENGINE_TIMEOUT = 4.0  # seconds to finish the images of tasks, or to return them to the queue
 
 _log = logging.getLogger("sightline")
 
@@ -44,22 +44,22 @@ _log = logging.getLogger("sightline")
 def supervise(
     settings: Settings, notice: str, listener: socket.socket, announce: Callable[[ModelInfo], None]
 ) -> int:
-    """Serve with `settings.workers` front ends until a SIGTERM or SIGINT.
+    """Serve with `settings.workers` front ends until SIGTERM or SIGINT.
 
     Args:
-        settings: of the service, with a model that is a file here.
-        notice: what people should know of that model.
-        listener: bound to where clients come; closed on return.
-        announce: told of the default model, once it is loaded.
+        settings: of the service, with a model that is a local file.
+        notice: a notice about that model, or "".
+        listener: bound to the service's address; closed on return.
+        announce: called with the default model, once it is loaded.
 
     Returns:
-        An exit code: 0, or that of an engine process which could not start and has said why.
+        An exit code: 0, or that of an engine process which failed to start and logged why.
 
     Raises:
-        ConfigError: the folder for temporary files cannot be used.
+        ConfigError: no Unix socket can be made in the folder for temporary files.
     """
     require_unix_sockets()
-    # Open to this user alone.
+    # The folder is accessible to this user only.
     with tempfile.TemporaryDirectory(prefix="sightline-", ignore_cleanup_errors=True) as folder:
         config = WorkerConfig(settings, notice, -1, -1, Path(folder))
         with _listen(config.socket) as inner:
@@ -67,7 +67,7 @@ def supervise(
 
 
 def require_unix_sockets() -> None:
-    """Raises ConfigError where there are none."""
+    """Raises ConfigError on a platform without Unix sockets."""
     if not hasattr(socket, "AF_UNIX") or sys.platform == "win32":
         raise ConfigError(
             "option 'workers' needs Unix sockets, which this platform has not: leave it at 0"
@@ -88,7 +88,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 class _Supervisor:
-    """Everything that is alive while the service is."""
+    """The child processes of a service, and its sockets."""
 
     def __init__(self, config: WorkerConfig, outer: socket.socket, inner: socket.socket) -> None:
         self._config = config
@@ -125,15 +125,15 @@ class _Supervisor:
             for front in self._fronts:
                 front.keep(await front.begin())
             await self._stopping.wait()
-        # Once front ends have closed it too, nobody is let in any more.
+        # The socket is closed once the front ends have closed it too.
         self._outer.close()
         await asyncio.gather(*(front.end(_FRONT_TIMEOUT) for front in self._fronts))
         await self._engine.end(_ENGINE_TIMEOUT)
         return 0
 
     async def _first_model(self, engine: Process) -> ModelInfo | None:
-        """The default model, once it is loaded; None if that is not to be."""
-        ready = asyncio.create_task(self._ask())
+        """The default model, once it is loaded; None if the engine ends or a signal comes first."""
+        ready = asyncio.create_task(self._default_model())
         others = {asyncio.create_task(engine.wait()), asyncio.create_task(self._stopping.wait())}
         try:
             await asyncio.wait({ready, *others}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,20 +143,21 @@ class _Supervisor:
                 task.cancel()
             await asyncio.gather(ready, *others, return_exceptions=True)
 
-    async def _ask(self) -> ModelInfo:
+    async def _default_model(self) -> ModelInfo:
+        """The default model, once the engine process is ready."""
         async with RemoteBackend(self._config.socket, self._config.settings) as backend:
             await backend.connected()
             return (await backend.call(STATUS, Empty())).models[0]
 
     def _on_signal(self) -> None:
-        if self._stopping.is_set():  # somebody is in a hurry
+        if self._stopping.is_set():  # a second signal
             for process in (*self._fronts, self._engine):
                 process.send(signal.SIGKILL)
         self._stopping.set()
 
 
 async def _start_front(config: WorkerConfig, counts: ConnectionCounts) -> Process:
-    counts.write(config.index, None)  # nobody waits for one that is not there
+    counts.write(config.index, None)  # until it runs, the others need not wait for it
     return await _start("front", config)
 
 
@@ -165,20 +166,20 @@ async def _start(role: Role, config: WorkerConfig) -> Process:
         sys.executable, "-P", "-m", "sightline.workers", role,
         stdin=asyncio.subprocess.PIPE,
         pass_fds=[config.listener],
-        start_new_session=True,  # Ctrl-C is for the supervisor
+        start_new_session=True,  # Ctrl-C goes to the supervisor only
     )  # fmt: skip
     pipe = process.stdin
     if pipe is None:
         raise RuntimeError("a process was started without a stdin")
     pipe.write(config.to_line())
-    with contextlib.suppress(ConnectionError):  # it has ended already, which its keeper sees
+    with contextlib.suppress(ConnectionError):  # it ended already: `SupervisedProcess` sees that
         await pipe.drain()
     return process
 
 
 def _exit_code(code: int) -> int:
-    """That of an engine process which ended before it was ready."""
+    """The exit code of a service whose engine process ended before it was ready."""
     if code > 0:
-        return code  # it has said why
+        return code  # it logged why
     _log.error("the engine process %s before it was ready", how_it_ended(code))
     return 1

@@ -1,11 +1,11 @@
-"""Who is let in: host, origin, key and limits, before a byte of a body is read."""
+"""Access control: host, origin, key and rate limits, before a byte of a body is read."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from sightline.api.admission import Admission, nothing
+from sightline.api.admission import Admission, release_nothing
 from sightline.api.assets import PAGE
 from sightline.api.middleware.keys import ADMIN
 from sightline.api.problems import answer_to
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from sightline.settings import Settings
 
 OPEN_PATHS = frozenset({"/health/live", *PAGE})
-"""Paths that need no key and count against no limit: the supervisor's, and the page, which asks for
-a key itself."""
+"""Paths that need no key and count against no limit: liveness, and the page, which asks for a key
+itself."""
 
-HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110, 9.2.1), and so need no check of the origin."""
 
 
 class AccessControl:
-    """Refuses what may not come in; everything else goes on to the application."""
+    """Refuses requests that may not come in, and passes all others to the application."""
 
     def __init__(
         self,
@@ -38,13 +39,13 @@ class AccessControl:
         keys: Keys,
         admission: Callable[[], Admission],
     ) -> None:
-        """Nothing is asked before a request comes.
+        """An access control that reads `admission` at the first request.
 
         Args:
-            app: what requests are let in to.
-            settings: hosts and origins.
+            app: gets the requests that are let in.
+            settings: allowed hosts and origins.
             keys: of clients.
-            admission: gives the limits on clients, which are there once the server runs.
+            admission: returns the limits on clients, which exist once the server has started.
         """
         self._app = app
         self._hosts = settings.allowed_hosts
@@ -57,9 +58,9 @@ class AccessControl:
             await self._app(scope, receive, send)
             return
         try:
-            leave = await self._admit(scope)
+            release = await self._admit(scope)
         except SightlineError as error:
-            # To a page that has no business here, no connection is opened to tell it.
+            # A foreign host or origin gets no open connection on which to be told why.
             if scope["type"] == "websocket" and not isinstance(error, HostUnknown | NotAllowed):
                 await refuse_handshake(error, scope, receive, send)
             else:
@@ -68,34 +69,34 @@ class AccessControl:
         try:
             await self._app(scope, receive, send)
         finally:
-            await leave()
+            await release()
 
     async def _admit(self, scope: Scope) -> Callable[[], Awaitable[None]]:
-        """Raises if the request may not come in; else what to call at its end."""
+        """Raises if the request may not come in; returns what releases its place at the end."""
         headers = scope["headers"]
         host = _header(headers, b"host")
         for name, value in headers:
             if name == b"host":
                 self._require_host(scope, value.decode("latin-1"))
-        if scope["type"] == "websocket" or scope["method"] not in HARMLESS:
+        if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
             self._require_origin(_header(headers, b"origin"), host)
         if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN_PATHS:
-            return nothing
+            return release_nothing
         info = info_of(scope)
         info.caller = self._keys.caller(headers)
         admission, client = self._admission(), name_of(info)
         if info.caller is None and self._keys.required:
-            await admission.count(client)  # guessing keys is limited too
+            await admission.count(client)  # limits the guessing of keys too
             raise KeyWrong(
                 "The key is missing or wrong: send Authorization: Bearer KEY, or X-API-Key: KEY."
             )
         return await admission.admit(client)
 
     def _require_host(self, scope: Scope, host: str) -> None:
-        """Raises HostUnknown if the service goes by another name.
+        """Raises HostUnknown if `host` is not a name of this service.
 
-        A page whose own name is made to lead here (DNS rebinding) is not let in that way. It
-        has a name in the public DNS, with a dot in it: names without one are as good as ours.
+        This stops DNS rebinding: a foreign page whose own name resolves to this machine. Such a
+        name is in the public DNS and has a dot in it, so names without a dot are allowed.
         """
         name, server = _hostname(host), scope.get("server")
         if self._hosts:
@@ -111,7 +112,7 @@ class AccessControl:
             )
 
     def _require_origin(self, origin: str, host: str) -> None:
-        """Raises NotAllowed if a page of another origin asks, and it was not named."""
+        """Raises NotAllowed if `origin` is another origin, and settings do not allow it."""
         if not origin or "*" in self._origins or origin in self._origins:
             return
         if _authority(origin.partition("://")[2]) != _authority(host):
@@ -123,11 +124,11 @@ class AccessControl:
 
 
 def require_admin(scope: Scope, keys: Keys) -> None:
-    """Let the request through if it carries the admin key.
+    """Require the admin key.
 
     Raises:
-        NotAllowed: the service has no admin key, or the key is another's.
-        KeyWrong: there is no key, or it is nobody's.
+        NotAllowed: the service has no admin key, or the key is another one.
+        KeyWrong: the key is missing or unknown.
     """
     if not keys.has_admin:
         raise NotAllowed("Changing models is switched off: start with SIGHTLINE_ADMIN_KEY set.")
@@ -163,7 +164,7 @@ def _hostname(authority: str) -> str:
 
 
 def _authority(text: str) -> tuple[str, str]:
-    """Host and port; the default ports are one, since a proxy may have taken TLS off."""
+    """Host and port. Ports 80 and 443 are equal (""), since a proxy may terminate TLS."""
     _, colon, port = text.rpartition(":")
     port = port if colon and port.isdigit() else ""
     return _hostname(text), "" if port in {"80", "443"} else port

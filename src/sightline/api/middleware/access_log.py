@@ -1,4 +1,4 @@
-"""The outermost layer: a request id, security headers, one log line, and no traceback outside."""
+"""The outermost middleware: request id, security headers, one log line, no leaked traceback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sightline.request")
 _GOOD_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-# An API answers data and never a page; those that there are set a policy of their own.
+# For data. The few answers that are pages set a policy of their own.
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -35,7 +35,7 @@ _SECURITY = {
 
 
 class AccessLog:
-    """Gives each request a `RequestInfo`, and writes it to the log at the end."""
+    """Gives each request a `RequestInfo`, and logs it at the end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -73,7 +73,7 @@ class AccessLog:
         try:
             await self._app(scope, receive, watched)
         except asyncio.CancelledError:
-            # The server waits no longer: it is going down.
+            # The server's timeout for shutdown is over.
             if info.status != CLIENT_GONE:
                 raise
             gone = DetectorClosed("The service is going down; send the request again.")
@@ -82,7 +82,7 @@ class AccessLog:
             if info.status == CLIENT_GONE:
                 await answer_to(error, scope)(scope, receive, watched)
             elif not ended:
-                raise  # half an answer is out: the server logs it and cuts the connection
+                raise  # part of an answer is sent: the server logs it and cuts the connection
 
 
 def _request_id(scope: Scope) -> str:
@@ -94,12 +94,12 @@ def _complete_headers(headers: MutableHeaders, info: RequestInfo) -> None:
     headers["X-Request-Id"] = info.request_id
     framed = "frame-ancestors" in headers.get("Content-Security-Policy", "")
     for name, value in _SECURITY.items():
-        if name != "X-Frame-Options" or not framed:  # it would say "nobody", whatever that says
+        if name != "X-Frame-Options" or not framed:  # DENY would contradict `frame-ancestors`
             headers.setdefault(name, value)
 
 
 def _write(scope: Scope, info: RequestInfo, seconds: float) -> None:
-    """The log line. The query is left out: what people put there is not for logs."""
+    """Write the log line, without the query, which may hold private data."""
     line = {
         "method": scope.get("method", "WEBSOCKET"),
         "path": scope.get("raw_path", b"").decode("latin-1")[:200],

@@ -1,4 +1,4 @@
-"""The layer that reads bodies: so many bytes, in so much time, and no further."""
+"""Limits on the size of request bodies, and timeouts for them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from sightline.settings import Settings
 
 MANY = {"/predict": MAX_IMAGES}
-"""Paths that take more pictures than one."""
+"""Most pictures in one request, by path; 1 elsewhere."""
 
 
 class BodyLimits:
-    """Hands bodies to the application as they arrive, within the limits.
+    """Passes bodies to the application as they arrive, within the limits.
 
-    The application meets a limit as an error out of `receive`, at the first byte beyond it or
-    when the time is over; a body that it does not ask for is not read at all.
+    `receive` raises in the application at the first byte beyond a limit, or on a timeout. A body
+    that the application does not read is not read at all.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -41,13 +41,13 @@ class BodyLimits:
         length = declared(scope["headers"])
         body = _LimitedBody(receive, self._settings, info_of(scope), length, pictures)
 
-        async def send_and_tell(message: Message) -> None:
+        async def send_with_close(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.complete and body.expected:
-                # The rest will not be read: the connection is of no further use.
+                # The rest of the body will not be read, so the connection cannot be reused.
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
-        await self._app(scope, body.receive, send_and_tell)
+        await self._app(scope, body.receive, send_with_close)
 
 
 class _LimitedBody:
@@ -61,7 +61,7 @@ class _LimitedBody:
         declared: int | None,
         pictures: int,
     ) -> None:
-        """A body of up to so many pictures."""
+        """A body of `declared` bytes (None: chunked) with up to `pictures` pictures."""
         self.complete = False
         self.expected = declared != 0
         self._receive = receive
@@ -77,13 +77,13 @@ class _LimitedBody:
         """The next part of the body.
 
         Raises:
-            BodyTooLarge: more than the largest picture and its envelope.
-            BodyStalled: nothing came for too long, or the whole takes too long.
+            BodyTooLarge: it is larger than its pictures and their envelopes may be.
+            BodyStalled: the idle timeout, or the timeout for the whole body, has passed.
         """
         if self.complete:
-            return await self._receive()  # it ends when the client hangs up
+            return await self._receive()  # returns when the client disconnects
         self._require_small(self._declared)
-        message = await self._in_time()
+        message = await self._receive_in_time()
         if message["type"] == "http.request":
             self._info.bytes_in += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
@@ -94,11 +94,11 @@ class _LimitedBody:
 
     @property
     def _allowed(self) -> float:
-        """Seconds for all of it: as many again for each further picture's bytes that came."""
+        """Seconds for the whole body: the timeout, once more for each further picture received."""
         more = min(self._info.bytes_in // self._max_bytes, self._pictures - 1)
         return self._timeout * (1 + more)
 
-    async def _in_time(self) -> Message:
+    async def _receive_in_time(self) -> Message:
         now = asyncio.get_running_loop().time()
         self._started = self._started or now
         left = self._started + self._allowed - now

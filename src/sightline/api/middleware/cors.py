@@ -1,4 +1,4 @@
-"""Pages of other origins: who may use the service from a browser."""
+"""CORS: which pages of other origins may use the service."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _READ = (
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, whose refusals are empty: a browser shows nobody what they say."""
+    """Starlette's CORS middleware, with empty bodies for refused preflights."""
 
     def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
         super().__init__(

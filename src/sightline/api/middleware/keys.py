@@ -1,4 +1,4 @@
-"""API keys: how they look, how they are kept, who a key belongs to."""
+"""API keys: their format, their hashes, and the caller that a key belongs to."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 _KEY_PROTOCOL = f"{SUBPROTOCOL}.key."
 
 ADMIN = "admin"
-"""What the owner of the admin key is called in the log."""
+"""The name of the admin key's owner in the log."""
 
 
 class Keys:
-    """The keys that open the service.
+    """The API keys that the service accepts.
 
-    Only their SHA-256 is kept. Keys are random and long, so a slow hash would add nothing but a
-    way to keep the service busy.
+    Only their SHA-256 is kept. Keys are random and long, so a slow hash would add no security,
+    only load.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """The keys that `settings` name.
+        """The keys in `settings`.
 
         Raises:
-            ConfigError: an entry is not a name and a key, or a name is there twice.
+            ConfigError: an entry is not a name and a key, or a name occurs twice.
         """
         self._digests: dict[str, bytes] = {}
         if settings.api_keys is not None:
@@ -59,9 +59,9 @@ class Keys:
         return self._admin is not None
 
     def caller(self, headers: list[tuple[bytes, bytes]]) -> Caller | None:
-        """Whose key `headers` carry; None if it is nobody's.
+        """The owner of the key in `headers`; None if the key is missing or unknown.
 
-        Every key is compared, and in constant time: how long it takes tells nothing.
+        Every key is compared, in constant time, so that the time taken reveals nothing.
         """
         given = hashlib.sha256(_given(headers)).digest()
         found = None
@@ -85,7 +85,7 @@ class Keys:
 
 
 def new_key(name: str) -> tuple[str, str]:
-    """A new random key of 256 bits, and the entry that stands for it in a file.
+    """A new random key of 256 bits, and its entry for the file of keys.
 
     Raises:
         ConfigError: the name is not acceptable.
@@ -99,7 +99,7 @@ def new_key(name: str) -> tuple[str, str]:
 
 
 def _digest_of(key: str) -> bytes:
-    """SHA-256 of a key, which may be given hashed already."""
+    """SHA-256 of a key, which may already be given as `sha256:…`."""
     hashed = _HASHED.fullmatch(key)
     return bytes.fromhex(hashed[1]) if hashed else hashlib.sha256(key.encode()).digest()
 
@@ -121,7 +121,7 @@ def _lines(path: Path) -> list[str]:
 def _given(headers: list[tuple[bytes, bytes]]) -> bytes:
     """The key in `Authorization` (Bearer, or Basic with any user name) or `X-API-Key`.
 
-    Or, since a page cannot set these on a WebSocket, in the name of a subprotocol.
+    Or in the name of a subprotocol, since a page cannot set headers on a WebSocket.
     """
     for name, value in headers:
         if name == b"authorization":

@@ -1,1 +1,1 @@
-"""The API's description (OpenAPI 3.1): what routes say of themselves, and what all share."""
+"""The OpenAPI 3.1 description of the API: of each route, and what all routes share."""

@@ -1,4 +1,4 @@
-"""The API's description, complete: what the routes say, and what all of them have in common."""
+"""Completes the OpenAPI description: adds what all routes have in common."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from pydantic.json_schema import models_json_schema
 
 from sightline import errors
 from sightline.api.headers import DEVICE_HEADER
-from sightline.api.middleware.access import HARMLESS, OPEN_PATHS
+from sightline.api.middleware.access import OPEN_PATHS, SAFE_METHODS
 from sightline.api.openapi.operations import HEADERS, header, refusals
 from sightline.api.problems import MEDIA_TYPE
 from sightline.api.schemas.models import ModelSource
 from sightline.api.schemas.problem import Problem
 from sightline.api.schemas.tasks import TaskHead, TaskProgress
-from sightline.api.server.early_errors import CROWDED, HEAD_STALLED, HEAD_TOO_LARGE, MALFORMED
+from sightline.api.server.early_errors import (
+    HEAD_STALLED,
+    HEAD_TOO_LARGE,
+    MALFORMED,
+    TOO_MANY_CONNECTIONS,
+)
 from sightline.api.tasks.submission import UrlsBody
 from sightline.api.uploads.by_url import UrlBody
 
@@ -44,28 +49,28 @@ _SCHEMES: dict[str, dict[str, str]] = {
     },
 }
 
-# What routes refer to by name alone, since the framework does not read or write it.
+# Schemas that routes refer to by name, since FastAPI neither reads nor writes them.
 _NAMED = (Problem, UrlBody, UrlsBody, ModelSource, TaskHead, TaskProgress)
 
-_ANYWHERE: tuple[Reason, ...] = (
+_ALL_OPERATIONS: tuple[Reason, ...] = (
     MALFORMED,
     errors.HostUnknown,
     HEAD_STALLED,
     HEAD_TOO_LARGE,
     errors.SightlineError,
     errors.DetectorClosed,
-    CROWDED,
+    TOO_MANY_CONNECTIONS,
 )
-_BEHIND_THE_GATE = (errors.KeyWrong, errors.RateLimited, errors.TooManyAtOnce)
+_ACCESS_CONTROLLED = (errors.KeyWrong, errors.RateLimited, errors.TooManyAtOnce)
 _WITH_BODY = (errors.MalformedBody, errors.BodyStalled, errors.BodyTooLarge)
 
 
 def complete(schema: dict[str, Any], *, keys: bool) -> None:
-    """Make `schema`, as FastAPI has it from the routes, tell of all that may be answered.
+    """Add shared answers, headers and security to the schema that FastAPI makes from the routes.
 
     Args:
         schema: changed in place.
-        keys: nothing is answered without a key, but for what supervisors ask.
+        keys: whether a key is required, except at `OPEN_PATHS`.
     """
     components = schema.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -85,11 +90,11 @@ def complete(schema: dict[str, Any], *, keys: bool) -> None:
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     answers: dict[str, dict[str, Any]] = operation["responses"]
     for parameter in operation.get("parameters", ()):
-        parameter["schema"] = _sayable(parameter["schema"])
+        parameter["schema"] = _without_null(parameter["schema"])
     if path in OPEN_PATHS:
         operation["security"] = []
     for status, answer in refusals(*_reasons(path, method, operation)).items():
-        answers[str(status)] = _both(answers.get(str(status), {}), answer)
+        answers[str(status)] = _merge(answers.get(str(status), {}), answer)
     for answer in answers.values():
         answer["headers"] = header("X-Request-Id") | answer.get("headers", {})
         if MEDIA_TYPE not in answer.get("content", {}):
@@ -97,8 +102,8 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     operation["responses"] = dict(sorted(answers.items()))
 
 
-def _sayable(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter's schema without null, which neither a query nor a header can say."""
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema without null, which neither a query nor a header can express."""
     choices: list[dict[str, Any]] = [
         one for one in schema.get("anyOf", ()) if one != {"type": "null"}
     ]
@@ -108,11 +113,11 @@ def _sayable(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reasons(path: str, method: str, operation: dict[str, Any]) -> Iterator[Reason]:
-    """Why the layers below the routes may refuse the operation."""
-    yield from _ANYWHERE
+    """Reasons for which the server and the middleware may refuse the operation."""
+    yield from _ALL_OPERATIONS
     if path not in OPEN_PATHS:
-        yield from _BEHIND_THE_GATE
-    if method not in HARMLESS:
+        yield from _ACCESS_CONTROLLED
+    if method not in SAFE_METHODS:
         yield errors.NotAllowed
     if "requestBody" in operation:
         yield from _WITH_BODY
@@ -120,11 +125,11 @@ def _reasons(path: str, method: str, operation: dict[str, Any]) -> Iterator[Reas
         yield errors.BadOption
 
 
-def _both(told: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
-    """The answer with the examples of both; `told` may be the framework's own."""
-    if MEDIA_TYPE not in told.get("content", {}):
+def _merge(declared: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    """An answer with the examples of both; `declared` may be the framework's own."""
+    if MEDIA_TYPE not in declared.get("content", {}):
         return common
-    examples = told["content"][MEDIA_TYPE]["examples"]
+    examples = declared["content"][MEDIA_TYPE]["examples"]
     examples |= common["content"][MEDIA_TYPE]["examples"]
     titles = dict.fromkeys(example["summary"] for example in examples.values())
-    return told | {"description": "; ".join(titles)}
+    return declared | {"description": "; ".join(titles)}

@@ -1,7 +1,7 @@
-"""What routes say of themselves in the API's description (OpenAPI 3.1).
+"""Helpers with which routes describe themselves in OpenAPI 3.1.
 
-https://spec.openapis.org/oas/v3.1.1.html. What fails, and how, follows from the one table of
-problems; what every route has in common is added by `openapi`.
+https://spec.openapis.org/oas/v3.1.1.html. Errors come from the table of problems; `description`
+adds what all routes have in common.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Answers: TypeAlias = dict[int | str, dict[str, Any]]
-"""As FastAPI's `responses` takes them."""
+"""The type of FastAPI's `responses`."""
 
 Reason: TypeAlias = type[Exception] | Kind
-"""An error that `KINDS` knows, or a kind that is answered without one."""
+"""An error class in `KINDS`, or a kind that is answered without an exception."""
 
 _RETRY = {429, 503}
 _SECONDS = 5  # in examples
@@ -31,15 +31,15 @@ BINARY = {"type": "string", "format": "binary", "contentMediaType": "application
 JPEG = {"type": "string", "format": "binary", "contentMediaType": "image/jpeg"}
 
 UNGENERATED = "x-content"
-"""Holds forms of a body that stay out of `content`: where JSON is among them, generators of clients
-(hey-api's, OpenAPI Generator's for Python) send JSON alone, and their clients cannot upload."""
+"""The key for forms of a body that are kept out of `content`. Where JSON is among the forms, client
+generators (hey-api's, OpenAPI Generator's for Python) support JSON alone, and cannot upload."""
 
 ADMIN: dict[str, Any] = {"security": [{"bearer": []}, {"apiKey": []}, {"basic": []}]}
-"""Of an operation that wants a key in any case: the admin's."""
+"""The security of an operation that always requires a key: the admin's."""
 
 
 def refusals(*reasons: Reason) -> Answers:
-    """The answers to a request that fails for one of these reasons."""
+    """The error answers for `reasons`, by status."""
     answers: Answers = {}
     for reason in reasons:
         kind = reason if isinstance(reason, Kind) else KINDS[reason]
@@ -52,7 +52,7 @@ def refusals(*reasons: Reason) -> Answers:
 
 
 def when(reason: Reason) -> str:
-    """When it is answered, in a sentence."""
+    """A sentence that says when `reason` is answered."""
     if isinstance(reason, Kind):
         return EARLY_ERRORS.get(reason, f"{reason.title}.")
     if KINDS[reason] is INTERNAL:
@@ -61,19 +61,19 @@ def when(reason: Reason) -> str:
 
 
 def ref(model: type[BaseModel]) -> dict[str, str]:
-    """A reference to the schema of `model`, which `openapi` adds if no answer has it."""
+    """A reference to the schema of `model`, which `description` adds if no answer has it."""
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
 def header(name: str, as_in: str | None = None) -> dict[str, Any]:
-    """The header `name` as `HEADERS` has it, under that name or another; for `headers`."""
+    """An entry for `headers`: `name`, as `HEADERS` defines it under `as_in` (default: `name`)."""
     return {name: {"$ref": f"#/components/headers/{as_in or name}"}}
 
 
 def parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:
-    """A header that a request may have, for `openapi_extra`."""
-    asked = {"name": name, "in": "header", "description": description, "schema": schema}
-    return {"parameters": [asked]}
+    """An optional request header, for `openapi_extra`."""
+    header_parameter = {"name": name, "in": "header", "description": description, "schema": schema}
+    return {"parameters": [header_parameter]}
 
 
 TIMEOUT = parameter(

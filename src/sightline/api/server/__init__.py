@@ -1,1 +1,1 @@
-"""One connection: HTTP/1.1 and WebSocket with limits on time and size, and how it ends."""
+"""One connection: HTTP/1.1 and WebSocket, with limits on time and size, and shutdown."""

@@ -1,4 +1,4 @@
-"""The server under the application: uvicorn, set up for this service."""
+"""The server under the application: uvicorn's configuration, and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -19,20 +19,25 @@ if TYPE_CHECKING:
     from sightline.settings import Settings
 
 _DRAIN_SECONDS = 20
-_KEEP_ALIVE = 75  # longer than load balancers keep a connection (60 s), so that they close it first
-_SPARE_FILES = 200  # for models, uploads on disk, log, listener
+_KEEP_ALIVE = 75  # seconds: longer than load balancers' 60, so that they close first
+_SPARE_FILES = 200  # file descriptors for models, uploads on disk, log, listener
 
 
 def make_config(app: ASGIApp, settings: Settings, budget: UploadBudget) -> uvicorn.Config:
-    """How uvicorn serves `app`; `budget` is for messages of WebSockets.
+    """The configuration with which uvicorn serves `app`.
 
-    Its own access log is off (`Recording` writes one), and so is its belief in X-Forwarded-For
-    (the application's, where `trusted_proxies` names somebody).
+    uvicorn's access log is off, because the middleware `AccessLog` writes one. Its handling of
+    X-Forwarded-For is off too: the application does that, if `trusted_proxies` is set.
+
+    Args:
+        app: the application.
+        settings: limits.
+        budget: memory for unfinished WebSocket messages.
     """
     return uvicorn.Config(
         app,
         http=protocol_for(settings, _most_connections(), budget),
-        ws="none",  # the protocol speaks it
+        ws="none",  # `UpgradingProtocol` handles WebSockets
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -43,17 +48,17 @@ def make_config(app: ASGIApp, settings: Settings, budget: UploadBudget) -> uvico
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, but that it hears out all who were connected before it goes down."""
+    """uvicorn's server, which at shutdown also serves connections that were not accepted yet."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # With its listener, the system closes what waits there: who connected would be cut off.
-        waiting = [one for listener in sockets or () for one in _accept_all(listener)]
+        # Closing the listener resets the connections in its backlog, so they are accepted first.
+        backlog = [one for listener in sockets or () for one in _accept_all(listener)]
         for server in self.servers:
             server.close()
         for listener in sockets or ():
             listener.close()
         loop = asyncio.get_running_loop()
-        for connection in waiting:
+        for connection in backlog:
             await loop.connect_accepted_socket(self._make_protocol, connection)
         await super().shutdown(sockets)
 
@@ -65,6 +70,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+    """The connections in the backlog of `listener`."""
     listener.setblocking(False)
     while True:
         try:
@@ -76,13 +82,13 @@ def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
 
 
 def _most_connections() -> int:
-    """As many as there are files for, but for some that the service needs itself."""
+    """The number of connections that there are file descriptors for."""
     files = _open_files()
     return max(files - _SPARE_FILES, files // 2)
 
 
 def _open_files() -> int:
-    """How many files this process may open, once that is raised as far as it goes."""
+    """The limit on open files of this process, after raising it as far as the system allows."""
     try:
         import resource
     except ImportError:  # Windows, which has no such limit
@@ -92,6 +98,6 @@ def _open_files() -> int:
         hard = max(soft, 65536)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # some systems have a lower limit that they do not tell
+    except (OSError, ValueError):  # some systems have a lower limit that they do not report
         return soft
     return hard

@@ -1,4 +1,4 @@
-"""What is answered to what never became a request."""
+"""Error responses to input that never became a request: malformed, too long, too slow."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sightline.api.problems import MEDIA_TYPE, Kind, problem_body
 MALFORMED = Kind(400, "malformed-request", "The request is not valid HTTP")
 HEAD_TOO_LARGE = Kind(431, "head-too-large", "The request's head is too long")
 HEAD_STALLED = Kind(408, "head-stalled", "The request's head did not come in time")
-CROWDED = Kind(503, "too-many-connections", "Too many connections")
+TOO_MANY_CONNECTIONS = Kind(503, "too-many-connections", "Too many connections")
 EARLY_ERRORS = {
     MALFORMED: "What was sent is not HTTP/1.1.",
     HEAD_TOO_LARGE: "Request line, headers, trailers and chunk sizes of more than 64 KB.",
     HEAD_STALLED: "The head of a request was begun, and not ended in time.",
-    CROWDED: "More connections than the service may open.",
+    TOO_MANY_CONNECTIONS: "More connections than the service may open.",
 }
 
 _PHRASES = {
@@ -27,14 +27,14 @@ _PHRASES = {
 
 
 class EarlyError(NamedTuple):
-    """An answer to what never became a request."""
+    """An error response sent by the protocol, before any request reaches the application."""
 
     kind: Kind
     detail: str
     retry_after: int | None = None
 
     def to_bytes(self, request_id: str) -> bytes:
-        """The whole answer; the connection ends with it."""
+        """The whole response; the connection is closed after it."""
         problem = problem_body(self.kind, self.detail)
         lines = [
             f"HTTP/1.1 {self.kind.status} {_PHRASES[self.kind.status]}",

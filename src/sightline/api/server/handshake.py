@@ -1,4 +1,4 @@
-"""The handshake of a WebSocket (RFC 6455, section 4), and answers that are none."""
+"""The WebSocket handshake (RFC 6455, section 4): its check, its scope, its responses."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
     Headers = Iterable[tuple[bytes, bytes]]
 
 SUBPROTOCOL = "sightline"
-"""What a WebSocket speaks here."""
+"""The WebSocket subprotocol of this service."""
 
 _KEY_BYTES = 16
 
 
 def is_handshake(method: bytes, headers: Headers) -> bool:
-    """Whether a request that asks for an upgrade asks for a WebSocket, and rightly."""
-    given = dict(headers)
+    """Whether an upgrade request is a valid WebSocket handshake."""
+    by_name = dict(headers)
     try:
-        key = base64.b64decode(given.get(b"sec-websocket-key", b""), validate=True)
+        key = base64.b64decode(by_name.get(b"sec-websocket-key", b""), validate=True)
     except binascii.Error:
         return False
     return (
         method == b"GET"
-        and given.get(b"upgrade", b"").lower() == b"websocket"
-        and given.get(b"sec-websocket-version") == b"13"
+        and by_name.get(b"upgrade", b"").lower() == b"websocket"
+        and by_name.get(b"sec-websocket-version") == b"13"
         and len(key) == _KEY_BYTES
     )
 
 
 def websocket_scope(scope: Scope, url: bytes) -> Scope:
-    """The scope of a WebSocket, from that of the request that asked for it.
+    """The ASGI scope of a WebSocket, made from the scope of its upgrade request.
 
     Raises:
-        httptools.HttpParserError: the target is no path.
+        httptools.HttpParserError: the request target is no path.
     """
     target = httptools.parse_url(url)
     if not target.path:
         raise httptools.HttpParserInvalidURLError("there is no path")
     root = scope["root_path"]
-    spoken = b",".join(v for name, v in scope["headers"] if name == b"sec-websocket-protocol")
-    names = (name.strip() for name in spoken.decode("latin-1").split(","))
+    offered = b",".join(v for name, v in scope["headers"] if name == b"sec-websocket-protocol")
+    names = (name.strip() for name in offered.decode("latin-1").split(","))
     return dict(scope) | {
         "type": "websocket",
         "scheme": {"http": "ws", "https": "wss"}[scope["scheme"]],
@@ -63,7 +63,7 @@ def websocket_scope(scope: Scope, url: bytes) -> Scope:
 
 
 def accepted(scope: Scope, message: Message) -> bytes:
-    """The answer that opens a WebSocket."""
+    """The response 101 that accepts a handshake."""
     key = dict(scope["headers"])[b"sec-websocket-key"].decode("ascii")
     headers = [
         (b"upgrade", b"websocket"),
@@ -77,14 +77,14 @@ def accepted(scope: Scope, message: Message) -> bytes:
 
 
 def refused(status: int, headers: Headers, body: bytes) -> bytes:
-    """An answer in HTTP, with which the connection ends."""
+    """An HTTP response that refuses a handshake and closes the connection."""
     kept = [(name, value) for name, value in headers if name.lower() != b"content-length"]
     length = b"%d" % len(body)
     return _head(status, [*kept, (b"content-length", length), (b"connection", b"close")]) + body
 
 
 def ordinary(method: bytes, url: bytes, headers: Headers) -> bytes:
-    """The head of a request as if it had not asked for an upgrade."""
+    """The head of a request without its `Upgrade` header."""
     lines = [method + b" " + url + b" HTTP/1.1"]
     lines += [b": ".join(header) for header in headers if header[0] != b"upgrade"]
     return b"\r\n".join([*lines, b"", b""])

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on a connection: uvicorn's protocol, with an end to everybody's patience.
+"""An HTTP/1.1 connection: uvicorn's protocol, with timeouts and limits.
 
-uvicorn waits for ever for a head, reads one of any length, waits for ever for an answer to be
-read, and closes in a client's face while it still sends (docs/decisions/0010).
+uvicorn itself waits for ever for a request head, reads a head of any length, waits for ever for a
+client to read its answer, and closes while a client still sends (docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sightline.api.headers import declared
 from sightline.api.server.early_errors import (
-    CROWDED,
     HEAD_STALLED,
     HEAD_TOO_LARGE,
     MALFORMED,
+    TOO_MANY_CONNECTIONS,
     EarlyError,
 )
 from sightline.api.server.handshake import ordinary
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
-_MAX_FRAMING = 64 * 1024  # bytes of a request that are not its body
-_HEADER_COST = 256  # what a header takes in memory beside its bytes, about: counted as framing
-# Bytes parsed at a time: as many requests as they hold are all that a client can queue.
+_MAX_FRAMING = 64 * 1024  # bytes of a request outside its body
+_HEADER_COST = 256  # bytes of memory for a header beside its text, about: counted as framing
+# Bytes parsed at a time. They bound how many pipelined requests a client can queue.
 _HEAD_SLICE, _BODY_SLICE = 1024, 16 * 1024
-_LINGER = 5.0  # seconds in which a client may notice that it was answered, and stop sending
-_SHUTDOWN_GRACE = 0.5  # seconds in which a request that was on its way at shutdown may still arrive
+_LINGER = 5.0  # seconds for a client to notice the answer and stop sending
+_SHUTDOWN_GRACE = 0.5  # seconds for a request in transit at shutdown to arrive
 _log = logging.getLogger("sightline.request")
 
 
 class TimeoutHttpProtocol(HttpToolsProtocol):
-    """A connection on which nothing takes for ever."""
+    """A connection on which every step has a timeout."""
 
-    # Set by `upgrading.protocol_for`.
+    # Set by `upgrade.protocol_for`.
     head_timeout: float
     idle_timeout: float
     body_timeout: float
@@ -54,28 +54,30 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._unparsed = b""
         self._framing = 0
         self._in_head = False
-        self._body_left = 0  # bytes, where the head says how many
+        self._body_left = 0  # bytes, if the head declares a length
         self._running: RequestResponseCycle | None = None
         self._early_error: EarlyError | None = None
         self._lingering = False
         self._shutting_down = asyncio.Event()
-        self._timer = Timer(self.loop)  # for a head, a client to stop sending, or a farewell
-        self._reader = WriteTimeout(transport, self.loop, self.idle_timeout, self.body_timeout)
+        self._timer = Timer(self.loop)  # for a head, a lingering close, or the shutdown grace
+        self._write_timeout = WriteTimeout(
+            transport, self.loop, self.idle_timeout, self.body_timeout
+        )
         if len(self.connections) > self.max_connections:
             seconds = max(1, int(self.head_timeout))
             detail = f"The service has no more connections to give. Try again in {seconds} s."
-            self._refuse(EarlyError(CROWDED, detail, seconds))
+            self._refuse(EarlyError(TOO_MANY_CONNECTIONS, detail, seconds))
         else:
             self._timer.start(self.head_timeout, self._on_no_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.stop()
-        self._reader.stop()
-        self._unset_keepalive_if_required()  # uvicorn forgets it after a reset
+        self._write_timeout.stop()
+        self._unset_keepalive_if_required()  # uvicorn does not, after a reset
         super().connection_lost(exc)
         self._unparsed = b""
         self.pipeline.clear()
-        if self._running is not None:  # of several that came together, uvicorn tells the last
+        if self._running is not None:  # of pipelined requests, uvicorn tells only the last
             self._disconnect(self._running)
 
     # From the client
@@ -89,7 +91,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._parse()
 
     def _parse(self) -> None:
-        """Parse what has come, but no further than the first request that has to wait."""
+        """Parse the received bytes, up to the first request that has to wait for another."""
         rest, self._unparsed = memoryview(self._unparsed), b""
         while rest and not (self.pipeline or self._lingering or self._early_error):
             self._unset_keepalive_if_required()
@@ -124,7 +126,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # trailers are for nobody here
+        if self._in_head:  # trailers are ignored
             self._framing += _HEADER_COST
             super().on_header(name, value)
 
@@ -135,11 +137,11 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._timer.stop()
         self._body_left = declared(self.headers) or 0
         super().on_headers_complete()
-        # The cycle closes the connection where it may have to linger.
+        # The cycle closes the connection; `_Closer` makes that a lingering close.
         self.cycle.transport = _Closer(self)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
-        # Twice, because every byte of a body may cost one of framing: chunks are small at times.
+        # Twice, because small chunks may cost a byte of framing for each byte of the body.
         self._framing = max(0, self._framing - 2 * len(body))
         self._body_left = max(0, self._body_left - len(body))
         super().on_body(body)
@@ -151,19 +153,19 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _on_upgrade(self, rest: memoryview) -> None:
-        """Another protocol is asked for, h2c for example: none is spoken here."""
+        """Handle an upgrade to a protocol that is not supported (h2c, for example)."""
         method = self.parser.get_method()
         if method == b"CONNECT":
             self._refuse(EarlyError(MALFORMED, "It asks for a tunnel, and this is no proxy."))
             return
-        # The parser takes what follows for the other protocol. As the answer is in HTTP/1.1, it
-        # is the body, and so the request is read once more as if it had not asked.
+        # The parser takes the rest for the other protocol. The answer is HTTP/1.1, so the rest is
+        # the body: the request is parsed again without its Upgrade header.
         self.parser = httptools.HttpRequestParser(self)
         self._feed(memoryview(ordinary(method, self.url, self.headers) + rest))
 
     def _on_no_head(self) -> None:
         if not self._in_head:
-            self._close()  # it has not said a word
+            self._close()  # not a byte came
         else:
             detail = f"The request's head was not there within {self.head_timeout:g} s."
             self._refuse(EarlyError(HEAD_STALLED, detail))
@@ -194,22 +196,22 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if self._early_error is not None:
             self._refuse(self._early_error)
         elif self._running is None or not self._running.response_complete:
-            return  # the next of several requests that came together
+            return  # the next of several pipelined requests
         elif self._shutting_down.is_set():
-            self.hang_up(in_the_middle=False)
+            self.hang_up(client_sending=False)
         elif self._in_head:
             self._unset_keepalive_if_required()
             self._timer.start(self.head_timeout, self._on_no_head)
 
     def _refuse(self, error: EarlyError) -> None:
-        """Answer and hang up: nothing after this can be made sense of."""
+        """Send an error and close the connection: what follows cannot be parsed."""
         running = self._running
         if running is not None and not running.response_complete:
             if not running.more_body:
-                self._early_error = error  # when its turn comes
+                self._early_error = error  # sent after the running answer
                 return
             self._disconnect(running)
-            if running.response_started:  # an answer in the middle of another helps nobody
+            if running.response_started:  # no second answer fits into a started one
                 self.transport.abort()
         if self.transport.is_closing():
             return
@@ -221,26 +223,26 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         }
         _log.info("request", extra=line)
         self.transport.write(error.to_bytes(line["request_id"]))
-        self.hang_up(in_the_middle=True)
+        self.hang_up(client_sending=True)
 
     def _disconnect(self, cycle: RequestResponseCycle) -> None:
         cycle.disconnected = True
         cycle.message_event.set()
 
-    def is_in_the_middle(self) -> bool:
-        """Whether the client is still sending."""
+    def is_client_sending(self) -> bool:
+        """Whether a part of the client's request is still missing or unread."""
         return self.cycle.more_body or bool(self._unparsed)
 
-    def hang_up(self, *, in_the_middle: bool) -> None:
-        """Close the connection, but not in the face of a client that is still sending.
+    def hang_up(self, *, client_sending: bool) -> None:
+        """Close the connection, with a lingering close if the client is still sending.
 
-        Closed with unread bytes, TCP resets: the client may then never see its answer. So this
-        side is closed first, and what still comes is dropped for a while.
+        TCP resets a connection that is closed with unread bytes, and the client may then never see
+        its answer. So only this side is closed at first, and further input is dropped for a while.
         """
         if self.transport.is_closing() or self._lingering:
             return
         self._unset_keepalive_if_required()
-        if in_the_middle and self.transport.can_write_eof():
+        if client_sending and self.transport.can_write_eof():
             self._lingering = True
             self.flow.resume_reading()
             self.transport.write_eof()
@@ -250,24 +252,24 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             self._close()
 
     def _close(self) -> None:
-        """Close, which waits until all is written: not for ever, if it is not read."""
+        """Close once all is written, or the client has not read it for too long."""
         self.transport.close()
-        self._reader.awaited()
+        self._write_timeout.start()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._reader.awaited()
+        self._write_timeout.start()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if not self.transport.is_closing():
-            self._reader.stop()
+            self._write_timeout.stop()
 
     def timeout_keep_alive_handler(self) -> None:
         self._close()
 
     def shutdown(self) -> None:
-        """Answer what is under way, and what arrives in this moment; then hang up."""
+        """Answer requests under way, and those that arrive within a short grace; then close."""
         self._shutting_down.set()
         self._parse()
         if self._is_between_requests() and not self._lingering:
@@ -275,7 +277,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
 
 class _Closer:
-    """The transport as a request's cycle sees it: closing asks the protocol how."""
+    """The transport as a request's cycle sees it: `close` is the protocol's `hang_up`."""
 
     def __init__(self, protocol: TimeoutHttpProtocol) -> None:
         self._protocol = protocol
@@ -283,4 +285,4 @@ class _Closer:
         self.is_closing = protocol.transport.is_closing
 
     def close(self) -> None:
-        self._protocol.hang_up(in_the_middle=self._protocol.is_in_the_middle())
+        self._protocol.hang_up(client_sending=self._protocol.is_client_sending())

@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 class MessageLimits(NamedTuple):
-    """What a client may ask of a connection.
+    """The limits on the messages of one connection.
 
     Attributes:
-        size: bytes of a message.
-        idle: seconds in which nothing comes in the middle of one.
-        whole: seconds from its first byte to its last.
-        upload_budget: of all connections, for what unfinished messages take beyond `SMALL` bytes.
+        size: most bytes of a message.
+        idle: most seconds without a byte within a message.
+        whole: most seconds from the first byte of a message to its last.
+        upload_budget: memory for unfinished messages beyond `SMALL` bytes, of all connections.
     """
 
     size: int

@@ -1,4 +1,4 @@
-"""A server that goes down tells those requests that would go on for long."""
+"""The shutdown event, which ends requests that would otherwise go on for long."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SHUTDOWN = "sightline.leaving"
-"""Key in a request's scope of an `asyncio.Event`. Other servers than ours set none."""
+SHUTDOWN = "sightline.shutdown"
+"""The key in a request's scope of an `asyncio.Event`. Servers other than ours set none."""
 
 
 async def until_shutdown(scope: Scope, work: Coroutine[Any, Any, T]) -> T | None:
-    """What comes of `work`; None if the server goes down first, and the work is given up."""
+    """The result of `work`; None if the server shuts down first, which cancels the work."""
     shutting_down: asyncio.Event = scope.get(SHUTDOWN) or asyncio.Event()
-    told = asyncio.create_task(shutting_down.wait())
-    working = asyncio.create_task(work)
+    shutdown = asyncio.create_task(shutting_down.wait())
+    running = asyncio.create_task(work)
     try:
-        await asyncio.wait({told, working}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
+        await asyncio.wait({shutdown, running}, return_when=asyncio.FIRST_COMPLETED)
+        return running.result() if running.done() else None
     finally:
-        told.cancel()
-        working.cancel()
+        shutdown.cancel()
+        running.cancel()

@@ -1,4 +1,4 @@
-"""What happens on a connection unless something else happens first."""
+"""Timers of a connection: a restartable one, and the timeout for writing an answer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-_UNSENT = 64 * 1024  # bytes of answers that the system may hold and not have sent
+_UNSENT = 64 * 1024  # unsent bytes of answers that the system may buffer
 
 
 class Timer:
-    """At most one thing that happens later."""
+    """Calls one function later; starting it again replaces the call."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -35,7 +35,7 @@ class Timer:
 
 
 class WriteTimeout:
-    """The client as one who reads answers: cut if he does not."""
+    """Cuts a connection whose client does not read its answer."""
 
     def __init__(
         self,
@@ -44,28 +44,36 @@ class WriteTimeout:
         idle: float,
         whole: float,
     ) -> None:
-        """Patience of `idle` seconds in which nothing is read, and of `whole` in all."""
+        """A stopped timeout.
+
+        Args:
+            transport: aborted on timeout.
+            loop: of the transport.
+            idle: most seconds in which the client reads nothing.
+            whole: most seconds in all.
+        """
         self._transport = transport
         self._idle = idle
         self._whole = whole
         self._timer = Timer(loop)
-        # The system is to take no more than is under way: what it takes is then what is read.
+        # The system shall buffer little beyond what is in flight. Then what it takes from the
+        # write buffer is about what the client has read.
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Windows has none
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
-    def awaited(self) -> None:
-        """From now on, until `stop` or the end of the connection, he is waited for."""
-        self._look(math.inf, self._whole)
+    def start(self) -> None:
+        """Begin to watch the client, until `stop` or the end of the connection."""
+        self._check(math.inf, self._whole)
 
     def stop(self) -> None:
-        """He has read enough."""
+        """The client has read enough: watch it no longer."""
         self._timer.stop()
 
-    def _look(self, unread: float, left: float) -> None:
-        waiting = self._transport.get_write_buffer_size()
-        if waiting >= unread or left <= 0:
+    def _check(self, previous: float, left: float) -> None:
+        unread = self._transport.get_write_buffer_size()
+        if unread >= previous or left <= 0:
             self._transport.abort()
-        elif waiting:
+        elif unread:
             seconds = min(self._idle, left)
-            self._timer.start(seconds, self._look, waiting, left - seconds)
+            self._timer.start(seconds, self._check, unread, left - seconds)

@@ -1,4 +1,4 @@
-"""Connections that speak HTTP/1.1, and WebSocket once they are asked to."""
+"""The protocol of a connection: HTTP/1.1, and WebSocket after an upgrade."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class UpgradingProtocol(TimeoutHttpProtocol):
-    """A connection that becomes a WebSocket where a request asks for one."""
+    """An HTTP/1.1 connection that becomes a WebSocket after a handshake."""
 
     messages: MessageLimits  # set by `protocol_for`
     _websocket: WebSocketConnection | None = None
@@ -40,23 +40,23 @@ class UpgradingProtocol(TimeoutHttpProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._websocket is not None:
-            self._websocket.go_on()
+            self._websocket.resume_parsing()
 
     def shutdown(self) -> None:
         if self._websocket is None:
             super().shutdown()
         else:
-            self._shutting_down.set()  # the application says goodbye
+            self._shutting_down.set()  # the application closes it
 
     def _feed(self, data: memoryview) -> None:
         if self._websocket is None:
             super()._feed(data)
-        else:  # it came together with the head
+        else:  # it arrived together with the head
             self._websocket.data_received(bytes(data))
 
     def _on_upgrade(self, rest: memoryview) -> None:
-        ours = is_handshake(self.parser.get_method(), self.headers)
-        if not (ours and self._is_between_requests()):
+        valid = is_handshake(self.parser.get_method(), self.headers)
+        if not (valid and self._is_between_requests()):
             super()._on_upgrade(rest)
             return
         self._timer.stop()
@@ -72,7 +72,7 @@ class UpgradingProtocol(TimeoutHttpProtocol):
             self.flow,
             scope,
             self.messages,
-            lambda sending: self.hang_up(in_the_middle=sending),
+            lambda sending: self.hang_up(client_sending=sending),
         )
         self._websocket.data_received(bytes(rest))
         task = self.loop.create_task(self._websocket.run(self.app))
@@ -83,12 +83,12 @@ class UpgradingProtocol(TimeoutHttpProtocol):
 def protocol_for(
     settings: Settings, max_connections: int, upload_budget: UploadBudget
 ) -> type[asyncio.Protocol]:
-    """The protocol with the limits that `settings` name.
+    """The protocol class with the limits in `settings`.
 
     Args:
         settings: limits.
-        max_connections: beyond it a connection is refused.
-        upload_budget: for messages of WebSockets.
+        max_connections: further connections are refused.
+        upload_budget: memory for unfinished WebSocket messages.
     """
     limits = {
         "messages": MessageLimits(

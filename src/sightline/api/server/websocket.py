@@ -1,8 +1,7 @@
-"""A WebSocket (RFC 6455), in which a connection goes on that asked for one.
+"""A WebSocket connection (RFC 6455) with limits, after its handshake.
 
-uvicorn's own queues as many messages as a read holds, keeps every fragment of one, answers pings
-that nobody reads the answers to, and closes in the middle of work when it goes down
-(docs/decisions/0022).
+uvicorn's own queues every message of a read, keeps every fragment of a message, answers pings
+whose pongs are not read, and closes in the middle of work at shutdown (docs/decisions/0022).
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ if TYPE_CHECKING:
 
     from sightline.api.server.limits import MessageLimits
 
-_SLICE = 4096  # bytes parsed at a time: as many messages as they hold are all that can wait
-_CLOSE_TIMEOUT = 5.0  # seconds in which a client may answer that it was told goodbye
+_SLICE = 4096  # bytes parsed at a time: they bound how many messages can wait
+_CLOSE_TIMEOUT = 5.0  # seconds for the client to answer a close frame
 _log = logging.getLogger("sightline.request")
 _frames_log = logging.getLogger("sightline.websocket")
 _frames_log.setLevel(logging.WARNING)
 
 
 class WebSocketConnection:
-    """The ASGI side of a WebSocket. It reads no further than the application does."""
+    """The ASGI side of a WebSocket. It reads only as fast as the application does."""
 
     def __init__(
         self,
@@ -49,14 +48,14 @@ class WebSocketConnection:
         limits: MessageLimits,
         hang_up: Callable[[bool], None],
     ) -> None:
-        """Not opened yet: that is the application's to decide.
+        """A handshake that the application has not accepted yet.
 
         Args:
             transport: of the connection.
-            flow: pauses reading, and tells whether what is written is read.
-            scope: of the application.
-            limits: on the client.
-            hang_up: ends the connection; told whether the client may still be sending.
+            flow: pauses reading, and tells whether the client reads what is written.
+            scope: for the application.
+            limits: on the client's messages.
+            hang_up: closes the connection; gets whether the client may still be sending.
         """
         self._transport = transport
         self._flow = flow
@@ -68,18 +67,18 @@ class WebSocketConnection:
             Side.SERVER, state=State.OPEN, max_size=limits.size, logger=_frames_log
         )
         self._timer = Timer(self._loop)
-        self._opened = False
-        self._closing = False  # we have said goodbye
+        self._accepted = False
+        self._closing = False  # a close frame was sent
         self._unparsed = b""
-        self._message = bytearray()  # as far as it is there
+        self._message = bytearray()  # the fragments so far
         self._text = False
-        self._begun: float | None = None  # when its first byte came
-        self._held = 0  # of the room
+        self._begun: float | None = None  # loop time of its first byte
+        self._reserved = 0  # bytes of the upload budget
         self._messages: deque[Message] = deque()
-        self._begun_with = False  # the application knows that there is a client
+        self._connect_sent = False  # to the application
         self._end: Message | None = None
-        self._come = asyncio.Event()
-        self._answer: Message | None = None  # the head of an HTTP answer, which is no WebSocket
+        self._arrived = asyncio.Event()
+        self._refusal: Message | None = None  # an HTTP response instead of a WebSocket
 
     async def run(self, app: ASGIApp) -> None:
         """Serve the connection to its end."""
@@ -95,7 +94,7 @@ class WebSocketConnection:
             _log.exception("a WebSocket failed")
         finally:
             if self._end is None and not self._closing:
-                if self._opened:
+                if self._accepted:
                     self._send_close(code)
                 else:
                     self._write([refused(500, [], b"")])
@@ -105,15 +104,15 @@ class WebSocketConnection:
 
     def data_received(self, data: bytes) -> None:
         self._unparsed += data
-        self.go_on()
+        self.resume_parsing()
 
-    def go_on(self) -> None:
-        """Parse what has come, as far as somebody is there to take it."""
+    def resume_parsing(self) -> None:
+        """Parse the received bytes, as far as the application takes messages."""
         rest, self._unparsed = memoryview(self._unparsed), b""
-        while rest and self._hungry():
+        while rest and self._can_take():
             self._frames.receive_data(bytes(rest[:_SLICE]))
             rest = rest[_SLICE:]
-            self._take()
+            self._take_events()
         if self._end is not None or self._transport.is_closing():
             return
         self._unparsed = bytes(rest)
@@ -128,24 +127,24 @@ class WebSocketConnection:
         """The connection has ended."""
         self._finish(CloseCode.ABNORMAL_CLOSURE, hang_up=False)
 
-    def _hungry(self) -> bool:
+    def _can_take(self) -> bool:
         if self._end is not None or self._flow.write_paused:
             return False
-        return self._opened and (self._closing or not self._messages)
+        return self._accepted and (self._closing or not self._messages)
 
-    def _take(self) -> None:
-        """What has been parsed."""
+    def _take_events(self) -> None:
+        """Handle the parsed frames, and a parser error."""
         for event in self._frames.events_received():
             if isinstance(event, Frame):
                 self._take_frame(event)
-        wrong = self._frames.parser_exc
-        if isinstance(wrong, PayloadTooBig):
+        error = self._frames.parser_exc
+        if isinstance(error, PayloadTooBig):
             self._fail(BodyTooLarge(self._limits.size))
-        elif wrong is not None:
+        elif error is not None:
             self._write(self._frames.data_to_send())
             self._finish(CloseCode.PROTOCOL_ERROR, sending=True)
         else:
-            self._write(self._frames.data_to_send())  # pongs, and the answer to a goodbye
+            self._write(self._frames.data_to_send())  # pongs, and the answer to a close frame
             if self._frames.close_rcvd is not None:
                 self._finish(self._frames.close_rcvd.code)
 
@@ -161,19 +160,19 @@ class WebSocketConnection:
         whole, self._message, self._begun = bytes(self._message), bytearray(), None
         if self._closing:
             return
-        if self._text:  # whoever reads it is told of letters that are none
+        if self._text:  # invalid UTF-8 becomes U+FFFD
             self._put({"type": "websocket.receive", "text": whole.decode(errors="replace")})
         else:
             self._put({"type": "websocket.receive", "bytes": whole})
 
     def _put(self, message: Message) -> None:
         self._messages.append(message)
-        self._come.set()
+        self._arrived.set()
 
     def _watch(self) -> None:
-        """Count what a message takes that is not whole, and do not wait for ever for the rest."""
+        """Reserve memory for an unfinished message, and start the timeout for the rest of it."""
         size = len(self._message) + len(self._frames.reader.buffer)
-        if not self._hold(size):
+        if not self._reserve(size):
             self._fail(
                 Overloaded(
                     "Too many uploads are under way.", self._limits.upload_budget.retry_after
@@ -188,7 +187,7 @@ class WebSocketConnection:
 
     def _timer_unless_closing(self, seconds: float | None) -> None:
         if self._closing:
-            return  # it waits for the client's goodbye
+            return  # the timer waits for the client's close frame
         if seconds is None:
             self._timer.stop()
         else:
@@ -197,58 +196,58 @@ class WebSocketConnection:
     def _on_stall(self) -> None:
         self._fail(BodyStalled("The rest of a message did not come in time. Connect again."))
 
-    def _hold(self, size: int) -> bool:
-        """Take room for so many bytes, instead of what was taken; False if there is none."""
-        more = max(0, size - SMALL) - self._held
+    def _reserve(self, size: int) -> bool:
+        """Reserve `size` bytes of the upload budget, in place of the last; False if it is full."""
+        more = max(0, size - SMALL) - self._reserved
         if more > self._limits.upload_budget.memory:
             return False
         self._limits.upload_budget.memory -= more
-        self._held += more
+        self._reserved += more
         return True
 
     # To the application
 
     async def receive(self) -> Message:
-        """The next message; from the end on, that it has ended."""
-        if not self._begun_with:
-            self._begun_with = True
+        """The next message; after the end, always the disconnect message."""
+        if not self._connect_sent:
+            self._connect_sent = True
             return {"type": "websocket.connect"}
         while not self._messages and self._end is None:
-            self._come.clear()
-            await self._come.wait()
+            self._arrived.clear()
+            await self._arrived.wait()
         if self._end is not None:
             return self._end
         message = self._messages.popleft()
         if not self._messages:
-            self.go_on()
+            self.resume_parsing()
         return message
 
     async def send(self, message: Message) -> None:
-        """Raises ClientDisconnected if nobody is there any more."""
+        """Raises ClientDisconnected if the client is gone."""
         await self._flow.drain()
         if self._end is not None or self._transport.is_closing():
             raise ClientDisconnected
         match message["type"]:
             case "websocket.accept":
-                self._opened = True
+                self._accepted = True
                 self._write([accepted(self._scope, message)])
-                self.go_on()
+                self.resume_parsing()
             case "websocket.send":
                 text = message.get("text")
                 data = message["bytes"] if text is None else text.encode()
                 (self._frames.send_binary if text is None else self._frames.send_text)(data)
                 self._write(self._frames.data_to_send())
-            case "websocket.close" if self._opened:
+            case "websocket.close" if self._accepted:
                 self._send_close(message.get("code", 1000), message.get("reason") or "")
             case "websocket.close":
                 self._write([refused(403, [], b"")])
                 self._finish(CloseCode.ABNORMAL_CLOSURE)
             case "websocket.http.response.start":
-                self._answer = dict(message) | {"body": b""}
-            case "websocket.http.response.body" if self._answer is not None:
-                self._answer["body"] += message.get("body", b"")
+                self._refusal = dict(message) | {"body": b""}
+            case "websocket.http.response.body" if self._refusal is not None:
+                self._refusal["body"] += message.get("body", b"")
                 if not message.get("more_body", False):
-                    head = self._answer
+                    head = self._refusal
                     self._write([refused(head["status"], head["headers"], head["body"])])
                     self._finish(CloseCode.ABNORMAL_CLOSURE)
             case other:
@@ -259,35 +258,35 @@ class WebSocketConnection:
             self._transport.write(data)
 
     def _send_close(self, code: int, reason: str = "") -> None:
-        """Close, and wait a while for the client to say so too."""
+        """Send a close frame, and wait a while for the client's."""
         self._frames.send_close(code, reason)
         self._write(self._frames.data_to_send())
         self._closing = True
         self._messages.clear()
         self._timer.start(_CLOSE_TIMEOUT, self._finish, code)
-        self.go_on()
+        self.resume_parsing()
 
     def _fail(self, error: Exception) -> None:
-        """Say what is wrong, close, and hear no more."""
+        """Send the close reason of `error`, close, and read no further."""
         if self._closing:
             self._finish(CloseCode.PROTOCOL_ERROR, sending=True)
             return
-        said = close_reason(error, self._scope)
-        self._write([Frame(Opcode.TEXT, said.text.encode()).serialize(mask=False)])
-        self._frames.fail(said.code)  # nothing, if the library has done so
+        reason = close_reason(error, self._scope)
+        self._write([Frame(Opcode.TEXT, reason.text.encode()).serialize(mask=False)])
+        self._frames.fail(reason.code)  # no effect if the library has done so
         self._write(self._frames.data_to_send())
-        self._finish(said.code, sending=True)
+        self._finish(reason.code, sending=True)
 
     def _finish(self, code: int, *, sending: bool = False, hang_up: bool = True) -> None:
-        """It has ended: the application is told, and the client hung up on."""
+        """End the WebSocket: tell the application, and close the connection."""
         if self._end is not None:
             return
         self._end = {"type": "websocket.disconnect", "code": code, "reason": ""}
         self._timer.stop()
-        self._hold(0)
+        self._reserve(0)
         self._messages.clear()
         self._message, self._unparsed = bytearray(), b""
-        self._come.set()
+        self._arrived.set()
         self._flow.resume_writing()
         if hang_up:
             self._hang_up(sending)

@@ -1,1 +1,1 @@
-"""Tasks over HTTP: submitting, following, their JSON, events and annotated pictures."""
+"""Tasks over HTTP: submission, status, JSON, events and annotated pictures."""

@@ -1,4 +1,4 @@
-"""Pictures of a task with their boxes, drawn when somebody asks."""
+"""Annotated pictures of a task, drawn on request."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ _LARGE = 20_000_000  # pixels: of such pictures one is decoded at once
 
 
 class AnnotatedImages:
-    """Draws on threads of its own, so that those who detect are not kept from it."""
+    """Draws annotated pictures on threads of its own, apart from detection."""
 
     def __init__(self, blobs: Blobs, max_pixels: int) -> None:
-        """For pictures of up to `max_pixels`."""
+        """A drawer of the pictures in `blobs`, which have up to `max_pixels` pixels."""
         self._blobs = blobs
         self._max_pixels = max_pixels
         self._threads = ANNOTATIONS.pool()
         self._one_large = threading.Lock()
 
     async def jpeg(self, task: Task, image: Image) -> bytes:
-        """A picture of `task` with its boxes.
+        """A picture of `task` with its boxes, as JPEG.
 
         Raises:
-            NotYet: there are no boxes.
-            ExpiredTask: the picture is there no more.
-            StorageUnavailable: it cannot be read now.
-            BadOption: it is larger than a JPEG can be.
+            NotYet: the picture has no boxes yet.
+            ExpiredTask: the picture has been removed.
+            StorageUnavailable: the picture cannot be read now.
+            BadOption: the picture is larger than a JPEG can be.
         """
         if image.answer is None:
             raise NotYet(_why_not(image))
         return await asyncio.wrap_future(self._threads.submit(self._draw, task.id, image))
 
     async def state(self, task: Task, queue: Mapping[str, Any] | None) -> AsyncIterator[bytes]:
-        """The JSON of `task` with the pictures in it, one after the other.
+        """The JSON of `task` with its annotated pictures, in pieces.
 
-        Only one is in memory: the next is drawn when the last has been read.
+        Only one picture is in memory: the next is drawn once the last has been read.
         """
         head = to_json(head_of(task, queue))
         yield head[:-1] + b',"results":['
@@ -64,9 +64,7 @@ class AnnotatedImages:
     async def _annotated(self, task: Task, image: Image) -> dict[str, str | None]:
         try:
             jpeg = await self.jpeg(task, image)
-        except (
-            SightlineError
-        ):  # the boxes are good without their picture, and half the answer is out
+        except SightlineError:  # part of the answer is sent, and the boxes are there
             return {"annotated": None}
         return {"annotated": f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"}
 
@@ -79,7 +77,7 @@ class AnnotatedImages:
 
 
 def _boxes(result: Mapping[str, Any]) -> Detections:
-    """The detections that an answer of /detect tells."""
+    """The detections in an answer of /detect."""
     found = result["detections"]
     names = {one["class_id"]: one["label"] for one in found}
     corners = [[one["bbox"][corner] for corner in ("x1", "y1", "x2", "y2")] for one in found]

@@ -1,4 +1,4 @@
-"""Work on threads that is begun within some seconds, or not at all."""
+"""A thread pool with a timeout for waiting jobs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _RETRY_AFTER = 5  # seconds
 
 
 class BoundedPool:
-    """Threads for what changes tasks, which waits for the database's one writer.
+    """A thread pool for changes of tasks, which cancels jobs that wait too long for a thread.
 
-    While somebody else holds the database each attempt takes its seconds to fail, and those behind
-    it would wait for all before them. What has not begun in time is withdrawn.
+    The database has one writer. While another process holds it, each job takes seconds to fail, and
+    the jobs behind would wait for all of these.
     """
 
     def __init__(self, threads: Threads, seconds: float) -> None:
-        """A pool of `threads`, and the longest that work waits for one, in seconds."""
+        """A pool of `threads`, in which a job waits up to `seconds` for a thread."""
         self._threads = threads.pool()
         self._seconds = seconds
 
@@ -35,10 +35,10 @@ class BoundedPool:
         return self._threads.submit(work, *args, **kwargs)
 
     async def result(self, job: Future[T]) -> T:
-        """What comes of `job`, which `submit` gave. It is withdrawn if nobody waits any more.
+        """The result of `job`, which is cancelled if the caller is.
 
         Raises:
-            StorageUnavailable: it was not begun in time, and never will be.
+            StorageUnavailable: the job did not begin in time, and was cancelled.
         """
         waiting = asyncio.wrap_future(job)
         try:

@@ -1,4 +1,4 @@
-"""A task as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+"""Server-sent events of a task (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sightline.tasks.task import Task
 
 HEARTBEAT = 15.0
-"""Seconds of silence after which a comment is sent, so that nobody between takes it for dead."""
+"""Seconds of silence after which a comment is sent, so that proxies keep the connection open."""
 
 _RECONNECT_MS = 2000
 
@@ -29,20 +29,20 @@ _RECONNECT_MS = 2000
 def event_stream(
     request: Request, tasks: TaskService, task: Task, known: int | None
 ) -> StreamingResponse:
-    """What happens to `task` from now on, until it ends.
+    """A stream of the changes of `task`, until it ends.
 
-    A reader who is slow is told of what has changed when he reads on: nothing is queued for him.
+    Nothing is queued for a slow reader: the next event holds everything since the last one.
 
     Args:
-        request: whoever reads.
-        tasks: where changes are heard of.
-        task: as it is now.
-        known: the version that the reader has seen already, None for none.
+        request: of the reader.
+        tasks: tells of changes.
+        task: in its current state.
+        known: the version that the reader has seen already; None for none.
     """
     return StreamingResponse(
         _events(request, tasks, task, known),
         media_type="text/event-stream",
-        headers={"X-Accel-Buffering": "no"},  # nginx would hold it back
+        headers={"X-Accel-Buffering": "no"},  # so that nginx sends it at once
     )
 
 
@@ -59,17 +59,17 @@ async def _events(
             waiting = tasks.changes.wait(task.id, seen.version, HEARTBEAT)
             now = await until_shutdown(request.scope, waiting)
             if now is None:
-                return  # the reader comes again, and finds whoever serves then
+                return  # the reader reconnects, to the next process
             task = now
-            yield await _news(tasks, seen, task)
-    except SightlineError as error:  # a stream has begun: its status is out
+            yield await _changes_since(tasks, seen, task)
+    except SightlineError as error:  # the status is already sent
         yield _event("problem", problem_body(kind_of(error), str(error)))
         return
     yield _event("end", head_of(task), task.version)
 
 
-async def _news(tasks: TaskService, seen: Task, task: Task) -> bytes:
-    """What is new since `seen`; that nothing is, keeps the connection alive."""
+async def _changes_since(tasks: TaskService, seen: Task, task: Task) -> bytes:
+    """The events since `seen`; a comment if there is nothing new."""
     if task.version == seen.version and task.status != "queued":
         return b": nothing new\n\n"
     ended = [
@@ -80,12 +80,12 @@ async def _news(tasks: TaskService, seen: Task, task: Task) -> bytes:
     progress = {"status": task.status, "progress": progress_of(task)}
     if (queue := await tasks.place(task)) is not None:
         progress["queue"] = queue
-    # The number is on the last: whoever was cut off before gets all of it again.
+    # Only the last event has an id: a reader that was cut off before it gets all of them again.
     return b"".join(ended) + _event("progress", progress, task.version)
 
 
 def _event(name: str, data: dict[str, Any] | bytes, number: int | None = None) -> bytes:
-    """An event with `data`, or with JSON that is written already."""
+    """One event; `data` that is bytes is JSON already."""
     text = data if isinstance(data, bytes) else to_json(data)
     number_line = b"" if number is None else b"id: %d\n" % number
     return b"event: %s\n%sdata: %s\n\n" % (name.encode(), number_line, text)

@@ -1,4 +1,4 @@
-"""A task as JSON."""
+"""The JSON of a task, and its headers: ETag, Retry-After."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     Run: TypeAlias = Callable[[Callable[[Task], bytes], Task], Coroutine[Any, Any, bytes]]
 
 _SLOWEST_POLL = 10  # seconds
-_KEPT_BYTES = 8 * 2**20
-_SMALL = 32 * 1024  # bytes of answers that are written sooner than handed to a thread
+_CACHE_BYTES = 8 * 2**20
+_SMALL = 32 * 1024  # bytes of answers below which a thread is not worth it
 
 
 def accepted(task: Task) -> dict[str, Any]:
-    """What a submission is answered with, the first time and every time it comes again."""
+    """The answer to a submission, the first one and each repetition."""
     refused = sum(image.status == "error" and image.attempts == 0 for image in task.images)
     return {
         "task_id": task.id,
@@ -37,7 +37,7 @@ def accepted(task: Task) -> dict[str, Any]:
 
 
 def head_of(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """All of a task but its results."""
+    """Everything of a task except its results."""
     head: dict[str, Any] = {
         "task_id": task.id,
         "status": task.status,
@@ -58,14 +58,14 @@ def head_of(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, Any
 
 
 def progress_of(task: Task) -> dict[str, int]:
-    """How many images have ended, how many there are, and how many of them failed."""
+    """The number of images that have ended, of all, and of those that failed."""
     return {"done": task.done, "total": len(task.images), "failed": task.failed}
 
 
 def entry_of(image: Image, **more: Any) -> bytes:
-    """An image's entry, as JSON: what `POST /detect` would have answered, or a problem.
+    """The JSON entry of an image: the answer that `POST /detect` gives, or a problem.
 
-    An answer is JSON as it is kept, and goes in as it is.
+    A stored answer is JSON already, and is inserted unchanged.
     """
     entry = {"index": image.index, "filename": image.filename, "status": image.status, **more}
     if image.failure is not None:
@@ -76,24 +76,24 @@ def entry_of(image: Image, **more: Any) -> bytes:
 
 
 class Representations:
-    """All of a task as JSON. Pollers are many, and its results are written once a version."""
+    """The whole JSON of tasks. The results of each version are written once, and cached."""
 
     def __init__(self, run: Run) -> None:
-        """`run` calls a function with a task on a thread: what is large is not written here."""
+        """`run` calls a function with a task on a thread, to write large results."""
         self._run = run
         self._writing: dict[tuple[str, int], asyncio.Task[bytes]] = {}
         self._results: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._size = 0
 
     async def of(self, task: Task, queue: Mapping[str, Any] | None = None) -> bytes:
-        """The object; `queue` is where it is in the queue."""
+        """The JSON object of `task`; `queue` is its position in the queue."""
         head = to_json(head_of(task, queue))[:-1]
         return b'%s,"results":%s}' % (head, await self._results_of(task))
 
     async def _results_of(self, task: Task) -> bytes:
         key = task.id, task.version
         if key not in self._results:
-            self._keep(key, await self._written(key, task))
+            self._store(key, await self._written(key, task))
         self._results.move_to_end(key)
         return self._results[key]
 
@@ -105,10 +105,10 @@ class Representations:
             writing.add_done_callback(lambda _: self._writing.pop(key))
         return await asyncio.shield(self._writing[key])
 
-    def _keep(self, key: tuple[str, int], written: bytes) -> None:
+    def _store(self, key: tuple[str, int], written: bytes) -> None:
         self._size += len(written) - len(self._results.get(key, b""))
         self._results[key] = written
-        while self._size > _KEPT_BYTES and len(self._results) > 1:
+        while self._size > _CACHE_BYTES and len(self._results) > 1:
             self._size -= len(self._results.popitem(last=False)[1])
 
 
@@ -119,16 +119,16 @@ def _entries(task: Task) -> bytes:
 def etag_of(
     task: Task, queue: Mapping[str, Any] | None = None, annotated: str | None = None
 ) -> str:
-    """Names this state of the task, and its form; its place in the queue moves without it."""
-    place = "" if queue is None else f"-{queue['position']}"
+    """The ETag of a state of the task: its version, position in the queue, and form."""
+    position = "" if queue is None else f"-{queue['position']}"
     form = f"-{annotated}" if annotated else ""
-    return f'"{task.id[:8]}-{task.version}{place}{form}"'
+    return f'"{task.id[:8]}-{task.version}{position}{form}"'
 
 
 def version_in(tags: str | None, task_id: str) -> int | None:
-    """The version that an If-None-Match, or a Last-Event-ID, knows of a task; None if it does not.
+    """The version of a task in an If-None-Match or a Last-Event-ID; None if there is none.
 
-    Takes what `etag_of` makes, weak or not, and a version alone.
+    Reads the ETags of `etag_of`, weak or strong, and a version alone.
     """
     for tag in (tags or "").split(","):
         text = tag.strip().removeprefix("W/").strip('"').removeprefix(f"{task_id[:8]}-")
@@ -139,7 +139,7 @@ def version_in(tags: str | None, task_id: str) -> int | None:
 
 
 def retry_after(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """When to ask again: a header, unless there is no need."""
+    """The header Retry-After of a task; empty once it has ended."""
     if task.status in ENDED:
         return {}
     wait = (queue or {}).get("estimated_wait_s") or 1
@@ -147,7 +147,7 @@ def retry_after(task: Task, queue: Mapping[str, Any] | None = None) -> dict[str,
 
 
 def to_json(value: object) -> bytes:
-    """Compact, as /detect answers."""
+    """`value` as compact JSON, as /detect answers."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -1,4 +1,4 @@
-"""What the routes of tasks share: the desk, threads to reach it by, and who may see what."""
+"""The service behind the routes of tasks: submits, reads and changes tasks."""
 
 from __future__ import annotations
 
@@ -49,74 +49,79 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_UNWRITTEN = 64  # pictures that are all there and wait for a thread, of all submissions together
-_MAX_WAIT = 10.0  # seconds that a change may wait for those before it
-_MOMENT = 1.0  # seconds for which a glance at the queue, or at the models, is good
+_UNWRITTEN = 64  # received pictures that wait for a thread, of all submissions together
+_MAX_WAIT = 10.0  # seconds that a change waits for a thread
+_CACHE_SECONDS = 1.0  # of the queue's overview, and of the models' status
 _ID = re.compile(r"[0-9a-f]{32}")
 
 _log = logging.getLogger("sightline")
 
 
 class TaskService:
-    """Tasks as the routes see them. Used from one event loop; nothing here blocks it."""
+    """Submits, reads and changes tasks for the routes. Never blocks its event loop."""
 
     def __init__(self, services: TaskServices, backend: Backend, settings: Settings) -> None:
-        """For a desk that is open.
+        """A service on open `services`.
 
         Args:
-            services: where tasks are.
-            backend: knows the models, and wakes who works.
+            services: the store of tasks and what belongs to it.
+            backend: knows the models, and wakes the worker of tasks.
             settings: limits.
         """
         self.changes = services.changes
         self.blobs = services.blobs
-        self.states = Representations(self._look)
+        self.states = Representations(self._read)
         self._services = services
         self._backend = backend
         self._settings = settings
         self._writers = WriterPool(_UNWRITTEN)
         self._changing = BoundedPool(TASK_CHANGES, _MAX_WAIT)
-        self._looking = TASK_READS.pool()
+        self._readers = TASK_READS.pool()
         self._waking: set[asyncio.Task[None]] = set()
         self._glance: TTLCache[Glance] = TTLCache(
-            lambda: self._look(services.store.glance), _MOMENT
+            lambda: self._read(services.store.glance), _CACHE_SECONDS
         )
         self._status: TTLCache[BackendStatus] = TTLCache(
-            lambda: backend.call(STATUS, Empty()), _MOMENT
+            lambda: backend.call(STATUS, Empty()), _CACHE_SECONDS
         )
         self._models: list[ModelInfo] = []
         self._reservations = Reservations(services.backlog)
-        self._places = Positions(lambda: self._look(services.store.positions))
+        self._positions = Positions(lambda: self._read(services.store.positions))
 
     # Submitting
 
     async def find(self, new: NewTask) -> Found | None:
-        """The task that came under the same idempotency key before, if it is there.
+        """The task that was submitted with the same idempotency key before; None if there is none.
 
         Raises:
-            StorageUnavailable: it cannot be known now.
+            StorageUnavailable: the database cannot be read now.
         """
         return (
             None
             if new.idempotency_key is None
-            else await self._look(self._services.store.find, new)
+            else await self._read(self._services.store.find, new)
         )
 
     async def room_for(self, request: Request) -> AbstractContextManager[Reservation]:
-        """Room for a submission while it is read, as far as that can be told from its head.
+        """A reservation in the backlog for a submission while its body is read.
+
+        Its size is the declared length of the body.
 
         Raises:
-            Overloaded: too much waits; on entering.
-            StorageUnavailable: tasks cannot be kept now.
+            Overloaded: the backlog is full; raised on entering.
+            StorageUnavailable: the database cannot be read now.
         """
-        announced = declared(request.scope["headers"]) or 0
-        return self._reservations.admit(await self._glance.get(), announced)
+        length = declared(request.scope["headers"]) or 0
+        return self._reservations.admit(await self._glance.get(), length)
 
     async def require_options(self, query: PredictQuery) -> str | None:
-        """The digest of the model that is asked for, if it is known.
+        """Check the options of a new task.
+
+        Returns:
+            The digest of its model; None while the model is not loaded.
 
         Raises:
-            BadOption: there is no such model, or it knows no such class.
+            BadOption: there is no such model, or it has no such class.
             CallbackRefused: the callback may not be called.
         """
         if query.callback_url is not None:
@@ -129,11 +134,11 @@ class TaskService:
         return model.digest
 
     async def require_addresses(self, urls: list[str]) -> None:
-        """Raises UrlRefused if one of them may not be fetched, as far as that is known."""
-        await self._look(self._require_addresses, urls)
+        """Raises UrlRefused if one of `urls` is known not to be allowed."""
+        await self._read(self._require_addresses, urls)
 
     def new_files(self, new: NewTask, *, strict: bool) -> TaskFiles:
-        """Takes the files of a new task."""
+        """The receiver of a new task's files."""
         limits = self._settings.max_upload_bytes, self._settings.max_pixels
         compared = new.idempotency_key is not None
         return TaskFiles(
@@ -143,17 +148,17 @@ class TaskService:
     async def submit(
         self, request: Request, new: NewTask, files: TaskFiles | None = None
     ) -> tuple[Task, bool]:
-        """Keep a task, whose blobs are safe already.
+        """Store a task whose blobs are stored already.
 
-        If the client hangs up before it begins to be written, it is not. Once that has begun, it
-        is kept though nobody waits for the answer.
+        If the client disconnects before the write has begun, the task is not stored; after that it
+        is.
 
         Returns:
-            The task, and whether it was there already under the same idempotency key.
+            The task, and whether it existed already under the same idempotency key.
 
         Raises:
             Conflict, Overloaded, StorageUnavailable: as `TaskStore.submit`.
-            ClientDisconnect: the client hung up.
+            ClientDisconnect: the client disconnected.
         """
         job = self._changing.submit(self._services.store.submit, new)
         try:
@@ -167,19 +172,22 @@ class TaskService:
     # Reading
 
     async def get(self, request: Request, task_id: str) -> Task:
-        """The task as it is now.
+        """The current state of a task.
 
         Raises:
-            UnknownTask: there is none, or it is another's.
-            ExpiredTask: it is forgotten.
-            StorageUnavailable: it cannot be read now.
+            UnknownTask: there is no such task, or it has another owner.
+            ExpiredTask: the task has expired.
+            StorageUnavailable: the database cannot be read now.
         """
         if not _ID.fullmatch(task_id):
             raise UnknownTask(task_id)
         return _require_owner(request, await self.changes.get(task_id))
 
     async def wait(self, task: Task, known: int | None, seconds: float) -> Task:
-        """`task` once it is another than version `known` of it, or has ended; but no longer.
+        """Wait up to `seconds` until `task` has ended, or is not at version `known` (if given).
+
+        Returns:
+            The task as it is then.
 
         Raises:
             ExpiredTask, StorageUnavailable: as `get`.
@@ -190,15 +198,15 @@ class TaskService:
         return task
 
     async def place(self, task: Task) -> dict[str, Any] | None:
-        """Where it is in the queue; None if it waits no more."""
-        return await self._places.of(task.id) if task.status == "queued" else None
+        """The position of a task in the queue; None if it is not queued."""
+        return await self._positions.of(task.id) if task.status == "queued" else None
 
     async def images_waiting(self) -> int:
-        """Pictures of tasks that wait for their turn, as it was a moment ago."""
+        """The number of queued pictures of tasks; up to `_CACHE_SECONDS` old."""
         return (await self._glance.get()).images_waiting
 
     async def overview(self, request: Request) -> dict[str, Any]:
-        """The queue as a whole, as it was a moment ago; ids are the admin's alone."""
+        """The whole queue, up to `_CACHE_SECONDS` old; with ids for the admin only."""
         seen = await self._glance.get()
         shown = {
             "statuses": seen.statuses,
@@ -212,17 +220,17 @@ class TaskService:
     # Changing
 
     async def cancel(self, task: Task) -> Task:
-        """Images that wait are not run; a task that has ended meanwhile is left alone."""
+        """Cancel the queued images of a task; one that has ended meanwhile stays as it is."""
         cancelled = await self._change(self._services.store.cancel, task.id)
         self._wake_soon()
         return cancelled
 
     async def forget(self, task: Task) -> None:
-        """Remove what is left of a task that has ended."""
+        """Remove a task that has ended."""
         await self._change(self._services.store.forget, task.id)
 
     async def retry(self, task: Task) -> Task:
-        """Run its failed images again."""
+        """Queue the failed images of a task again."""
         queued = await self._change(self._services.store.retry, task.id)
         self._wake_soon()
         return queued
@@ -235,8 +243,8 @@ class TaskService:
                 error.args = (f"Address {number}: {error}",)
                 raise
 
-    async def _look(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.wrap_future(self._looking.submit(work, *args, **kwargs))
+    async def _read(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._readers.submit(work, *args, **kwargs))
 
     async def _change(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._changing.result(self._changing.submit(work, *args, **kwargs))
@@ -252,7 +260,7 @@ class TaskService:
         raise BadOption(f"There is no model '{name[:80]}' here; there is: {known}.")
 
     async def _new_models(self, name: str, models: list[ModelInfo]) -> list[ModelInfo]:
-        """The models once more, if `name` is not among those that were known."""
+        """The models, read again, if `name` is not among the known `models`."""
         if any(model.name == name for model in models):
             return []
         self._status.forget()
@@ -264,7 +272,7 @@ class TaskService:
         except DetectorClosed:
             if not self._models:
                 raise
-        return self._models  # a task may be handed in while whoever works on it is started anew
+        return self._models  # tasks are accepted while the backend restarts
 
     def _wake_soon(self) -> None:
         waking = asyncio.create_task(self._wake_workers())
@@ -275,7 +283,9 @@ class TaskService:
         try:
             await self._backend.call(WAKE_TASKS, Empty())
         except DetectorClosed as error:
-            _log.info("nobody works on tasks now: %s", error)  # whoever starts looks by himself
+            _log.info(
+                "nobody works on tasks now: %s", error
+            )  # a worker that starts reads the queue
 
 
 def _require_owner(request: Request, task: Task) -> Task:

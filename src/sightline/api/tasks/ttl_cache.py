@@ -1,4 +1,4 @@
-"""What many ask for and may be a moment old."""
+"""A cache of one value with a time to live."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ T = TypeVar("T")
 
 
 class TTLCache(Generic[T]):
-    """Asks once, and hands the answer to all who ask within some seconds. For one event loop."""
+    """Loads a value once, and returns it to all callers for some seconds. For one event loop."""
 
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> None:
-        self._ask = ask
+    def __init__(self, load: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> None:
+        """An empty cache; `load` gets a value, which is good for `seconds`."""
+        self._load = load
         self._seconds = seconds
         self._begun = 0.0
-        self._asking: asyncio.Task[T] | None = None
+        self._loading: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        """The answer, or whatever asking raises."""
-        if self._asking is None or (
-            self._asking.done() and monotonic() - self._begun > self._seconds
+        """The value. Raises what `load` raises."""
+        if self._loading is None or (
+            self._loading.done() and monotonic() - self._begun > self._seconds
         ):
             self._begun = monotonic()
-            self._asking = asyncio.create_task(self._ask())
-        return await asyncio.shield(self._asking)
+            self._loading = asyncio.create_task(self._load())
+        return await asyncio.shield(self._loading)
 
     def forget(self) -> None:
-        """Whoever asks next gets a new answer."""
-        self._asking = None
+        """Drop the value: the next `get` loads a new one."""
+        self._loading = None
