@@ -122,14 +122,14 @@ def test_many_processes_open_a_new_place_at_once(
     kind: str, place: Path, request: pytest.FixtureRequest
 ) -> None:
     where = place if kind == "file" else request.getfixturevalue("postgres_address")
-    crew_ = [
+    processes = [
         task_process.start("submit", where, place.parent / "blobs")
         for _ in range(3 if kind == "file" else 2)
     ]
-    for child in crew_:
+    for child in processes:
         task_process.go(child)
-    said = [child.communicate(timeout=60)[0].split() for child in crew_]
-    assert not any(child.returncode for child in crew_)
+    said = [child.communicate(timeout=60)[0].split() for child in processes]
+    assert not any(child.returncode for child in processes)
     assert len({tuple(ids) for ids in said}) == 1, "one key, and more than one task"
     assert len(said[0]) == 1
     assert [found.name for found in FolderBlobs(place.parent / "blobs").folders()] == said[0]

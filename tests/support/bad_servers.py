@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import socketserver
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from support.local_server import local_server
 
 Behaviour = Callable[[socket.socket], None]
 
@@ -17,23 +18,10 @@ def bad_server(behave: Behaviour) -> Iterator[str]:
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            try:
-                behave(self.request)
-            except ConnectionError:
-                return  # the client has gone first
+            behave(self.request)
 
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        block_on_close = False
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join(60)
+    with local_server(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def read_request(connection: socket.socket) -> bytes:

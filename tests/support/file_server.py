@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from support import graphs
+from support.local_server import QuietHandler, local_server
 
 Fault = Literal["cut", "stall", "deaf", "long", "unmeasured", "misplaced"]
 
@@ -61,11 +61,11 @@ class FileServer:
         return sum(asked.status == 200 and asked.sent > 0 for asked in self.asked)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     file_server: FileServer
     wbufsize = 2**20  # head and body go out together: whoever has the one has some of the other
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         path = self.path.partition("?")[0]
         fault = self.file_server.faults.pop(0) if self.file_server.faults else None
         asked = Asked(path, {k.lower(): v for k, v in self.headers.items()}, 404)
@@ -114,24 +114,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.file_server.closing.wait(60)
 
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
 
 @contextmanager
 def open_file_server() -> Iterator[FileServer]:
     file_server = FileServer()
     handler = type("Handler", (_Handler,), {"file_server": file_server})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        file_server.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with local_server(handler) as port:
+        file_server.url = f"http://127.0.0.1:{port}"
         try:
             yield file_server
         finally:
             file_server.closing.set()
-            server.shutdown()
-            thread.join()
 
 
 def network(folder: Path, seed: int = 0, rows: int = 20_000) -> bytes:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import socketserver
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from support.local_server import local_server
 
 if TYPE_CHECKING:
     import ssl
@@ -27,8 +30,8 @@ class Host:
         sent: bytes of answers that its connections took.
     """
 
-    port: int
-    url: str
+    port: int = 0
+    url: str = ""
     heads: list[bytes] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
@@ -66,44 +69,33 @@ Handler = Callable[[Answer, str], None]
 def host(
     handler: Handler, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None
 ) -> Iterator[Host]:
-    six = ":" in address
-    listener = socket.create_server(
-        (address, 0), family=socket.AF_INET6 if six else socket.AF_INET, backlog=128
-    )
-    port = listener.getsockname()[1]
-    shown = f"[{address}]" if six else address
-    running = Host(port, f"http{'s' if tls else ''}://{shown}:{port}")
+    running = Host()
 
-    def accept() -> None:
-        with suppress(OSError):  # how a listener tells that it is closed
-            while True:
-                connection, _ = listener.accept()
-                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+    class Handling(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            index = len(running.heads)
+            running.heads.append(b"")
+            try:
+                # What TLS wraps is its own from then on.
+                connection = (
+                    tls.wrap_socket(self.request, server_side=True) if tls else self.request
+                )
+                with connection:
+                    head = running.heads[index] = _read_head(connection)
+                    if not head:
+                        running.left.set()
+                    else:
+                        handler(Answer(running, connection), head.split()[1].decode())
+            except OSError:  # the client has hung up
+                running.left.set()
 
-    def answer(connection: socket.socket) -> None:
-        index = len(running.heads)
-        running.heads.append(b"")
+    with local_server(Handling, address=address) as running.port:
+        shown = f"[{address}]" if ":" in address else address
+        running.url = f"http{'s' if tls else ''}://{shown}:{running.port}"
         try:
-            if tls is not None:
-                connection = tls.wrap_socket(connection, server_side=True)
-            with connection:
-                head = running.heads[index] = _read_head(connection)
-                if not head:
-                    running.left.set()
-                else:
-                    handler(Answer(running, connection), head.split()[1].decode())
-        except OSError:  # the client has hung up
-            running.left.set()
-
-    thread = threading.Thread(target=accept)
-    thread.start()
-    try:
-        yield running
-    finally:
-        running.ended.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(60)
+            yield running
+        finally:
+            running.ended.set()
 
 
 def _read_head(connection: socket.socket) -> bytes:

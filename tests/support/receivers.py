@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from support.local_server import QuietHandler, local_server
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "webhooks.md"
@@ -53,8 +54,8 @@ def receiver(port: int = 0, status: int = 204, *, held: bool = False) -> Iterato
     """A receiver that answers `status`; `held`: only once its `holds` is set."""
     it = Receiver(status=status)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802
             body = self.rfile.read(int(self.headers["Content-Length"]))
             it.calls.append(({name.lower(): text for name, text in self.headers.items()}, body))
             it.came.release()
@@ -65,23 +66,8 @@ def receiver(port: int = 0, status: int = 204, *, held: bool = False) -> Iterato
                 self.send_header(name, text)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        block_on_close = False
-
-        def handle_error(self, *_: object) -> None:
-            """A caller that was killed."""
-
-    with Server(("127.0.0.1", port), Handler) as server:
-        it.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with local_server(Handler, port) as it.port:
         try:
             yield it
         finally:
             it.holds.set()
-            server.shutdown()
-            thread.join(60)
