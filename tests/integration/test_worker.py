@@ -206,6 +206,8 @@ def test_a_worker_that_dies_says_so_and_comes_back(
     here: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("sightline.tasks.worker._FIRST_PAUSE", 0.05)
+    # It dies again until that is seen, and would rest twice as long each time.
+    monkeypatch.setattr("sightline.tasks.worker._LONGEST_PAUSE", 0.05)
     died, seen = threading.Event(), threading.Event()
     claim = TaskQueue.claim
 
@@ -231,6 +233,7 @@ def test_a_worker_that_dies_says_so_and_comes_back(
 
 def test_a_dead_worker_is_seen_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sightline.tasks.worker._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("sightline.tasks.worker._LONGEST_PAUSE", 0.01)
     with live() as running:
         ready = f"{running.url}/health/ready"
         assert httpx.get(ready).status_code == 200
