@@ -36,7 +36,7 @@ cover: $(VENV)/dev $(VENV)/browser ## the same, and what of the code they reach:
 
 browser: $(VENV)/browser ## find or install the Chromium that the page is tried in (CHROMIUM= names one)
 
-soak: $(VENV)/dev ## the long tests: a million hostile requests (SOAK_REQUESTS=, SOAK_SEED=, SOAK_EXAMPLES=)
+soak: $(VENV)/dev $(VENV)/browser ## the long tests: a million hostile requests (SOAK_REQUESTS=, SOAK_SEED=, SOAK_EXAMPLES=)
 	$(BIN)/python -m pytest -m soak $(ARGS)
 	$(BIN)/python -m pytest tests/fuzz/test_properties.py --hypothesis-profile=soak $(ARGS)
 

@@ -128,7 +128,7 @@ def start(
     command = [sys.executable, "-m", "pytest", *HUNG, *(COVERED if covered else [])]
     return subprocess.Popen(
         [*command, "-o", f"cache_dir={cache}", *arguments],
-        env=os.environ | {"COVERAGE_FILE": f".coverage-{name}"},
+        env=os.environ | ({"COVERAGE_FILE": f".coverage-{name}"} if covered else {}),
         stdout=stdout,
     )
 

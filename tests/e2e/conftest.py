@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.browser import DESKTOP, Watched, chromium, watched
-from support.servers import Live, Process, live, serve
+from support.servers import ONE_A_CALL, Live, Process, live, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running
-
-
-ONE_A_CALL = {"SIGHTLINE_MAX_BATCH": "1"}  # to measure how many are best takes seconds
 
 
 @pytest.fixture(scope="session")

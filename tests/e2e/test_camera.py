@@ -17,7 +17,7 @@ from sightline.models.resolve import BUNDLED
 from sightline.vision.boxes import iou
 from support.browser import DESKTOP, PHONE, Watched, chromium, watched
 from support.camera import LOOK, write_video
-from support.servers import Process, live, serve
+from support.servers import ONE_A_CALL, Process, live, serve
 
 NOTHING = "\u2013"  # where no figure is known
 FRAMES = 32
@@ -59,7 +59,9 @@ def browser(film: tuple[Path, list[Truth]]) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     data = tmp_path_factory.mktemp("data")
-    with serve(["--model", str(BUNDLED), "--data-dir", str(data)]) as running:
+    with serve(
+        ["--model", str(BUNDLED), "--data-dir", str(data)], environment=ONE_A_CALL
+    ) as running:
         yield running
 
 
@@ -91,7 +93,13 @@ def follows(boxes: Sequence[Sequence[float]], truth: Truth) -> bool:
     )
 
 
-@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "screen",
+    [
+        pytest.param(DESKTOP, id="desktop"),
+        pytest.param(PHONE, id="phone", marks=pytest.mark.soak),
+    ],
+)
 def test_boxes_lie_on_the_objects_of_the_frame_that_is_shown(
     browser: Browser, service: Process, film: tuple[Path, list[Truth]], screen: dict[str, Any]
 ) -> None:

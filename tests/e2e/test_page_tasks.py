@@ -32,7 +32,13 @@ def several(count: int) -> list[tuple[str, str, bytes]]:
     ]
 
 
-@pytest.mark.parametrize("options", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(DESKTOP, id="desktop"),
+        pytest.param(PHONE, id="phone", marks=pytest.mark.soak),
+    ],
+)
 def test_a_hundred_are_found_again_and_cancelled_half_way(
     browser: Browser, fake: Live, options: dict[str, object]
 ) -> None:

@@ -39,6 +39,10 @@ UNHURRIED: dict[str, object] = {
 }
 
 
+# To measure how many pictures a call takes best takes seconds at each start of a real model.
+ONE_A_CALL = {"SIGHTLINE_MAX_BATCH": "1"}
+
+
 @dataclass
 class Live:
     """A server in a thread of this process, so that a test can reach its detector."""

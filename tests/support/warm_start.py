@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from support.processes import environment
 
-POSSIBLE = sys.platform != "win32" and not any(name.startswith("COV") for name in os.environ)
+POSSIBLE = sys.platform != "win32" and "COVERAGE_PROCESS_CONFIG" not in os.environ
 """Not where there is no fork; and coverage is measured from the start of a process."""
 
 # Not onnxruntime: it begins threads at once, which a fork does not have and its end waits for.

@@ -12,10 +12,9 @@ import httpx
 import pytest
 
 from support.commands import python, sightline
-from support.servers import serve
+from support.servers import ONE_A_CALL, serve
 
 ROOT = Path(__file__).resolve().parents[2]
-ONE_A_CALL = {"SIGHTLINE_MAX_BATCH": "1"}  # to measure how many are best takes seconds
 README = (ROOT / "README.md").read_text("utf-8")
 
 
