@@ -36,19 +36,19 @@ class Mortal:
         self._lives = 0
         self._over = threading.Event()
         self._started = threading.Event()
-        self._keeper = threading.Thread(target=self._keep)
+        self._restarter = threading.Thread(target=self._keep)
         self._now: Process
         self.url = ""
 
     def __enter__(self) -> Mortal:
-        self._keeper.start()
+        self._restarter.start()
         assert self._started.wait(120)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self.kill()
-        self._keeper.join(120)
+        self._restarter.join(120)
 
     def kill(self) -> None:
         """It starts again by itself."""

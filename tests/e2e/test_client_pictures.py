@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from sightline import ConfigError, Detections
-from sightline.client import Client, errors
-from sightline.client import core as flows
+from sightline.client import Client, core, errors
 from sightline.client.pictures import Picture, picture_of
 from sightline.client.upload import FormUpload
 from support import pictures
@@ -272,6 +271,6 @@ def test_a_file_that_shrinks_while_it_is_sent(client: Any, monkeypatch: pytest.M
         os.truncate(path, 20)
         return FormUpload(*args)
 
-    monkeypatch.setattr(flows, "FormUpload", shrinking)
+    monkeypatch.setattr(core, "FormUpload", shrinking)
     with pytest.raises(errors.FileChanged, match=r"three\.png became shorter"):
         client.detect(path)

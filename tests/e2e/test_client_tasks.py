@@ -17,7 +17,7 @@ import pytest
 
 from sightline.client import AsyncClient, AsyncTaskHandle, Client, Progress, errors, handle
 from sightline.client.transport import AT_ONCE
-from sightline.tasks import retry_policy as verdict
+from sightline.tasks import retry_policy
 from support.clients import Kind, client_of
 from support.eventually import eventually
 from support.predict import stuck
@@ -179,7 +179,7 @@ def test_cancel_from_another_thread_than_the_one_that_waits(server: Live) -> Non
 
 
 def test_retry(client: Any, reachable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(retry_policy, "_FIRST_PAUSE", 0.01)
     late = reachable / f"{time.monotonic_ns()}.png"
     good = reachable / "good.png"
     good.write_bytes(picture(6))

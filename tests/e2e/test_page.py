@@ -65,7 +65,7 @@ def test_boxes_of_dropped_photographs_are_at_the_right_pixels(
 
     asked = screen.asked()
     set_confidence(page, 0.85)
-    screen.settle()
+    screen.wait_until_idle()
     few = [one for one in answers[2] if one["confidence"] >= 0.85]
     require_same(page.evaluate(BOXES), few, within=1.5)
     set_confidence(page, 0.5)

@@ -183,7 +183,7 @@ def test_the_slider_touches_only_tiles_that_change(desktop: Watched, fake: Live)
     page.wait_for_function("document.querySelectorAll('#thumbnails img').length === 2")
     touched = page.evaluate_handle(WATCH_THUMBNAILS)
     set_confidence(page, 0.52)
-    desktop.settle()
+    desktop.wait_until_idle()
     set_confidence(page, 0.7)
     expect(page.locator("#objects li")).to_have_count(0)
     assert page.evaluate("(touched) => [...new Set(touched)]", touched) == ["dark"]

@@ -149,7 +149,7 @@ def test_a_service_that_dies_while_nothing_is_asked_of_it_is_missed(
     before = asked(desktop, "/health")
     for _ in range(5):
         page.clock.fast_forward(LONGEST)
-        desktop.settle()
+        desktop.wait_until_idle()
     assert asked(desktop, "/health") == before  # a forgotten page lets it rest
     desktop.look_away(hidden=False)
     rise()

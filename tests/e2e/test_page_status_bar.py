@@ -49,7 +49,7 @@ def test_the_status_bar_does_not_insist(desktop: Watched, fake: Live) -> None:
     page.clock.run_for(4000)
     expect(model).to_have_text(NOTHING)
     page.clock.fast_forward(400_000)
-    desktop.settle()
+    desktop.wait_until_idle()
     assert len(asked) == 1
     page.unroute("**/metrics")
     with page.expect_response("**/metrics"):

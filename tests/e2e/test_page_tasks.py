@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sightline.tasks import retry_policy as verdict
+from sightline.tasks import retry_policy
 from support import pictures
 from support.browser import DESKTOP, PHONE, Watched, watched
 from support.predict import stuck
@@ -92,7 +92,7 @@ def test_more_than_a_task_takes(desktop: Watched, fake: Live) -> None:
     assert f"{sum(done)} of 150 done · {150 - sum(done)} cancelled" in said(page)
 
     set_confidence(page, 0.7)
-    desktop.settle()
+    desktop.wait_until_idle()
     levels = [(DARKEST + number % 100) / 255 for number in range(150)]
     bright = [level >= 0.7 and ended for level, ended in zip(levels, done, strict=True)]
     assert 0 < sum(bright) < sum(done)
@@ -127,7 +127,7 @@ def test_what_failed_for_a_passing_reason_is_run_again(
 
     pdf = ("notes.pdf", "application/pdf", pictures.NOT_PICTURES["pdf"])
     with monkeypatch.context() as broken:
-        broken.setattr(verdict, "_FIRST_PAUSE", 0.01)
+        broken.setattr(retry_policy, "_FIRST_PAUSE", 0.01)
         broken.setattr(fake.detector._engine, "before_infer", choke)
         desktop.drop([*several(2), pdf])
         desktop.wait_for_end()

@@ -267,9 +267,9 @@ def test_origins_that_are_named() -> None:
     page = "https://app.example.org"
     with live(cors_origins=page, api_keys=f"bob:{BOB}") as running:
         url = f"{running.url}/detect"
-        asking = {"Origin": page, "Access-Control-Request-Method": "POST"}
-        asking["Access-Control-Request-Headers"] = "authorization,content-type,x-timeout-ms"
-        answer = httpx.options(url, headers=asking)
+        headers = {"Origin": page, "Access-Control-Request-Method": "POST"}
+        headers["Access-Control-Request-Headers"] = "authorization,content-type,x-timeout-ms"
+        answer = httpx.options(url, headers=headers)
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == page
         answer = httpx.post(url, files={"file": GOOD}, headers=bearer(BOB) | {"Origin": page})

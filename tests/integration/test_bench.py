@@ -195,7 +195,9 @@ def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         connection.recv(1)
 
     with bad_server(hang) as url:
-        waited = load(url, requests=4, duration=None, timeout=0.5, silence_timeout=600, concurrency=2)
+        waited = load(
+            url, requests=4, duration=None, timeout=0.5, silence_timeout=600, concurrency=2
+        )
         given_up = load(url, requests=10**6, duration=None, timeout=0.5, silence_timeout=0.5)
     assert ended(waited) == {(0, "timed out"): 4}
     assert given_up.gave_up.endswith("timed out")

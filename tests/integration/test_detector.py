@@ -235,10 +235,10 @@ def test_a_picture_that_left_gives_its_place_back() -> None:
         barrier = Barrier(detector)
         first = detector.submit(shade(200))
         assert barrier.reached.wait(60)
-        leaving = [detector.submit(shade(200)) for _ in range(2 * 4)]
+        finishing = [detector.submit(shade(200)) for _ in range(2 * 4)]
         wait_for_decoded(detector, 2 * 4)
-        leaving += [detector.submit(shade(200)) for _ in range(10)]
-        for future in leaving:
+        finishing += [detector.submit(shade(200)) for _ in range(10)]
+        for future in finishing:
             future.cancel()
         staying = [detector.submit(shade(200)) for _ in range(5)]
         barrier.open.set()

@@ -466,19 +466,19 @@ def test_a_silent_client_is_disconnected(server: Live, monkeypatch: pytest.Monke
 
 def test_messages_that_are_not_whole_share_what_memory_there_is() -> None:
     with live(idle_timeout=60) as server:
-        room = server.app.upload_budget
-        whole = room.memory
-        room.memory = 3_000_000
+        budget = server.app.upload_budget
+        whole = budget.memory
+        budget.memory = 3_000_000
         half = frame(BINARY, bytes(2_000_000), announced=4_000_000)
         with rude(server.port) as first:
             first.sendall(half)
-            eventually(lambda: room.memory < 1_200_000, "it takes room")
+            eventually(lambda: budget.memory < 1_200_000, "it takes room")
             with rude(server.port) as second:
                 second.sendall(half)
                 (told,), code = heard(second)
                 assert (told["type"].rpartition(":")[2], code) == ("overloaded", 1013)
-        eventually(lambda: room.memory == 3_000_000, "it is given back")
-        room.memory = whole
+        eventually(lambda: budget.memory == 3_000_000, "it is given back")
+        budget.memory = whole
         still_answers(server)
 
 
@@ -528,30 +528,30 @@ def test_what_is_written_when_a_connection_ends_gives_its_room_back(
     monkeypatch.setattr(live_module, "Upload", Full)
     monkeypatch.setattr(live_module, "SILENCE", 3.0)  # from when it is connected
     with live() as server, watching(server.url) as connection:
-        room = server.app.upload_budget
-        disk = room.disk
+        budget = server.app.upload_budget
+        disk = budget.disk
         connection.send(GOOD + bytes(500_000))
         assert entered.wait(60)
-        assert room.disk < disk
+        assert budget.disk < disk
         eventually(lambda: closing, "nothing came for too long")
         go_on.set()
         refusal(connection, "body-stalled", 1008)
-        eventually(lambda: room.disk == disk, "it is given back")
+        eventually(lambda: budget.disk == disk, "it is given back")
 
 
 def test_who_is_gone_costs_no_more(server: Live) -> None:
-    room = server.app.upload_budget
+    budget = server.app.upload_budget
     eventually(lambda: connections(server) == 0, "the tests before are gone")
     large = GOOD + bytes(1_000_000)
-    before = room.memory
+    before = budget.memory
     with held(server) as (reached, go_on), ExitStack() as stack:
         connection = stack.enter_context(rude(server.port))
         connection.sendall(frame(BINARY, large) * 3)
         assert reached.wait(60)
-        eventually(lambda: room.memory < before, "the newest waits")
+        eventually(lambda: budget.memory < before, "the newest waits")
         stack.close()
         eventually(lambda: connections(server) == 0, "the service has noticed")
-        eventually(lambda: room.memory == before, "nothing of it is left")
+        eventually(lambda: budget.memory == before, "nothing of it is left")
         go_on.set()
     eventually(lambda: not server.detector._pipeline._lanes, "nor in the queue")
     still_answers(server)

@@ -104,8 +104,8 @@ def test_files_stay_small(path: Path) -> None:
 def test_a_page_that_asks_for_the_key_itself_gets_no_dialog(locked: Live) -> None:
     plain = httpx.get(f"{locked.url}/health")
     assert "Basic" in plain.headers["www-authenticate"]
-    asking = httpx.get(f"{locked.url}/health", headers={"X-API-Key": ""})
-    assert (asking.status_code, asking.headers["www-authenticate"]) == (401, "Bearer")
+    headers = httpx.get(f"{locked.url}/health", headers={"X-API-Key": ""})
+    assert (headers.status_code, headers.headers["www-authenticate"]) == (401, "Bearer")
     assert httpx.get(f"{locked.url}/health", headers={"X-API-Key": KEY}).is_success
 
 

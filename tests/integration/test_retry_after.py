@@ -178,35 +178,35 @@ def test_a_pace_that_was_underestimated_is_covered(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_warm_up_is_forgotten_once_something_was_measured() -> None:
-    pace = WaitEstimator(workers=2, streams=1, batch=1)
-    assert pace.seconds(10) == 0
-    pace.note(0, 5.0)
-    assert pace.seconds(10) == 50
-    pace.note(0.2, 0.01)
-    assert pace.seconds(10) == pytest.approx(1)
+    estimator = WaitEstimator(workers=2, streams=1, batch=1)
+    assert estimator.seconds(10) == 0
+    estimator.note(0, 5.0)
+    assert estimator.seconds(10) == 50
+    estimator.note(0.2, 0.01)
+    assert estimator.seconds(10) == pytest.approx(1)
     for _ in range(40):
-        pace.note(0.02, 0.03)
-    assert pace.seconds(10) == pytest.approx(0.3, rel=0.05)
+        estimator.note(0.02, 0.03)
+    assert estimator.seconds(10) == pytest.approx(0.3, rel=0.05)
 
 
 def test_a_retry_counts_the_margin_on_the_whole_wait() -> None:
     """A pace that is a quarter off shifts the whole wait, not only what was too much of it."""
-    pace = WaitEstimator(workers=1, streams=1, batch=1)
-    pace.note(0, 0.1)
-    assert pace.retry_after(12, bearable=10) == 6  # 1.25 * 12.1 - 10
-    pace = WaitEstimator(workers=1, streams=1, batch=1)
-    pace.note(0, 0.1)
-    assert pace.retry_after(0) == 1
+    estimator = WaitEstimator(workers=1, streams=1, batch=1)
+    estimator.note(0, 0.1)
+    assert estimator.retry_after(12, bearable=10) == 6  # 1.25 * 12.1 - 10
+    estimator = WaitEstimator(workers=1, streams=1, batch=1)
+    estimator.note(0, 0.1)
+    assert estimator.retry_after(0) == 1
 
 
 def test_each_of_many_is_told_a_moment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told the same moment, all but one of them would come back for nothing."""
     now = [100.0]
     monkeypatch.setattr("sightline.serving.wait_estimator.perf_counter", lambda: now[0])
-    pace = WaitEstimator(workers=1, streams=1, batch=1)
-    pace.note(0, 0.5)
-    told = [pace.retry_after(12, bearable=10) for _ in range(6)]
+    estimator = WaitEstimator(workers=1, streams=1, batch=1)
+    estimator.note(0, 0.5)
+    told = [estimator.retry_after(12, bearable=10) for _ in range(6)]
     assert told == [6, 7, 7, 8, 8, 9]
-    assert max(pace.retry_after(12, bearable=10) for _ in range(100)) == 16  # and no later
+    assert max(estimator.retry_after(12, bearable=10) for _ in range(100)) == 16  # and no later
     now[0] += 60
-    assert pace.retry_after(12, bearable=10) == 6
+    assert estimator.retry_after(12, bearable=10) == 6

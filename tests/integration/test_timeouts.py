@@ -322,25 +322,25 @@ def test_many_large_uploads_lie_on_disk_and_are_answered(tmp_path: Path) -> None
     large = pictures.encode(Image.effect_noise((1200, 1200), 90).convert("RGB"), "PNG")
     assert len(large) > 10 * SMALL
     with live() as running:
-        room: UploadBudget = running.app.upload_budget
+        budget: UploadBudget = running.app.upload_budget
         files = _nameless_files()
-        room.memory = 2 * len(large)
+        budget.memory = 2 * len(large)
         halves = []
         with ExitStack() as stack:
             for _ in range(8):
                 connection = stack.enter_context(connect(running))
                 connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(large) + large[:-9])
                 halves.append(connection)
-            before = room.disk
+            before = budget.disk
             eventually(
                 lambda: _nameless_files() >= files + 6, "what memory has no room for is on disk"
             )
-            assert room.memory >= 0
+            assert budget.memory >= 0
             for connection in halves:
                 connection.sendall(large[-9:])
                 assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-        eventually(lambda: room.memory == 2 * len(large), "memory is given back")
-        eventually(lambda: room.disk >= before, "and what is on disk")
+        eventually(lambda: budget.memory == 2 * len(large), "memory is given back")
+        eventually(lambda: budget.disk >= before, "and what is on disk")
         eventually(lambda: _nameless_files() <= files, "no file is left")
 
 
@@ -361,24 +361,24 @@ def test_no_room_for_uploads_is_a_503(full: str, monkeypatch: pytest.MonkeyPatch
 
     large = GOOD + bytes(500_000)
     with live() as running:
-        room: UploadBudget = running.app.upload_budget
-        room.memory = 0
+        budget: UploadBudget = running.app.upload_budget
+        budget.memory = 0
         if full == "budget":
-            room.disk = 1000
+            budget.disk = 1000
         else:
             monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "wb", 0))  # noqa: SIM115, PTH123
         answer = httpx.post(f"{running.url}/detect", content=large)
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
-        assert room.memory == 0
+        assert budget.memory == 0
         answers(running)
 
 
 def test_clients_that_hang_up_leave_nothing(server: Live) -> None:
-    room: UploadBudget = server.app.upload_budget
+    budget: UploadBudget = server.app.upload_budget
     connections = server.server.server_state.connections
     eventually(lambda: not connections, "the tests before are gone")
-    before, files = (room.memory, room.disk), _nameless_files()
+    before, files = (budget.memory, budget.disk), _nameless_files()
 
     def drop(number: int) -> None:
         with connect(server) as connection:
@@ -389,7 +389,7 @@ def test_clients_that_hang_up_leave_nothing(server: Live) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(drop, range(50)))
-    eventually(lambda: (room.memory, room.disk) == before, "room is given back")
+    eventually(lambda: (budget.memory, budget.disk) == before, "room is given back")
     eventually(lambda: _nameless_files() <= files, "no file is left")
     answers(server)
 

@@ -119,13 +119,13 @@ class Watched:
         sent = (url for url in self.requests if not url.startswith("blob:"))
         return [url for url in sent if not url.endswith("/metrics")]
 
-    def settle(self) -> None:
+    def wait_until_idle(self) -> None:
         """Until what was done to the page is on the screen: it is drawn at the next frame."""
         self.page.evaluate("() => new Promise(requestAnimationFrame)")
 
     def wait_for_end(self) -> None:
         """Until nothing is under way any more."""
-        self.settle()
+        self.wait_until_idle()
         self.page.wait_for_selector("#clear:visible")
 
     def wait_for_done(self, count: int) -> None:

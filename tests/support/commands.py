@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Done = subprocess.CompletedProcess
-_PATIENCE = 300  # seconds
+_TIMEOUT = 300  # seconds
 
 
 def sightline(*arguments: str | Path, cold: bool = False, **environment: str) -> Done[str]:
@@ -36,14 +36,14 @@ def python(*arguments: str | Path, cold: bool = False, **environment: str) -> Do
             [sys.executable, *command],
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
             env=told,
         )
     with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
         process = WarmProcess(command, told, (stdout, stderr))
         try:
-            code = process.wait(_PATIENCE)
+            code = process.wait(_TIMEOUT)
         finally:
             process.kill()
         stdout.seek(0)

@@ -29,7 +29,7 @@ from sightline.bench.plan import (
     read_pictures,
 )
 from sightline.bench.record import RequestOutcome, RequestRecord
-from sightline.bench.report import render, verdict
+from sightline.bench.report import conclusion, render
 from sightline.bench.stats import percentile, summarise
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=//evil.example/x>"
@@ -274,7 +274,7 @@ def test_a_report_is_one_valid_page_that_needs_nothing_else(name: str) -> None:
     for plot in plots:
         ET.fromstring(plot)  # noqa: S314  our own
         assert "nan" not in plot
-    assert verdict(summary) in page.text
+    assert conclusion(summary) in page.text
     json.dumps(asdict(summary) | asdict(about), allow_nan=False)
 
 

@@ -160,11 +160,13 @@ class Script:
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 
-Asking = Callable[..., Any]
+MakeClient = Callable[..., Any]
 
 
 @pytest.fixture(params=["sync", "async"])
-def asking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asking]:
+def make_client(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MakeClient]:
     """Gives a client of a script; its pauses are kept there, and take no time."""
     kind: Kind = request.param
     opened = []
@@ -194,9 +196,11 @@ GOOD = httpx.Response(200, json=ANSWER)
     "refusal",
     [later(503, "overloaded"), later(429, "rate-limited"), later(429, "too-many-at-once")],
 )
-def test_retry_after_is_honoured_with_jitter(asking: Asking, refusal: httpx.Response) -> None:
+def test_retry_after_is_honoured_with_jitter(
+    make_client: MakeClient, refusal: httpx.Response
+) -> None:
     script = Script(*[refusal] * 8, GOOD)
-    answer = asking(script).detect(b"a picture")
+    answer = make_client(script).detect(b"a picture")
     assert len(script.pauses) == 8
     assert all(7 <= pause <= 7 * 1.25 for pause in script.pauses)
     assert len(set(script.pauses)) > 1, "not all at once"
@@ -214,24 +218,24 @@ def test_retry_after_is_honoured_with_jitter(asking: Asking, refusal: httpx.Resp
     ],
     ids=["GMT", "-0000", "asctime"],
 )
-def test_retry_after_may_be_a_date(asking: Asking, date: Callable[[float], str]) -> None:
+def test_retry_after_may_be_a_date(make_client: MakeClient, date: Callable[[float], str]) -> None:
     script = Script(later(503, "overloaded", date(time.time() + 90)), GOOD)
-    asking(script).detect(b"a picture")
+    make_client(script).detect(b"a picture")
     assert 30 <= script.pauses[0] <= 90 * 1.25
 
 
 @pytest.mark.parametrize("after", ["", "soon", "-7", "\xb2"])
-def test_retry_after_may_be_nonsense(asking: Asking, after: str) -> None:
+def test_retry_after_may_be_nonsense(make_client: MakeClient, after: str) -> None:
     refusal = httpx.Response(503, headers={b"Retry-After": after.encode("latin-1")})
     script = Script(refusal, GOOD)
-    asking(script).detect(b"a picture")
+    make_client(script).detect(b"a picture")
     assert len(script.pauses) == 1
 
 
-def test_patience_has_an_end(asking: Asking) -> None:
+def test_patience_has_an_end(make_client: MakeClient) -> None:
     script = Script(later(503, "overloaded", "300"))
     with pytest.raises(errors.Overloaded) as refused:
-        asking(script).detect(b"a picture")
+        make_client(script).detect(b"a picture")
     assert refused.value.retry_after == 300
     assert len(script.requests) == 1, "it would be too late"
 
@@ -251,21 +255,23 @@ def test_patience_has_an_end(asking: Asking) -> None:
     ],
     ids=repr,
 )
-def test_what_may_pass_is_tried_again(asking: Asking, trouble: httpx.Response | Exception) -> None:
+def test_what_may_pass_is_tried_again(
+    make_client: MakeClient, trouble: httpx.Response | Exception
+) -> None:
     script = Script(*[trouble] * 6, GOOD)
-    assert asking(script).detect(b"a picture").detections
+    assert make_client(script).detect(b"a picture").detections
     assert len(script.requests) == 7
     assert all(pause <= 5 for pause in script.pauses)
     assert script.pauses[0] < script.pauses[5]
 
 
 def test_that_nobody_is_there_is_told_once_meanwhile(
-    asking: Asking, caplog: pytest.LogCaptureFixture
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = Script(
         LOST, GOOD, *[LOST] * 8, GOOD, *[LOST] * 8, GOOD, later(503, "overloaded"), GOOD
     )
-    client = asking(script)
+    client = make_client(script)
     for _ in range(4):
         client.detect(b"a picture")
     assert [record.name for record in caplog.records if "sightline" in record.name] == [
@@ -298,9 +304,9 @@ def test_who_does_not_prove_to_be_the_service_is_not_asked_again(secure: ssl.SSL
 
 
 @pytest.mark.parametrize("method", ["detect", "submit"])
-def test_nobody_there(asking: Asking, method: str) -> None:
+def test_nobody_there(make_client: MakeClient, method: str) -> None:
     script = Script(httpx.ConnectError("refused"))
-    client = asking(script, patience=0, base_url="http://nobody:9000/below/")
+    client = make_client(script, patience=0, base_url="http://nobody:9000/below/")
     with pytest.raises(errors.Unreachable, match=r"http://nobody:9000/below \(refused\).*base_url"):
         getattr(client, method)(b"a picture")
     assert script.requests[0].url.path in {"/below/detect", "/below/predict"}
@@ -322,19 +328,19 @@ def test_nobody_there(asking: Asking, method: str) -> None:
     ],
 )
 def test_what_does_not_pass_is_told_at_once(
-    asking: Asking, answer: httpx.Response, error: type[Exception]
+    make_client: MakeClient, answer: httpx.Response, error: type[Exception]
 ) -> None:
     script = Script(answer)
     with pytest.raises(error):
-        asking(script).detect(b"a picture")
+        make_client(script).detect(b"a picture")
     assert not script.pauses
 
 
-def test_where_a_redirect_leads_is_told(asking: Asking) -> None:
+def test_where_a_redirect_leads_is_told(make_client: MakeClient) -> None:
     there = {"Location": "https://vision.example/below/predict?a=secret"}
     script = Script(httpx.Response(308, headers=there))
     with pytest.raises(errors.UnexpectedAnswer) as odd:
-        asking(script, base_url="http://vision.example/below").submit(b"a picture")
+        make_client(script, base_url="http://vision.example/below").submit(b"a picture")
     assert "http://vision.example/below/predict answered 308" in str(odd.value)
     assert "sends on to https://vision.example/below. If" in str(odd.value)
     assert len(script.requests) == 1
@@ -350,10 +356,10 @@ def test_where_a_redirect_leads_is_told(asking: Asking) -> None:
         {"bbox": {"x1": 3, "y1": 0, "x2": 0, "y2": 0}},
     ],
 )
-def test_nonsense_is_told_as_such(asking: Asking, found: dict[str, Any]) -> None:
+def test_nonsense_is_told_as_such(make_client: MakeClient, found: dict[str, Any]) -> None:
     wrong = ANSWER | {"detections": [ANSWER["detections"][0] | found]}  # type: ignore[index]
     with pytest.raises(errors.UnexpectedAnswer, match="not as Sightline does"):
-        asking(Script(httpx.Response(200, json=wrong))).detect(b"a picture")
+        make_client(Script(httpx.Response(200, json=wrong))).detect(b"a picture")
 
 
 STATE = {
@@ -373,20 +379,20 @@ ACCEPTED = httpx.Response(201, json={"task_id": "abc"})
 LOST = httpx.ReadError("reset")
 
 
-def test_a_submission_that_was_lost_has_the_same_key(asking: Asking) -> None:
+def test_a_submission_that_was_lost_has_the_same_key(make_client: MakeClient) -> None:
     script = Script(LOST, later(503, "not-serving"), ACCEPTED, ACCEPTED)
-    client = asking(script)
+    client = make_client(script)
     client.submit(b"a picture")
     client.submit(b"a picture")
     keys = [request.headers["Idempotency-Key"] for request in script.requests]
     assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
-def test_results_wait_for_what_is_new(asking: Asking) -> None:
+def test_results_wait_for_what_is_new(make_client: MakeClient) -> None:
     unchanged = httpx.Response(304)
     processing = httpx.Response(200, headers={"ETag": '"1"'}, json=STATE)
     script = Script(ACCEPTED, processing, unchanged, state("completed"))
-    (result,) = asking(script).submit(b"a picture").results()
+    (result,) = make_client(script).submit(b"a picture").results()
     assert result.status == "completed"
     first, *others = script.requests[1:]
     assert "wait" not in first.url.params
@@ -395,24 +401,26 @@ def test_results_wait_for_what_is_new(asking: Asking) -> None:
     assert others[0].extensions["timeout"]["read"] > 20
 
 
-def test_waiting_is_for_the_end_alone(asking: Asking) -> None:
+def test_waiting_is_for_the_end_alone(make_client: MakeClient) -> None:
     script = Script(ACCEPTED, httpx.Response(200, json=STATE), state("completed"))
-    assert len(asking(script).submit(b"a picture").wait()) == 1
+    assert len(make_client(script).submit(b"a picture").wait()) == 1
     assert all("If-None-Match" not in one.headers for one in script.requests)
     assert [one.url.params.get("wait") for one in script.requests] == [None, "20.0", "20.0"]
 
 
-def test_time_is_up_while_nobody_is_there(asking: Asking) -> None:
+def test_time_is_up_while_nobody_is_there(make_client: MakeClient) -> None:
     script = Script(ACCEPTED, LOST)
-    submitted = asking(script).submit(b"a picture")
+    submitted = make_client(script).submit(b"a picture")
     with pytest.raises(errors.TimedOut) as late:
         submitted.wait(0.3)
     assert isinstance(late.value.__cause__, errors.Unreachable)
 
 
-def test_a_cancellation_that_was_lost_is_repeated_and_forgets_nothing(asking: Asking) -> None:
+def test_a_cancellation_that_was_lost_is_repeated_and_forgets_nothing(
+    make_client: MakeClient,
+) -> None:
     script = Script(ACCEPTED, LOST, state("cancelled"))
-    assert asking(script).submit(b"a picture").cancel().status == "cancelled"
+    assert make_client(script).submit(b"a picture").cancel().status == "cancelled"
     deletions = script.requests[1:]
     assert [one.method for one in deletions] == ["DELETE", "DELETE"]
     assert {one.url.params["forget"] for one in deletions} == {"false"}
@@ -449,7 +457,7 @@ def hundred(status: str) -> httpx.Response:
 
 
 def test_results_are_fetched_while_more_is_sent(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handle, "_GLANCE", 0)
     monkeypatch.setattr(handle, "_REST", 0)
@@ -468,16 +476,16 @@ def test_results_are_fetched_while_more_is_sent(
 
     service = Forgetful(first)
     last = File(bytes(10**6))
-    submitted = asking(service).submit([b"a picture"] * 100 + [last])
+    submitted = make_client(service).submit([b"a picture"] * 100 + [last])
     assert sending
     results = submitted.wait()
     assert [result.status for result in results] == ["completed"] * 101
 
 
 @pytest.mark.parametrize("method", ["wait", "results"])
-def test_what_has_expired_takes_nothing_else_with_it(asking: Asking, method: str) -> None:
+def test_what_has_expired_takes_nothing_else_with_it(make_client: MakeClient, method: str) -> None:
     service = Forgetful(lambda: EXPIRED)
-    submitted = asking(service).submit([b"a picture"] * 101)
+    submitted = make_client(service).submit([b"a picture"] * 101)
     results = sorted(getattr(submitted, method)(), key=lambda result: int(result.index))
     assert [result.index for result in results] == list(range(101))
     assert {type(result.error) for result in results[:100]} == {errors.ExpiredTask}
@@ -488,7 +496,7 @@ def test_what_has_expired_takes_nothing_else_with_it(asking: Asking, method: str
 
 
 def test_results_are_fetched_while_others_are_worked_with(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handle, "_GLANCE", 0)
     monkeypatch.setattr(handle, "_REST", 0)
@@ -501,13 +509,15 @@ def test_results_are_fetched_while_others_are_worked_with(
 
     service = Forgetful(lambda: hundred("completed"))
     service.second = second
-    for result in asking(service).submit([b"a picture"] * 101).results():
+    for result in make_client(service).submit([b"a picture"] * 101).results():
         assert result.status == "completed"
         given.append(result)
     assert len(given) == 101
 
 
-def test_a_look_on_the_way_may_fail(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_on_the_way_may_fail(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(handle, "_GLANCE", 0)
     monkeypatch.setattr(handle, "_REST", 0)
     monkeypatch.setattr(handle, "_GLANCE_LASTS", 0)
@@ -518,21 +528,21 @@ def test_a_look_on_the_way_may_fail(asking: Asking, monkeypatch: pytest.MonkeyPa
         return hundred("completed")
 
     service = Forgetful(first)
-    submitted = asking(service).submit([b"a picture"] * 101)
+    submitted = make_client(service).submit([b"a picture"] * 101)
     assert [result.status for result in submitted.wait()] == ["completed"] * 101
 
 
-def test_what_expires_can_neither_be_cancelled_nor_retried(asking: Asking) -> None:
+def test_what_expires_can_neither_be_cancelled_nor_retried(make_client: MakeClient) -> None:
     script = Script(ACCEPTED, EXPIRED)
-    submitted = asking(script).submit(b"a picture")
+    submitted = make_client(script).submit(b"a picture")
     assert submitted.cancel() == submitted.retry()
     (result,) = submitted.wait()
     assert isinstance(result.error, errors.ExpiredTask)
 
 
-def test_tasks_that_are_found_again_may_expire(asking: Asking) -> None:
+def test_tasks_that_are_found_again_may_expire(make_client: MakeClient) -> None:
     service = Forgetful(lambda: hundred("completed"))
-    client = asking(service)
+    client = make_client(service)
     service.second = lambda: httpx.Response(200, json=STATE)
     submitted = client.task("task-1", "task-2")
     service.second = lambda: EXPIRED
@@ -560,7 +570,7 @@ class Interrupting(BytesIO):
 
 @pytest.mark.parametrize("key", [None, "mine"])
 def test_an_interrupted_submission_leaves_nothing(
-    asking: Asking, key: str | None, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, key: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handle, "_PARTING_LASTS", 60)
     deletions: list[int] = []
@@ -571,7 +581,7 @@ def test_an_interrupted_submission_leaves_nothing(
             raise LOST
         return httpx.Response(204)
 
-    client = asking(Forgetful(first))
+    client = make_client(Forgetful(first))
     # An event loop tells its task of Ctrl-C by cancelling it.
     error = asyncio.CancelledError if isinstance(client, Told) else KeyboardInterrupt
     options = {"idempotency_key": key} if key else {}
@@ -580,11 +590,13 @@ def test_an_interrupted_submission_leaves_nothing(
     assert deletions == ([] if key else [0, 1])
 
 
-def test_the_key_and_who_is_asking(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_and_who_is_asking(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SIGHTLINE_API_KEY", "from-the-environment")
     script = Script(GOOD)
-    asking(script, api_key="mine").detect(b"a picture")
-    asking(script).detect(b"a picture")
+    make_client(script, api_key="mine").detect(b"a picture")
+    make_client(script).detect(b"a picture")
     assert [one.headers["Authorization"] for one in script.requests] == [
         "Bearer mine",
         "Bearer from-the-environment",
@@ -593,29 +605,31 @@ def test_the_key_and_who_is_asking(asking: Asking, monkeypatch: pytest.MonkeyPat
     assert str(script.requests[0].url) == "http://127.0.0.1:8000/detect"
 
 
-def test_a_key_from_a_file_may_end_in_a_newline(asking: Asking) -> None:
+def test_a_key_from_a_file_may_end_in_a_newline(make_client: MakeClient) -> None:
     script = Script(GOOD)
-    asking(script, api_key="mine\n").detect(b"a picture")
+    make_client(script, api_key="mine\n").detect(b"a picture")
     assert script.requests[0].headers["Authorization"] == "Bearer mine"
 
 
 @pytest.mark.parametrize("key", ["schl\xfcssel", "two\nlines"])
-def test_a_key_that_cannot_be_sent_is_not_told(asking: Asking, key: str) -> None:
+def test_a_key_that_cannot_be_sent_is_not_told(make_client: MakeClient, key: str) -> None:
     with pytest.raises(ValueError, match="API key has characters") as refused:
-        asking(Script(GOOD), api_key=key)
+        make_client(Script(GOOD), api_key=key)
     assert key not in str(refused.value)
 
 
 @pytest.mark.parametrize("key", ["", "schl\xfcssel", "two\nlines", "x" * 201])
-def test_an_idempotency_key_that_cannot_be_sent(asking: Asking, key: str) -> None:
+def test_an_idempotency_key_that_cannot_be_sent(make_client: MakeClient, key: str) -> None:
     script = Script(ACCEPTED)
     with pytest.raises(ValueError, match="idempotency_key must be 1 to 200 printable ASCII"):
-        asking(script).submit(b"a picture", idempotency_key=key)
+        make_client(script).submit(b"a picture", idempotency_key=key)
     assert not script.requests
 
 
-def test_they_show_what_they_are(asking: Asking) -> None:
-    client = asking(Forgetful(lambda: hundred("completed")), base_url="http://me:secret@a:1/b/")
+def test_they_show_what_they_are(make_client: MakeClient) -> None:
+    client = make_client(
+        Forgetful(lambda: hundred("completed")), base_url="http://me:secret@a:1/b/"
+    )
     assert "Client('http://a:1/b')" in shown_of(client)
     handle = client.submit([b"a picture"] * 101)
     assert shown_of(handle).endswith(
@@ -629,11 +643,11 @@ def shown_of(one: Any) -> str:
     return repr(getattr(one, "_inner", one))
 
 
-def test_passwords_are_not_told(asking: Asking) -> None:
-    client = asking(Script(httpx.Response(418)), base_url="http://me:secret@nobody/")
+def test_passwords_are_not_told(make_client: MakeClient) -> None:
+    client = make_client(Script(httpx.Response(418)), base_url="http://me:secret@nobody/")
     with pytest.raises(errors.UnexpectedAnswer) as odd:
         client.submit(b"a picture", callback_url="http://a/?secret=1")
-    client = asking(Script(LOST), base_url="http://me:secret@nobody/", patience=0)
+    client = make_client(Script(LOST), base_url="http://me:secret@nobody/", patience=0)
     with pytest.raises(errors.Unreachable) as lost:
         client.detect(b"a picture")
     assert "nobody" in str(odd.value)
@@ -641,9 +655,9 @@ def test_passwords_are_not_told(asking: Asking) -> None:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "http://", "http://a:b", "photos"])
-def test_no_address_of_a_service(asking: Asking, url: str) -> None:
+def test_no_address_of_a_service(make_client: MakeClient, url: str) -> None:
     with pytest.raises(ValueError, match="no address of a service"):
-        asking(Script(GOOD), base_url=url)
+        make_client(Script(GOOD), base_url=url)
 
 
 def test_a_client_needs_no_event_loop_and_minds_none() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sightline.serving import wait_estimator as pace
+from sightline.serving import wait_estimator
 from sightline.serving.wait_estimator import WaitEstimator
 
 
@@ -19,7 +19,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(pace, "perf_counter", clock)
+    monkeypatch.setattr(wait_estimator, "perf_counter", clock)
     return clock
 
 

@@ -48,13 +48,13 @@ def render(plan: Plan, summary: Summary, about: About, submits: Latency | None =
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         f"<h1>{escape(title)}</h1>\n"
         f'<p class="under">{escape(_how(plan))} · {escape(about.date)}</p>\n'
-        f"{_verdict(plan, summary)}\n{_tiles(plan, summary)}\n"
+        f"{_conclusion(plan, summary)}\n{_tiles(plan, summary)}\n"
         f"{_cards(plan, summary, about, submits)}\n"
         "</main>\n</body>\n</html>\n"
     )
 
 
-def verdict(summary: Summary, words: Words = DETECT) -> str:
+def conclusion(summary: Summary, words: Words = DETECT) -> str:
     """A summary in one to three sentences."""
     sentences = [f"{summary.ok:,} of {summary.sent:,} {words.counted} were {words.fine}"]
     if summary.ok:
@@ -95,9 +95,9 @@ def _how(plan: Plan) -> str:
     return f"{loop}{tasks}, {pictures}"
 
 
-def _verdict(plan: Plan, summary: Summary) -> str:
-    style = "verdict" if summary.clean and not summary.gave_up else "verdict bad"
-    return f'<p class="{style}">{escape(verdict(summary, words_for(plan)))}</p>'
+def _conclusion(plan: Plan, summary: Summary) -> str:
+    style = "conclusion" if summary.clean and not summary.gave_up else "conclusion bad"
+    return f'<p class="{style}">{escape(conclusion(summary, words_for(plan)))}</p>'
 
 
 def _tiles(plan: Plan, summary: Summary) -> str:

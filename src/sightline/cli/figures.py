@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sightline.bench.charts import shown_ms
-from sightline.bench.report import DETECT, Words, name_of, verdict
+from sightline.bench.report import DETECT, Words, conclusion, name_of
 
 if TYPE_CHECKING:
     from sightline.bench.inprocess import InProcessLimits
@@ -80,7 +80,7 @@ def print_load(
         say(f"Retry-After heeded {summary.waits:,} times, {summary.waited_s:,.1f} s together")
     say(f"this client took {summary.client_cpu:.1%} of one core")
     if not summary.clean or summary.stopped or summary.gave_up:
-        typer.secho(verdict(summary, words), fg="yellow", err=True)
+        typer.secho(conclusion(summary, words), fg="yellow", err=True)
 
 
 def print_limits(limits: InProcessLimits, *, to_stderr: bool) -> None:

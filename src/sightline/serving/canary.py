@@ -87,13 +87,13 @@ class Canary:
             if self._stop.is_set():
                 return
             if loaded is not None and loaded.detector.alive:
-                self._ask(loaded)
+                self._check_model(loaded)
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
             self.check()
 
-    def _ask(self, loaded: LoadedModel) -> None:
+    def _check_model(self, loaded: LoadedModel) -> None:
         detector = loaded.detector
         try:
             future = detector.submit(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sightline.tasks.task import Task
 
 _LOOK_EVERY = 0.2  # seconds between looks at what others commit, while somebody waits
-_PACE = 0.01  # seconds between two looks at least: whoever asks meanwhile shares the next
+_MIN_INTERVAL = 0.01  # seconds between two looks at least: whoever asks meanwhile shares the next
 _FROM_NOW = 2**62  # a sequence number that none has reached: nothing has changed since
 _KEPT = 32 * 2**20  # about so many bytes of tasks are kept in memory
 _IMAGE_BYTES = 400  # of an image, but for its answer
@@ -59,7 +59,7 @@ class ChangeFeed:
         self._wake = Condition()
         self._closed = False
         self._committed = False
-        self._asking: list[_Reader] = []
+        self._readers: list[_Reader] = []
         self._waiting: dict[str, list[_Reader]] = {}
         self._tasks: OrderedDict[str, Task] = OrderedDict()
         self._stale: set[str] = set()
@@ -75,7 +75,7 @@ class ChangeFeed:
             UnknownTask, ExpiredTask: as `TaskStore.get`.
             StorageUnavailable: it cannot be read now.
         """
-        return await self._ask(task_id, None)
+        return await self._request(task_id, None)
 
     async def wait(self, task_id: str, version: int, timeout: float) -> Task:
         """The task as soon as it is another than `version` of it; after `timeout` s as it is then.
@@ -85,7 +85,7 @@ class ChangeFeed:
         """
         try:
             async with asyncio.timeout(timeout):
-                return await self._ask(task_id, version)
+                return await self._request(task_id, version)
         except TimeoutError:
             return await self.get(task_id)
 
@@ -96,13 +96,13 @@ class ChangeFeed:
             self._wake.notify_all()
         self._thread.join()
 
-    async def _ask(self, task_id: str, version: int | None) -> Task:
+    async def _request(self, task_id: str, version: int | None) -> Task:
         loop = asyncio.get_running_loop()
         reader = _Reader(task_id, version, loop, loop.create_future())
         with self._wake:
             if self._closed:
                 raise _stopping()
-            self._asking.append(reader)
+            self._readers.append(reader)
             self._wake.notify_all()
         try:
             return await reader.future
@@ -126,37 +126,37 @@ class ChangeFeed:
             self._waiting[task_id] = left
 
     def _run(self) -> None:
-        while (asking := self._next()) is not None:
+        while (readers := self._next()) is not None:
             try:
-                changed = self._changed() if asking or self._waiting else set()
+                changed = self._changed() if readers or self._waiting else set()
             except Exception as error:  # noqa: BLE001  one look's failure is not the next one's
-                _answer_all(asking, _why(error))
+                _answer_all(readers, _why(error))
                 continue
-            self._tell_all(asking, changed)
+            self._tell_all(readers, changed)
         with self._wake:
-            left = [*self._asking, *(one for some in self._waiting.values() for one in some)]
-            self._asking, self._waiting = [], {}
+            left = [*self._readers, *(one for some in self._waiting.values() for one in some)]
+            self._readers, self._waiting = [], {}
         _answer_all(left, _stopping())
 
     def _next(self) -> list[_Reader] | None:
         """Who asks, once it is time for a look; None once this is closed."""
         with self._wake:
             self._wake.wait_for(self._has_work, _LOOK_EVERY if self._waiting else None)
-            pause = self._looked + _PACE - monotonic()
+            pause = self._looked + _MIN_INTERVAL - monotonic()
             self._wake.wait_for(lambda: self._closed, max(0.0, pause))
             if self._closed:
                 return None
-            asking, self._asking = self._asking, []
+            readers, self._readers = self._readers, []
             self._committed = False
             self._looked = monotonic()
-            return asking
+            return readers
 
     def _has_work(self) -> bool:
-        return self._closed or bool(self._asking or (self._committed and self._waiting))
+        return self._closed or bool(self._readers or (self._committed and self._waiting))
 
-    def _tell_all(self, asking: list[_Reader], changed: set[str]) -> None:
+    def _tell_all(self, readers: list[_Reader], changed: set[str]) -> None:
         told: dict[str, list[_Reader]] = {}
-        for reader in asking:
+        for reader in readers:
             told.setdefault(reader.task_id, []).append(reader)
         with self._wake:
             for task_id in [*(told.keys() | changed)]:

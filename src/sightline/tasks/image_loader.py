@@ -49,7 +49,7 @@ class ImageLoader:
         self._gone = threading.Event()
         self._breaker = _CircuitBreaker()
         self._held = 0
-        self._room = threading.Condition()
+        self._released = threading.Condition()
         self._readers = BLOB_READERS.pool()
         self._fetchers = TASK_FETCHES.pool()
 
@@ -75,15 +75,15 @@ class ImageLoader:
 
     def let_go(self, size: int) -> None:
         """`size` bytes that were taken are not in memory any more."""
-        with self._room:
+        with self._released:
             self._held -= size
-            self._room.notify_all()
+            self._released.notify_all()
 
     def close(self) -> None:
         """Give up what is being fetched; its claims fail or are never heard of again."""
         self._gone.set()
-        with self._room:
-            self._room.notify_all()
+        with self._released:
+            self._released.notify_all()
         for pool in (self._readers, self._fetchers):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -113,8 +113,8 @@ class ImageLoader:
         self._breaker.reset()
 
     def _hold(self, size: int) -> None:
-        with self._room:
-            self._room.wait_for(
+        with self._released:
+            self._released.wait_for(
                 lambda: not self._held or self._held + size <= _MOST_HELD or self._gone.is_set()
             )
             self._held += size

@@ -75,7 +75,7 @@ class InFlight:
         return sum(held.fetching for held in self._held)
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many more keep the engine busy; those that wait for other hosts do not count."""
         return self._depth - len(self._held) + self.fetching
 

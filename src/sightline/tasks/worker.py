@@ -191,18 +191,18 @@ class Worker:
         Returns:
             Whether there was more room than work.
         """
-        held, room = self._in_flight.claims, self._in_flight.room
-        if room <= 0:
+        held, capacity = self._in_flight.claims, self._in_flight.capacity
+        if capacity <= 0:
             return False
         if not held:
             self._heartbeat_at = monotonic() + _HEARTBEAT_EVERY
         self._at_risk = True  # until all that may have been claimed is begun
         can_fetch = self._in_flight.fetching < FETCHING
-        claims = self._queue.claim(name, room, idle=not held, addresses=can_fetch)
+        claims = self._queue.claim(name, capacity, idle=not held, addresses=can_fetch)
         for claim in claims:
             self._in_flight.begin(claim)
         self._at_risk = False
-        return len(claims) < room
+        return len(claims) < capacity
 
     def _leave(self) -> None:
         left = self._in_flight.close()

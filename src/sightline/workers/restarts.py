@@ -38,22 +38,22 @@ class SupervisedProcess:
         self._start = start
         self._stopping = stopping
         self._process: Process | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._supervising: asyncio.Task[None] | None = None
 
     async def begin(self) -> Process:
         """Start it for the first time."""
         self._process = await self._start()
         return self._process
 
-    def keep(self, process: Process) -> None:
+    def supervise(self, process: Process) -> None:
         """From now on, start it again whenever it ends; at once, but not again and again."""
-        self._keeping = asyncio.create_task(self._keep(process))
+        self._supervising = asyncio.create_task(self._supervise(process))
 
     async def end(self, timeout: float) -> None:
         """End it: asked to (SIGTERM), and after so many seconds without being asked."""
         if self._process is None:
             return
-        ended = self._keeping or asyncio.create_task(_until_end(self._process))
+        ended = self._supervising or asyncio.create_task(_until_end(self._process))
         self.send(signal.SIGTERM)
         await asyncio.wait({ended}, timeout=timeout)
         if not ended.done():
@@ -67,7 +67,7 @@ class SupervisedProcess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
-    async def _keep(self, process: Process) -> None:
+    async def _supervise(self, process: Process) -> None:
         backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, immediate=1)
         while True:
             began = time.monotonic()

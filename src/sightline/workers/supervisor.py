@@ -121,9 +121,9 @@ class _Supervisor:
             return _exit_code(await engine.wait())
         if model is not None:
             announce(model)
-            self._engine.keep(engine)
+            self._engine.supervise(engine)
             for front in self._fronts:
-                front.keep(await front.begin())
+                front.supervise(await front.begin())
             await self._stopping.wait()
         # The socket is closed once the front ends have closed it too.
         self._outer.close()
