@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -328,8 +329,6 @@ def test_the_cleaner_runs_at_its_start_and_again(kept: TaskFixture) -> None:
 
 def iter_event(kept: TaskFixture) -> Callable[[], None]:
     """Wait for the next round that forgot something."""
-    import threading
-
     done = threading.Semaphore(0)
     kept.cleaner.on_change.append(done.release)
 
@@ -342,10 +341,12 @@ def iter_event(kept: TaskFixture) -> Callable[[], None]:
 def test_the_cleaner_outlives_trouble(kept: TaskFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     unhealthy_reasons: list[Exception] = [RuntimeError("a mistake"), StorageUnavailable("Full.", 5)]
     whole = kept.cleaner._evict
+    outlived = threading.Event()
 
     def evict() -> int:
         if unhealthy_reasons:
             raise unhealthy_reasons.pop()
+        outlived.set()
         return whole()
 
     monkeypatch.setattr(kept.cleaner, "_evict", evict)
@@ -356,8 +357,7 @@ def test_the_cleaner_outlives_trouble(kept: TaskFixture, monkeypatch: pytest.Mon
     kept.cleaner.start()
     try:
         kept.ended()
-        while unhealthy_reasons:
-            time.sleep(0.01)
+        assert outlived.wait(60)
         kept.clock.now += 301
         done()
     finally:
