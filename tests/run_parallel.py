@@ -28,11 +28,16 @@ CLIENTS = re.compile(r"test_(page|camera|live|client|openapi|examples|bench|mode
 QUANTIZE, REFERENCE, PULL = (
     f"tests/integration/test_{name}.py" for name in ("quantize", "reference", "pull")
 )
+# A plugin of pytest that takes a second to import; tests/e2e/test_openapi.py alone wants it.
+LEAN = ["-p", "no:schemathesis"]
 PARTS = {
-    "integration": ["tests/integration", *(f"--ignore={i}" for i in (QUANTIZE, REFERENCE, PULL))],
+    "integration": [
+        *("tests/integration", *LEAN),
+        *(f"--ignore={path}" for path in (QUANTIZE, REFERENCE, PULL)),
+    ],
     "clients": [*(path for path in E2E if CLIENTS.search(path)), QUANTIZE],
     "rest": [
-        *("tests/unit", "tests/contract", "tests/fuzz", REFERENCE, PULL),
+        *("tests/unit", "tests/contract", "tests/fuzz", REFERENCE, PULL, *LEAN),
         *(path for path in E2E if not CLIENTS.search(path)),
     ],
 }

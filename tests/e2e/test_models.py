@@ -113,8 +113,7 @@ def test_a_named_model_that_cannot_be_had_fails_at_start(
 def test_no_model_and_no_connection_is_the_demo_model_and_says_so(tmp_path: Path) -> None:
     """What a newcomer without internet sees: a service that finds toys, and how to get more."""
     picture = tmp_path / "toys.jpg"
-    command = [sys.executable, "-m", "sightline", "demo", "image", str(picture), "--seed", "5"]
-    subprocess.run(command, check=True, capture_output=True)
+    assert sightline("demo", "image", picture, "--seed", "5").returncode == 0
     truth = json.loads(picture.with_suffix(".json").read_text())["objects"]
     with serve() as running:
         health = httpx.get(f"{running.url}/health", timeout=60).json()
