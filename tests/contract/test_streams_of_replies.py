@@ -15,7 +15,7 @@ from sightline.backend.base import Backend
 from sightline.backend.framing import WINDOW
 from sightline.backend.operations import OPERATIONS, Streaming
 from sightline.backend.remote import RemoteBackend
-from sightline.errors import BadOption, DetectorClosed
+from sightline.errors import BadOption, DetectorClosed, SightlineError
 from support.backends import Bench, local, remote, rpc_server
 
 
@@ -50,6 +50,8 @@ class Counter:
                 yield Number(number, bytes([number % 256]) * 1000)
             if request.then == "fail":
                 raise BadOption("There are no more numbers.")
+            if request.then == "break":
+                raise ConnectionError("a handler's own")
             if request.then == "wait":
                 await asyncio.Event().wait()
         finally:
@@ -179,6 +181,28 @@ def test_an_error_ends_it_as_it_was_raised(
         assert counter.running == 0
 
     check(scenario)
+
+
+def test_a_handler_that_breaks_ends_its_call_alone(
+    tmp_path: Path, counter: Counter, numbers: Streaming[CountTo, Number]
+) -> None:
+    path = tmp_path / "engine"
+
+    async def scenario() -> None:
+        async with (
+            asyncio.timeout(120),
+            local(tmp_path) as bench,
+            rpc_server(path, bench),
+            remote(path, bench) as front,
+        ):
+            broken = front.backend.stream(numbers, CountTo(1, "break"))
+            assert (await anext(broken)).number == 1
+            with pytest.raises(SightlineError, match="its log says how"):
+                await anext(broken)
+            async with aclosing(front.backend.stream(numbers, CountTo(3))) as replies:
+                assert len([reply async for reply in replies]) == 3
+
+    asyncio.run(scenario())
 
 
 def test_who_reads_slowly_is_waited_for_and_holds_up_nobody(

@@ -115,8 +115,6 @@ class _Session:
             await self._run(frame, image, window)
         except SightlineError as error:
             await self._send(frame, error_to_header(error))
-        except ConnectionError:
-            pass  # it disconnected meanwhile
         except Exception:  # noqa: BLE001  a failed call must not end the others
             _log.exception("a call of a front end failed: %s", frame.header["call"])
             failed = SightlineError("The engine process failed; its log says how.")
