@@ -1,1 +1,1 @@
-"""From waiting pictures to boxes: lanes, decode pool, batcher, detector."""
+"""Inference on one machine: lanes, decode pool, batcher, detector, and the models by name."""

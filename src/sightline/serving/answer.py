@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def to_answer(detector: Detector, result: InferenceResult) -> dict[str, Any]:
-    """The answer for a picture that `detector` has worked on, ready for JSON."""
+    """The answer for a result of `detector`, ready for JSON."""
     found, timing = result.detections, result.timing
     inference_ms = round(timing.inference_ms, 2)
     return {
@@ -34,7 +34,7 @@ def to_answer(detector: Detector, result: InferenceResult) -> dict[str, Any]:
 
 
 def annotate(result: InferenceResult) -> bytes:
-    """The picture with its boxes, as JPEG. The result must hold the picture."""
+    """The picture with its boxes drawn, as JPEG. The result must contain the picture."""
     if result.image is None:
         raise RuntimeError("the detector was not asked to keep the picture")
     return encode_jpeg(draw_detections(result.image, result.detections))

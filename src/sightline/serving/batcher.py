@@ -1,4 +1,4 @@
-"""Groups decoded pictures that wait for one engine call, and runs it."""
+"""The batcher: groups decoded pictures into engine calls, and runs them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLOSED = "The detector is closed."
 
 @dataclass(frozen=True, slots=True)
 class EngineCall:
-    """One call: how many seconds it took, for how many images, and if it had all cores."""
+    """One engine call: its seconds, its number of images, and whether it had all cores."""
 
     seconds: float
     images: int
@@ -37,9 +37,9 @@ class EngineCall:
 class Batcher:
     """The threads that call the engine, one for each of its streams.
 
-    A thread takes the oldest waiting picture of the first lane and with it those of the same input
-    shape, up to `max_batch`; it never waits for more to come. Where one call is all that there is
-    to do, the engine is told so.
+    A thread takes the most urgent waiting picture, and others of the same input shape up to
+    `max_batch`. It never waits for a batch to fill. The engine is told when a call is the only
+    work (`alone`).
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Batcher:
 
         Args:
             engine: called from these threads only.
-            max_batch: most images a call.
-            fixed_batch: images a call, where the model fixes it; short batches are padded.
-            coming: how many jobs are on their way here, or wait here.
-            deliver: gets each job with its outputs (without the batch dimension) and what the
-                engine call was; it ends the job.
-            release: told which jobs have left the queue, to the engine or failed.
-            died: called on a thread with what killed it, once every job of its has failed; the
-                others end with it.
+            max_batch: most images of a call.
+            fixed_batch: images of a call, if the model fixes it; short batches are padded.
+            coming: number of jobs that are being decoded, or wait here.
+            deliver: gets each job with its outputs (without the batch dimension) and its engine
+                call; it must end the job.
+            release: gets the jobs that have left the queue, for the engine or by failure.
+            died: called with the error that ended a thread, on that thread, after its jobs have
+                failed; the other threads end too.
         """
         self._engine = engine
         self._max_batch = max_batch
@@ -74,7 +74,7 @@ class Batcher:
         self._died = died
         self._ready: deque[Job] = deque()
         self._wake = Condition()
-        self._refusal: Callable[[], DetectorClosed] | None = None  # once no job is taken any more
+        self._refusal: Callable[[], DetectorClosed] | None = None  # set once jobs are refused
         self._streams = [_Stream(self._run) for _ in range(engine.streams)]
         for stream in self._streams:
             stream.thread.start()
@@ -86,17 +86,17 @@ class Batcher:
 
     @property
     def running(self) -> int:
-        """Jobs in the engine now."""
+        """Number of jobs in the engine now."""
         return sum(len(stream.jobs) for stream in self._streams)
 
     @property
     def call_seconds(self) -> float:
-        """How long the oldest engine call under way has taken; 0 if there is none."""
+        """Seconds since the oldest running engine call began; 0 if there is none."""
         began = [stream.call_began for stream in self._streams]
         return max((perf_counter() - one for one in began if one is not None), default=0.0)
 
     def put(self, job: Job) -> None:
-        """Queue a decoded job. After `close`, or if a thread has died, it fails at once."""
+        """Queue a decoded job. It fails at once after `close`, or after a thread died."""
         with self._wake:
             if self._refusal is None:
                 self._ready.append(job)
@@ -107,13 +107,13 @@ class Batcher:
         self._release([job])
 
     def close(self, timeout: float) -> bool:
-        """Finish the running calls, fail what waits, end the threads.
+        """Finish the running calls, fail the waiting jobs, end the threads.
 
         Args:
-            timeout: seconds that the running calls may still take; what they work on fails then.
+            timeout: most seconds for the running calls; after it, their jobs fail.
 
         Returns:
-            False if a thread is still inside the engine: nothing can end it there.
+            False if a thread is still inside the engine. It cannot be ended there.
         """
         self._refuse(_closed)
         end = perf_counter() + timeout
@@ -125,10 +125,10 @@ class Batcher:
         return not stuck
 
     def _refuse(self, refusal: Callable[[], DetectorClosed]) -> bool:
-        """Take no jobs any more, for the first reason given.
+        """Refuse jobs from now on, with the first refusal that was set.
 
         Returns:
-            Whether this is it.
+            Whether this is the first one.
         """
         with self._wake:
             first = self._refusal is None
@@ -142,8 +142,8 @@ class Batcher:
                 self._release(jobs)
                 self._infer(stream, [job for job in jobs if job.is_wanted()])
                 stream.jobs = []
-                del jobs  # it would keep their pictures until the next batch comes
-        except BaseException as error:  # noqa: BLE001  whatever it is, no future may be left behind
+                del jobs  # or their pictures stay in memory until the next batch
+        except BaseException as error:  # noqa: BLE001  every future must end
             first = self._refuse(WorkerDied)
             try:
                 self._abandon(stream)
@@ -175,7 +175,7 @@ class Batcher:
         started = stream.call_began = perf_counter()
         try:
             outputs = self._call_engine(jobs, alone)
-        except Exception as error:  # noqa: BLE001  whatever the engine raises must reach its futures
+        except Exception as error:  # noqa: BLE001  engine errors go to the futures
             self._isolate(stream, jobs, error)
             return
         finally:
@@ -198,7 +198,7 @@ class Batcher:
         return outputs
 
     def _isolate(self, stream: _Stream, jobs: list[Job], error: Exception) -> None:
-        """A failed batch is tried again one by one, so that one picture cannot fail another."""
+        """Run a failed batch again one by one, so that only the faulty pictures fail."""
         if len(jobs) == 1:
             jobs[0].fail(as_inference_error(error))
             return
@@ -206,21 +206,21 @@ class Batcher:
             self._infer(stream, [job])
 
     def _abandon(self, stream: _Stream) -> None:
-        """Fail what a stream leaves, once it is closed."""
+        """Fail the jobs of an ended stream, and all that wait."""
         with self._wake:
             refusal = self._refusal or _closed
             left, self._ready = [*stream.jobs, *self._ready], deque()
         for job in left:
             job.fail(refusal())
-        self._release(left)  # whoever waits in a lane is let through, and fails too
+        self._release(left)  # jobs in the lanes move up, and fail too
 
 
 class _Stream:
-    """A thread, and what it works on.
+    """One batcher thread, and its current work.
 
     Attributes:
-        jobs: of the batch that it took.
-        call_began: `perf_counter` seconds; None outside the engine.
+        jobs: the batch that it took.
+        call_began: `perf_counter` seconds; None outside an engine call.
     """
 
     def __init__(self, run: Callable[[_Stream], None]) -> None:
@@ -230,7 +230,7 @@ class _Stream:
 
 
 def _rank(job: Job) -> float:
-    """What is lower goes first: an interactive picture, or one that its share of calls passed."""
+    """Sort key, lowest first: interactive jobs, and those passed over by their share of calls."""
     turns = SHARES["interactive"] / SHARES[job.lane]
     return 1 if job.passed >= turns else turns
 
@@ -246,7 +246,7 @@ def _tensor(job: Job) -> NDArray[np.uint8]:
 
 
 def as_inference_error(error: BaseException) -> Exception:
-    """`error` if it is one of ours, else an InferenceError with it as the cause."""
+    """`error` if it is a SightlineError, else an InferenceError with it as the cause."""
     if isinstance(error, SightlineError):
         return error
     wrapped = InferenceError(f"Inference failed: {type(error).__name__}: {error}")

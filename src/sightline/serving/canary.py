@@ -1,7 +1,7 @@
-"""A canary: each loaded model answers a known picture from time to time.
+"""Canary: sends a known picture through each loaded model at intervals, and compares the answers.
 
-It goes the way of every picture (lane, decoder, engine). A network that no longer sees what it saw
-when it was loaded turns the service not ready, before users find out.
+The picture takes the usual path (lane, decoder, engine). If a model no longer finds what it found
+when it was loaded, the service becomes not ready.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sightline")
 
-_CONFIDENCE = 0.05  # low, so that a model shows something of a scene it was not trained for
+_CONFIDENCE = 0.05  # low, so that models trained for other scenes find something too
 _MOST = 20
-_ANSWER_TIMEOUT = 60.0  # seconds that its answer may take
+_ANSWER_TIMEOUT = 60.0  # seconds until a missing answer is a fault
 
 
 class Canary:
-    """Asks each model in a repository, every `interval` seconds, on a thread of its own."""
+    """Checks each loaded model of a repository every `interval` seconds, on its own thread."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class Canary:
         truths: Mapping[str, Detections],
         interval: float,
     ) -> None:
-        """Nothing is asked before `start`.
+        """A canary that checks nothing before `start`.
 
         Args:
-            repository: whose loaded models are asked.
-            picture: a compressed picture, always the same.
-            truths: what is really in it, for the models that know its objects, by their digest.
+            repository: the models.
+            picture: the compressed picture that is sent each time.
+            truths: digest → the true objects, for models that were trained for them.
             interval: seconds between rounds.
         """
         self._repository = repository
@@ -57,31 +57,31 @@ class Canary:
         self._interval = interval
         self._stop = Event()
         self._asked: Future[InferenceResult] | None = None
-        # A model's own first answer is what it is held to, by its weights' digest.
+        # The first answer of each model, by digest: the later ones are compared with it.
         self._first: dict[str, Detections] = {}
         self._thread = CANARY.make(self._run)
 
     def start(self) -> None:
-        """Ask once, to have first answers, and start the thread."""
+        """Run one round, to get the first answers, and start the thread."""
         self.check()
         self._thread.start()
 
     def wake(self) -> None:
-        """Tasks that come are nothing to it: it keeps its interval."""
+        """Does nothing: new tasks do not change the interval."""
 
     def unhealthy_reasons(self) -> list[str]:
-        """None of its own: what it finds is a fault of the model, and `Repository` tells it."""
+        """Always empty: faults that it finds are reported by `Repository`."""
         return []
 
     def close(self) -> None:
-        """End the thread, and do not wait for an answer."""
+        """End the thread, without waiting for an answer."""
         self._stop.set()
         if self._asked is not None:
             self._asked.cancel()
         self._thread.join()
 
     def check(self) -> None:
-        """One round over all loaded models."""
+        """Check all loaded models once."""
         for slot in self._repository.slots():
             loaded = slot.loaded
             if self._stop.is_set():
@@ -104,9 +104,9 @@ class Canary:
                 future.cancel()
             answer = future.result(_ANSWER_TIMEOUT).detections
         except (Overloaded, CancelledError):
-            return  # too busy for canaries is not blind; nor is one that is being closed
+            return  # busy or closing, which is no fault
         except TimeoutError:
-            future.cancel()  # its place in the queue is for others
+            future.cancel()  # frees its place in the queue
             loaded.fault = f"its canary got no answer within {_ANSWER_TIMEOUT:g} s"
             return
         except SightlineError as error:
@@ -123,19 +123,18 @@ class Canary:
 
 
 def difference(first: Detections, now: Detections) -> str | None:
-    """What is wrong with `now`, or None if it agrees with `first`.
+    """The first disagreement of `now` with `first`, in words; None if they agree.
 
-    They agree if each of the first's clearer objects (confidence 0.15 and more) is there again:
-    same class, same place (IoU of at least 0.7, or corners within a hundredth of the picture),
-    confidence within 0.1. That leaves room for another batch size or thread count, and none for
-    a network that sees nothing or something else.
+    They agree if `now` has each object of `first` with a confidence of at least 0.15: the same
+    class, the same place (IoU of at least 0.7, or corners within a hundredth of the picture), and
+    a confidence within 0.1. These tolerances cover the effects of batch size and thread count.
     """
     clear = [found for found in first if found.confidence >= 3 * _CONFIDENCE]
     if clear and not len(now):
         return f"it sees nothing where it saw {len(clear)} objects when it was loaded"
     for wanted in clear:
         bbox = np.array(wanted.bbox)
-        # Very thin boxes hardly overlap with anything, and still lie where they lay.
+        # The IoU of very thin boxes is low even after a tiny move: compare corners too.
         moved = np.abs(now.boxes - bbox).max(axis=1, initial=0)
         alike = (
             ((iou(bbox, now.boxes) >= 0.7) | (moved <= 0.01 * max(first.width, first.height)))
@@ -148,7 +147,10 @@ def difference(first: Detections, now: Detections) -> str | None:
 
 
 def missing(truth: Detections, answer: Detections) -> str | None:
-    """What of `truth` is not in `answer` (class, IoU of at least 0.5, confidence 0.3), or None."""
+    """The first object of `truth` that is not in `answer`, in words; None if all are.
+
+    An object is found by its class, an IoU of at least 0.5, and a confidence of at least 0.3.
+    """
     for wanted in truth:
         seen = (
             (iou(np.array(wanted.bbox), answer.boxes) >= 0.5)

@@ -1,4 +1,4 @@
-"""Decoded pixels that are alive in this process, all models together, and who may add to them."""
+"""The memory of decoded pixels in this process: a limit for all models together."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class DecodedMemory:
-    """An account of decoded bytes. Safe from many threads; nobody ever waits in it.
+    """Counts decoded bytes, and admits jobs within a limit. Safe from many threads; never blocks.
 
-    A picture is let in while less than `limit` is alive: there is one too many at most. If
-    nothing is worked on, one is let in whatever is alive: callers who keep the pictures they
-    were handed must not wait for ever.
+    A job is admitted while fewer than `limit` bytes are alive, so the limit is exceeded by one
+    picture at most. If nothing is being processed, one job is admitted in any case: callers may
+    keep the pictures of their results, and must not block themselves.
     """
 
     def __init__(self, limit: int) -> None:
-        """An account in which up to `limit` bytes another picture is let in."""
+        """An account that admits jobs while fewer than `limit` bytes are alive."""
         self.limit = limit
         self._lock = Lock()
         self._alive = 0
@@ -38,13 +38,13 @@ class DecodedMemory:
 
     @property
     def alive(self) -> int:
-        """Bytes."""
+        """Decoded bytes that are alive."""
         return self._alive
 
     def admit(self, take: Callable[[], Job | None]) -> Job | None:
-        """The job that `take` gives, with its weight booked; None if it must wait, or gives none.
+        """The job that `take` returns, with its weight counted; None if there is no room or no job.
 
-        What is booked is given back by `leave`.
+        Each admitted job must end with `leave`.
         """
         with self._lock:
             if self._alive >= self.limit and self._at_work:
@@ -56,35 +56,35 @@ class DecodedMemory:
             return job
 
     def enter(self) -> None:
-        """Work has begun on pictures that are booked already; `leave` ends it."""
+        """Begin work on pictures that are counted already; it must end with `leave`."""
         with self._lock:
             self._at_work += 1
 
     def leave(self, weight: int) -> None:
-        """A piece of work ended, and `weight` bytes with it."""
+        """End one piece of work, and release `weight` bytes."""
         self._book(-weight, -1)
 
     def shrink(self, weight: int) -> None:
-        """Of what is worked on, `weight` bytes are gone."""
+        """Release `weight` bytes while the work goes on."""
         self._book(-weight, 0)
 
     def free_with(self, image: BGRImage, weight: int) -> None:
-        """Let `weight` bytes be gone when `image` is, whoever holds it."""
+        """Release `weight` bytes when `image` is garbage-collected."""
         with self._lock:
             if self._gone is None:
                 self._gone = SimpleQueue()
                 PIXELS.start(self._sweep)
-        # Garbage collection may come on any thread, in the middle of anything, with locks held:
-        # putting into a SimpleQueue is what is safe there.
+        # Garbage collection may run on any thread, with locks held: `SimpleQueue.put` is safe
+        # there.
         weakref.finalize(image, self._gone.put, weight).atexit = False
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called, without locks held, whenever there may be room."""
+        """Call `listener`, without locks held, whenever there may be room."""
         with self._lock:
             self._listeners.append(listener)
 
     def forget(self, listener: Callable[[], None]) -> None:
-        """Call `listener` no more."""
+        """Stop calling `listener`."""
         with self._lock:
             self._listeners.remove(listener)
 
@@ -96,7 +96,7 @@ class DecodedMemory:
         with self._lock:
             self._alive += weight
             self._at_work += at_work
-            self._listeners.rotate()  # each model is asked first in its turn
+            self._listeners.rotate()  # each model is first in turn
             listeners = list(self._listeners)
         for listener in listeners:
             listener()

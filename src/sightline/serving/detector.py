@@ -71,12 +71,12 @@ class Detector:
             model: path to an `.onnx` or OpenVINO `.xml` file; only engine `fake` needs none.
             name: what the model is called in answers; the file's name if None.
             engine, device: as in `settings`: `auto`, `openvino`, …; `auto`, `cpu`, `cuda:1`, ….
-            confidence, max_pixels: lowest reported (0..1), and most of a compressed picture.
-            max_queue, max_batch: most pictures that wait, and an engine call (None: measured).
+            confidence, max_pixels: lowest reported (0..1), and limit for compressed pictures.
+            max_queue, max_batch: most pictures that wait, and of an engine call (None: measured).
             cache_dir: folder for compiled networks (TensorRT takes minutes); None keeps nothing.
             events: gets an `InferenceFinished` for each picture.
 
-        Raises ConfigError (engine or device is not there) or ModelError (the file is no detector).
+        Raises ConfigError (engine or device is missing) or ModelError (the file is no detector).
         """
         spec, path = _locate(model, engine)
         self.spec = replace(spec, name=name or spec.name)
@@ -87,48 +87,48 @@ class Detector:
         cache = None if cache_dir is None else EngineCache(cache_dir, self.digest)
         self._engine = open_engine(path, self.spec, engine=engine, device=device, cache=cache)
         self._engine.limit_batch(self._batch(max_batch, cache))
-        self._events = Events()  # nobody hears of the warm-up
+        self._events = Events()  # without subscribers: the warm-up emits no events
         self._pipeline = Pipeline(self._engine, self.spec, max_pixels, max_queue, self._emit)
         self._warm_up()
         self._events = events or self._events
 
     @property
     def engine(self) -> str:
-        """The engine that runs: `openvino`, `onnxruntime`, `fake`."""
+        """The engine in use: `openvino`, `onnxruntime`, `fake`."""
         return self._engine.name
 
     @property
     def device(self) -> str:
-        """Where it really runs, for example `cpu` or `cuda:0`."""
+        """The device in use, for example `cpu` or `cuda:0`."""
         return self._engine.device
 
     @property
     def precision(self) -> str:
-        """What it really computes in, for example `fp32` or `fp16`."""
+        """The numeric precision in use, for example `fp32` or `fp16`."""
         return self._engine.precision
 
     @property
     def alive(self) -> bool:
-        """False once it was closed, or its worker died: every call fails then."""
+        """False after `close`, or after its worker died: every call fails then."""
         return self._pipeline.alive
 
     @property
     def depth(self) -> int:
-        """How many pictures of a background lane, queued at once, leave it no pause."""
+        """Number of queued pictures of a background lane that keeps the engine busy."""
         return self._pipeline.depth
 
     @property
     def waiting(self) -> int:
-        """Pictures that wait for the engine, decoded or not."""
+        """Number of pictures that wait for the engine, decoded or not."""
         return self._pipeline.waiting
 
     @property
     def call_seconds(self) -> float:
-        """How long the engine call under way has taken; 0 if there is none."""
+        """Seconds since the oldest running engine call began; 0 if there is none."""
         return self._pipeline.call_seconds
 
     def when_dead(self, tell: Callable[[], None]) -> None:
-        """Have `tell` called once its worker has died; at once if it has. Closing is no death."""
+        """Call `tell` once its worker dies, or now if it is dead. `close` is not a death."""
         self._pipeline.death.add_done_callback(lambda _: tell())
 
     def detect(
@@ -178,20 +178,20 @@ class Detector:
         timeout: float | None = None,
         keep_image: bool = False,
     ) -> Future[InferenceResult]:
-        """Queue one picture. Cancel the future, and it costs no inference.
+        """Queue one picture. Cancelling the future spares its inference.
 
         Args:
             image: see `detect`.
             confidence, iou, classes, max_detections: see `detect`.
-            lane: `interactive` before `stream` before `batch`; none is ever starved.
-            max_wait: seconds; refuse at once if the predicted wait is longer, or as soon as the
-                real one is.
+            lane: `interactive` before `stream` before `batch`; no lane starves.
+            max_wait: most seconds in the queue; the picture is refused if the predicted wait is
+                longer, or once the real one is.
             timeout: seconds; the future fails with DeadlineExceeded if its turn comes later.
             keep_image: hand the decoded picture back in the result.
 
         Raises:
-            BadOption, ImageError, Overloaded, DetectorClosed: as far as can be told at once;
-                what shows later comes out of the future.
+            BadOption, ImageError, Overloaded, DetectorClosed: found at once; later errors are
+                raised by the future.
         """
         self._pipeline.require_alive()
         least = self.confidence if confidence is None else confidence
@@ -205,18 +205,18 @@ class Detector:
         return job.future
 
     def require_room(self, max_wait: float, lane: LaneName = "interactive") -> None:
-        """Raises Overloaded if a picture that is queued now would wait longer, in seconds."""
+        """Raises Overloaded if a picture queued now would wait more than `max_wait` seconds."""
         wait = self._pipeline.predicted_wait(lane)
         if wait > max_wait:
             retry_after = self._pipeline.retry_after(wait, max_wait)
             raise Overloaded(f"A picture would wait {wait:.1f} s.", retry_after)
 
     def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
-        """Run drawing or encoding on the pool that decodes."""
+        """Run drawing or encoding on the decode pool."""
         return self._pipeline.run_on_pool(work)
 
     def close(self) -> None:
-        """End the threads, fail what still waits, give the engine's memory back."""
+        """End the threads, fail waiting pictures, and free the engine's memory."""
         self._pipeline.close()
 
     def __enter__(self) -> Self:
@@ -245,10 +245,10 @@ class Detector:
         return best_batch(self._engine, self.spec, cache)
 
     def _warm_up(self) -> None:
-        """Run once on a grey picture.
+        """Detect once on a grey picture.
 
-        The first request is then not the slow one, and outputs that do not fit the family show
-        at start.
+        So the first request is not slow, and outputs that do not fit the model family fail at
+        start.
         """
         height, width = self.spec.input_size
         grey = np.full((height, width, 3), self.spec.pad, np.uint8)

@@ -1,4 +1,4 @@
-"""Events that serving emits, and how others hear of them (wiring connects them)."""
+"""Events of serving, and their subscriptions (made in `wiring`)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _log = logging.getLogger("sightline")
 
 @dataclass(frozen=True, slots=True)
 class InferenceFinished:
-    """A picture has its answer, or has failed. One whose caller has gone gives no event.
+    """A picture has an answer, or has failed. Cancelled pictures emit no event.
 
     Attributes:
         model: the model's name.
-        digest: of its weights.
-        lane: the lane that the picture came through.
-        timing: where its time went; None if it failed.
-        detections: what was found; None if it failed.
+        digest: of the model's weights.
+        lane: the picture's lane.
+        timing: time in each stage; None if it failed.
+        detections: None if it failed.
         error: why it failed; None if it did not.
     """
 
@@ -38,19 +38,19 @@ class InferenceFinished:
 
 
 class Events:
-    """Hands each event to those who subscribed to its class. Safe from many threads."""
+    """Calls the handlers that are subscribed to an event's class. Safe from many threads."""
 
     def __init__(self) -> None:
         self._handlers: dict[type, tuple[Callable[[Any], None], ...]] = {}
 
     def subscribe(self, event: type[E], handler: Callable[[E], None]) -> None:
-        """Call `handler` with each event of this class, on the thread that emits it: be quick."""
+        """Call `handler` with each event of this class, on the emitting thread: be quick."""
         self._handlers[event] = (*self._handlers.get(event, ()), handler)
 
     def emit(self, event: object) -> None:
-        """Call the handlers. One that fails is logged, and keeps nobody else from the event."""
+        """Call the handlers. A handler's error is logged; the others are still called."""
         for handler in self._handlers.get(type(event), ()):
             try:
                 handler(event)
-            except Exception:  # noqa: BLE001  whoever listens must not fail the picture
+            except Exception:  # noqa: BLE001  a handler must not fail the picture
                 _log.exception("a handler of %s failed", type(event).__name__)

@@ -1,4 +1,4 @@
-"""One picture on its way through the detector."""
+"""A job: one picture in the detector, with its options and its future."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class InferenceResult:
 
     Attributes:
         detections: in upright source pixels.
-        timing: where the time went.
-        image: the upright picture that was detected in, if it was asked for.
+        timing: time in each stage.
+        image: the upright picture, if `keep_image` was set.
     """
 
     detections: Detections
@@ -35,17 +35,18 @@ class InferenceResult:
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Job:
-    """A picture, what was asked of it, and the future that always ends.
+    """A picture, its options, and a future that always ends.
 
     Attributes:
-        source: compressed bytes, or pixels that a caller had decoded already.
-        deadline: `perf_counter` seconds after which nobody waits any more; None for never.
-        max_wait: seconds; it is refused if it still waits then, though less was foreseen.
-        keep_image: hand the decoded picture back with the result (for drawing).
-        shrink: a JPEG may be decoded to this part of its width and height: 1, 2, 4 or 8.
-        weight: bytes that its pixels take at most while they are worked on.
+        source: compressed bytes, or decoded pixels.
+        deadline: `perf_counter` seconds after which it fails unprocessed; None for never.
+        max_wait: most seconds in the queue; after them it is refused, although the predicted wait
+            was shorter.
+        keep_image: return the decoded picture with the result (for drawing).
+        shrink: divisor of width and height at which a JPEG may be decoded: 1, 2, 4 or 8.
+        weight: most bytes of its pixels during processing.
         lane: its class of work.
-        passed: engine calls that took others while it was ready.
+        passed: number of engine calls that took other jobs while it was ready.
     """
 
     source: bytes | BGRImage
@@ -58,7 +59,7 @@ class Job:
     future: Future[InferenceResult] = field(default_factory=Future)
     submitted: float = field(default_factory=perf_counter)
 
-    # Filled on the way.
+    # Set during processing.
     lane: LaneName = "interactive"
     passed: int = 0
     started: float = 0.0
@@ -72,7 +73,7 @@ class Job:
         return len(self.source) if isinstance(self.source, bytes) else self.source.nbytes
 
     def is_wanted(self) -> bool:
-        """False once its caller has gone, or it has waited for too long (and then it is ended)."""
+        """False if the future has ended. Fails the job first if it has waited too long."""
         if self.future.done():
             return False
         now = perf_counter()
@@ -80,18 +81,18 @@ class Job:
             self.fail(DeadlineExceeded("The deadline passed before the picture's turn came."))
             return False
         if self.max_wait is not None and now > self.submitted + self.max_wait:
-            # Those behind it came later, and none waits longer either.
+            # The jobs behind it came later, so they have waited no longer.
             reason = f"The picture still waited after {self.max_wait:g} s, longer than foreseen."
             self.fail(Overloaded(reason, max(1, ceil(self.max_wait))))
             return False
         return True
 
     def succeed(self, result: InferenceResult) -> None:
-        with suppress(InvalidStateError):  # its caller has gone, or its worker died meanwhile
+        with suppress(InvalidStateError):  # cancelled, or its worker died
             self.future.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        # The error's traceback may hold this job for as long as it is held.
+        # The error's traceback may keep this job alive.
         self.image = self.tensor = None
         with suppress(InvalidStateError):  # it has ended already
             self.future.set_exception(error)

@@ -1,4 +1,4 @@
-"""Where pictures wait, still compressed: bounded in number and bytes, fair between lanes."""
+"""The queue of compressed pictures: bounded in number and bytes, fair between three lanes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sightline.serving.job import Job, LaneName
 
-# Under load interactive work gets 8 of 13 turns, and batch work still 1: nothing starves.
+# Under load, interactive work gets 8 of 13 turns, and batch work still 1: no lane starves.
 SHARES: dict[LaneName, int] = {"interactive": 8, "stream": 4, "batch": 1}
 
 
@@ -31,35 +31,35 @@ class _Lane:
 
 
 class Waiting:
-    """How many compressed bytes wait, in all queues that share it. Safe from many threads."""
+    """Counts the compressed bytes in all queues that share it. Safe from many threads."""
 
     def __init__(self, limit: int) -> None:
-        """Up to `limit` bytes."""
+        """A count that is full at `limit` bytes."""
         self.limit = limit
         self._lock = Lock()
         self._bytes = 0
 
     def excess(self, more: int) -> int:
-        """Bytes that would be too many if `more` came; 0 if they have room."""
+        """Bytes beyond the limit after `more` bytes are added; 0 if there is room."""
         return max(0, self._bytes + more - self.limit)
 
     def add(self, count: int) -> None:
-        """`count` bytes have come, or gone if it is negative."""
+        """Add `count` bytes; remove them if it is negative."""
         with self._lock:
             self._bytes += count
 
 
 @cache
 def waiting_bytes() -> Waiting:
-    """This process's, of all models together."""
+    """The count of this process, for all models together."""
     return Waiting(budget().waiting)
 
 
 class Lanes:
-    """A queue in three lanes. Safe from many threads; never blocks."""
+    """A queue with three lanes. Safe from many threads; never blocks."""
 
     def __init__(self, max_jobs: int, waiting: Waiting) -> None:
-        """A queue of at most `max_jobs` pictures, whose bytes count in `waiting`."""
+        """A queue of at most `max_jobs` pictures; their bytes are counted in `waiting`."""
         self._lanes = {name: _Lane(share) for name, share in SHARES.items()}
         self._lock = Lock()
         self._now = 0.0
@@ -71,20 +71,20 @@ class Lanes:
         return self._jobs
 
     def put(self, job: Job, lane: LaneName, retry_after: Callable[[int], int]) -> None:
-        """Let `job` wait in `lane`.
+        """Queue `job` in `lane`.
 
         Args:
             job: the picture.
             lane: its class of work.
-            retry_after: the seconds until so many pictures have left the queue; told to the
-                caller if there is no room.
+            retry_after: estimates the seconds until so many pictures have left the queue, for
+                `Overloaded`.
 
         Raises:
             Overloaded: the queue is full, in number or in bytes.
         """
         with self._lock:
             full = self._jobs >= self._max_jobs
-            # One picture larger than the whole allowance is still served when it is alone.
+            # A picture larger than the whole limit is still accepted into an empty queue.
             excess = self._waiting.excess(job.nbytes) if self._jobs else 0
             if full or excess:
                 must_leave = self._takes_until(max(1, excess))
@@ -97,22 +97,22 @@ class Lanes:
             waiting.jobs.append(job)
             self._jobs += 1
             self._waiting.add(job.nbytes)
-        # Weakly: a future keeps its callbacks, and the job keeps the future. Such a ring would
-        # keep the picture in the result alive until the garbage collector comes.
+        # A weak reference: the job holds the future, and the future its callbacks. Such a cycle
+        # would keep the result's picture alive until a garbage collection.
         itself = weakref.ref(job)
         job.future.add_done_callback(lambda _: self._discard(itself(), waiting))
 
     def _discard(self, job: Job | None, lane: _Lane) -> None:
-        """A job that ended while it waited (its caller left) gives its place back at once."""
+        """Remove a job whose future ended while it waited (its caller cancelled it)."""
         with self._lock:
             if job is None or job not in lane.jobs:
-                return  # it had been taken
+                return  # it was taken
             lane.jobs.remove(job)
             self._jobs -= 1
             self._waiting.add(-job.nbytes)
 
     def before(self, lane: LaneName) -> int:
-        """How many of those that wait are taken before one that joins `lane` now."""
+        """Number of waiting jobs that are taken before one that joins `lane` now."""
         with self._lock:
             own = self._lanes[lane]
             turn = max(own.turn, self._now) + len(own.jobs) / own.share
@@ -124,10 +124,10 @@ class Lanes:
         )
 
     def take(self, background: bool = True) -> Job | None:
-        """The job whose turn it is, or None if none waits.
+        """Remove and return the next job; None if none waits.
 
         Args:
-            background: whether it may be another than an interactive one.
+            background: whether jobs of other lanes than `interactive` may be taken.
         """
         with self._lock:
             waiting = [
@@ -140,7 +140,7 @@ class Lanes:
             lane = min(waiting, key=lambda lane: lane.turn)
             self._now = lane.turn
             for other in self._lanes.values():
-                other.turn = max(other.turn, self._now)  # nor credit for having been passed over
+                other.turn = max(other.turn, self._now)  # no credit for having been passed over
             lane.turn += 1 / lane.share
             job = lane.jobs.popleft()
             self._jobs -= 1
@@ -148,7 +148,7 @@ class Lanes:
             return job
 
     def _takes_until(self, freed: int) -> int:
-        """How many pictures must be taken until `freed` bytes are, or none is left."""
+        """Number of pictures to take until `freed` bytes are free, or none is left."""
         turns = [
             (lane.turn + place / lane.share, job.nbytes)
             for lane in self._lanes.values()

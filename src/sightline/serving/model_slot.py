@@ -1,4 +1,4 @@
-"""A model under its name, and a loaded version of it."""
+"""Model slots: a model's name and source, and its loaded version."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sightline.backoff import Backoff
 if TYPE_CHECKING:
     from sightline.serving.detector import Detector
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts to open it again
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts to open a model again
 
 
 @dataclass(slots=True, eq=False)
 class LoadedModel:
-    """One loaded version of a model. Closed once it is retired and nobody uses it any more.
+    """One loaded version of a model. Closed once it is retired and has no leases.
 
     Attributes:
-        detector: answers for it.
-        leases: how many requests use it now.
-        retired: a newer version has taken its place, or it was unloaded.
-        fault: what was found wrong with it, or None.
+        detector: runs this version.
+        leases: number of requests that use it now.
+        retired: it was replaced or unloaded.
+        fault: a fault that was found, in words; None if there is none.
     """
 
     detector: Detector
@@ -33,10 +33,10 @@ class LoadedModel:
 
 @dataclass(slots=True, eq=False)
 class ModelSlot:
-    """A model under its name: where it comes from, and its loaded version if there is one.
+    """A named model: its source, and its loaded version if there is one.
 
     Attributes:
-        backoff: after deaths of its workers, and failures to open it again, in a row.
+        backoff: pause after consecutive deaths of its worker or failed attempts to open it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Check what a caller asks for against what the model can answer."""
+"""Validates the options of a request against the model."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def make_options(
     classes: Iterable[int | str] | None,
     max_detections: int,
 ) -> DetectOptions:
-    """Options for one picture.
+    """Validated options for one picture.
 
     Raises:
-        BadOption: out of range, or a class that the model does not know.
+        BadOption: a value is out of range, or the model has no such class.
     """
     _require_fraction("confidence", confidence)
     if iou is not None:
@@ -43,7 +43,7 @@ def _require_fraction(name: str, value: float) -> None:
 
 
 def class_ids(model: str, labels: Sequence[str], classes: Iterable[int | str]) -> frozenset[int]:
-    """The ids of `classes`, which are labels of the model or ids already.
+    """The ids of `classes`, each a label or an id of the model.
 
     Raises:
         BadOption: one is neither.

@@ -1,4 +1,4 @@
-"""The way of a picture: lane -> decode -> letterbox -> batch -> infer -> boxes."""
+"""The inference pipeline: lane -> decode -> letterbox -> batch -> infer -> boxes."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ OnFinished: TypeAlias = "Callable[[LaneName, Future[InferenceResult]], None]"
 
 _log = logging.getLogger("sightline")
 
-_CLOSE_TIMEOUT = 30.0  # seconds that an engine call may go on after its pipeline was closed
-_ERROR = 1.1  # times the predicted wait is what nearly all keep to: a mean is passed by every other
-_DRAWN = 2  # times its size is what a picture takes that will be drawn on: drawing copies it
+_CLOSE_TIMEOUT = 30.0  # seconds that `close` waits for engine calls
+_ERROR = 1.1  # factor on the predicted mean wait: nearly all real waits are below the product
+_DRAWN = 2  # a kept picture counts so many times its size: drawing copies it
 
 
 class Pipeline:
     """Lanes, a decode pool and a batcher around one engine. Safe from many threads.
 
     Attributes:
-        depth: pictures of a background lane that leave the engine no pause, if so many are queued.
+        depth: number of queued pictures of a background lane that keeps the engine busy.
+        death: done once the worker has died; never otherwise.
     """
 
     def __init__(
@@ -58,32 +59,32 @@ class Pipeline:
         max_queue: int,
         on_finished: OnFinished,
     ) -> None:
-        """Start the threads; the engine is the pipeline's. `on_finished` gets ended futures."""
+        """Start the threads. Owns `engine` from now on. `on_finished` gets the ended futures."""
         max_batch = engine.max_batch
         self._engine = engine
         self._spec = spec
         self._max_pixels = max_pixels
         workers = min(4, cores())
-        # OpenCV knows affinity, but not every quota. What a program has set lower stays.
+        # OpenCV ignores some CPU quotas. A lower number that a program has set stays.
         cv2.setNumThreads(min(cv2.getNumThreads(), cores()))
-        # One more than decode at once: what is inferred never waits for a decode to be finished.
+        # One thread more than decoders: postprocessing never waits for a decode.
         self._pool = DECODERS.pool(workers + 1)
-        self._idle = workers  # decoders: a job leaves its lane when one is free, and no sooner
+        self._idle = workers  # decoders: a job leaves its lane only when one is free
         self._lanes = Lanes(max_queue, waiting_bytes())
         self._estimator = WaitEstimator(workers, engine.streams, max_batch)
         self._decoded_memory = decoded_memory()
         self._lock = Lock()
-        # Little is decoded ahead of the engine: pixels are 50 times the size of their JPEG, and a
-        # queue of them would be one without lanes. Where there is always room for a batch of
-        # interactive pictures, those wait for nothing but a decoder and the call under way.
+        # Few pictures are decoded ahead of the engine: pixels have 50 times the size of their JPEG,
+        # and lanes do not order them. One batch of room is reserved for interactive pictures, so
+        # they wait only for a decoder and the running call.
         self._background = max(workers, max_batch)  # room for pictures of other lanes
         self._capacity = self._room = self._background + max_batch
-        # Those, what the engine works on, one call's worth whose answers are on their way, and
-        # what the decoders take next.
+        # Decoded pictures, those in the engine, one batch in postprocessing, and those that the
+        # decoders take next.
         self.depth = self._background + (engine.streams + 1) * max_batch + workers
         self._closed = False
         self._on_finished = on_finished
-        self.death: Future[None] = Future()  # ends when the worker has died, and else never
+        self.death: Future[None] = Future()
         self._batcher = Batcher(
             engine, max_batch, spec.batch, self._coming, self._deliver, self._release, self._died
         )
@@ -91,11 +92,11 @@ class Pipeline:
 
     @property
     def alive(self) -> bool:
-        """False once it was closed, or its worker died."""
+        """False after `close`, or after its worker died."""
         return not self._closed and self._batcher.alive
 
     def require_alive(self) -> None:
-        """Raises DetectorClosed if it is not, WorkerDied if that is why."""
+        """Raises DetectorClosed after `close`, WorkerDied after its worker died."""
         if self._closed:
             raise DetectorClosed(CLOSED)
         if not self._batcher.alive:
@@ -103,12 +104,12 @@ class Pipeline:
 
     @property
     def call_seconds(self) -> float:
-        """How long the engine call under way has taken; 0 if there is none."""
+        """Seconds since the oldest running engine call began; 0 if there is none."""
         return self._batcher.call_seconds
 
     @property
     def waiting(self) -> int:
-        """Jobs that wait for the engine, decoded or not."""
+        """Number of jobs that wait for the engine, decoded or not."""
         return len(self._lanes) + self._coming()
 
     def put(self, job: Job, lane: LaneName) -> None:
@@ -124,7 +125,7 @@ class Pipeline:
         self._pump()
 
     def run_on_pool(self, work: Callable[[], bytes]) -> Future[bytes]:
-        """Run drawing or encoding on the pool that decodes."""
+        """Run drawing or encoding on the decode pool."""
         self.require_alive()
         future = self._pool.submit(work)
         self._decoded_memory.enter()
@@ -132,16 +133,16 @@ class Pipeline:
         return future
 
     def predicted_wait(self, lane: LaneName) -> float:
-        """Seconds until a picture that is queued in `lane` now would be through."""
+        """Predicted seconds until a picture queued in `lane` now would be finished."""
         ahead = self._lanes.before(lane) + self._coming()
         return _ERROR * self._estimator.seconds(ahead + self._batcher.running)
 
     def retry_after(self, wait: float, bearable: float = 0) -> int:
-        """Whole seconds until a wait of `wait` seconds has become one of `bearable` seconds."""
+        """Whole seconds until a wait of `wait` seconds has shrunk to `bearable` seconds."""
         return self._estimator.retry_after(wait, bearable)
 
     def close(self) -> None:
-        """Finish what the engine works on, fail what waits, end the threads. Safe to repeat."""
+        """Finish the running calls, fail the waiting jobs, end the threads. Safe to repeat."""
         with self._lock:
             if self._closed:
                 return
@@ -165,7 +166,7 @@ class Pipeline:
         self.death.set_result(None)
 
     def _coming(self) -> int:
-        """Jobs that are being decoded, or wait for the engine."""
+        """Number of jobs that are being decoded, or are decoded and wait for the engine."""
         return self._capacity - self._room
 
     def _pump(self) -> None:
@@ -209,7 +210,7 @@ class Pipeline:
             self._batcher.put(job)
 
     def _give_back(self, job: Job) -> None:
-        """The pixels of a prepared job are gone, but for a picture that its caller wants."""
+        """Release the memory of a prepared job, except that of a picture its caller keeps."""
         if job.image is None:
             self._decoded_memory.leave(job.weight)
             return
@@ -230,7 +231,7 @@ class Pipeline:
         job.decoded = perf_counter()
 
     def _deliver(self, job: Job, outputs: list[NDArray[np.float32]], call: EngineCall) -> None:
-        """Hand one job's outputs back to the pool: the engine goes on meanwhile."""
+        """Finish one job on the pool, so that the engine thread can go on."""
         self._run_or_fail(job, lambda: self._finish(job, outputs, call))
 
     def _finish(self, job: Job, outputs: list[NDArray[np.float32]], call: EngineCall) -> None:
@@ -265,7 +266,7 @@ class Pipeline:
         def run() -> None:
             try:
                 step()
-            except BaseException as error:  # noqa: BLE001  the future must end, whatever comes
+            except BaseException as error:  # noqa: BLE001  every future must end
                 _drop_pixels(error)
                 job.fail(as_inference_error(error))
 
@@ -289,7 +290,7 @@ class Pipeline:
 
 
 def _drop_pixels(error: BaseException | None) -> None:
-    """Empty the frames that an error holds: it lives as long as its future, a picture must not."""
+    """Clear the frames of an error, or they keep the picture alive as long as its future."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

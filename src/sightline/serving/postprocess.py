@@ -1,4 +1,4 @@
-"""From one image's raw outputs to Detections in source pixels."""
+"""Postprocessing: one image's raw outputs to Detections in source pixels."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def to_detections(
     placement: Placement,
     options: DetectOptions,
 ) -> Detections:
-    """Decode, filter, suppress duplicates, and bring back to the source picture.
+    """Decode and filter boxes, suppress duplicates, and map them to the source picture.
 
     Args:
-        outputs: the network's, float32, without the batch dimension.
-        spec: whose outputs they are.
-        input_size: (height, width) of the input this image was put into.
-        placement: where the picture lay in it.
-        options: what the caller wants to see.
+        outputs: of the network, float32, without the batch dimension.
+        spec: of the model.
+        input_size: (height, width) of the network's input, in pixels.
+        placement: of the picture in that input.
+        options: of the request.
 
     Raises:
-        InferenceError: the outputs are not of the family's form, or name unknown classes.
+        InferenceError: the outputs do not fit the model family, or contain unknown classes.
     """
     found = _decode(outputs, spec, input_size, options.confidence)
     finite = np.isfinite(found.boxes).all(axis=1)

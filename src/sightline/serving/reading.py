@@ -1,4 +1,4 @@
-"""Pictures as callers have them: a path, bytes, an array, a Pillow image."""
+"""Reads a picture from a path, bytes, an array or a Pillow image."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BGRImage | Image"
 
 
 def read_source(image: Source) -> bytes | BGRImage:
-    """A picture, compressed or as pixels.
+    """A picture's compressed bytes, or its pixels.
 
     Raises:
-        ImageError: it cannot be read, or is none.
+        ImageError: it cannot be read, or is not a picture.
     """
     match image:
         case str() | os.PathLike():
@@ -31,7 +31,7 @@ def read_source(image: Source) -> bytes | BGRImage:
         case bytes():
             return image
         case np.ndarray():
-            return from_array(image).copy()  # the caller may go on using its buffer
+            return from_array(image).copy()  # the caller may change its buffer
         case _ if hasattr(image, "mode") and hasattr(image, "getexif"):
             return from_pil(image)
         case _:

@@ -1,4 +1,4 @@
-"""Several models in one service: picked by name, swapped and unloaded while they serve."""
+"""The model repository: models by name, swapped and unloaded while they serve."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sightline")
 
-_HUNG_AFTER = 120.0  # seconds of one engine call; the slowest that anybody waits for takes a few
+_HUNG_AFTER = 120.0  # seconds of one engine call; the slowest normal ones take a few
 
 OpenModel: TypeAlias = "Callable[[str, str | None], Detector]"
-"""(name, source) -> a detector, loaded and warm, that calls itself `name`."""
+"""(name, source) -> a detector called `name`, loaded and warmed up."""
 
 
 class Repository:
     """Models by name. Safe from many threads.
 
-    A swap loads and warms the new version first; requests under way finish on the old one. A model
-    whose worker died is opened again, and swapped in. What was loaded by `load` is written to a
-    state file and there again after a restart.
+    A swap loads and warms up the new version first; current requests finish on the old one. A model
+    whose worker died is opened again and swapped in. Models loaded by `load` are written to a state
+    file, and served again after a restart.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class Repository:
         state_file: Path | None = None,
         max_bytes: int | None = None,
     ) -> None:
-        """Load the default model, then those that the state file names.
+        """Load the default model, and register those of the state file.
 
         Args:
             open_model: loads and warms a model.
-            name: the default model, used by requests that name none.
-            source: what `open_model` opens for it.
-            notice: what people should know of it, as long as it is what is served.
-            state_file: where loaded models are remembered; None to forget them.
-            max_bytes: of weights that stay loaded; the least recently used are unloaded beyond
-                it, and loaded again when they are asked for. None for no limit.
+            name: of the default model, for requests that name none.
+            source: of the default model, for `open_model`.
+            notice: a notice to users about this source; shown while it is served.
+            state_file: stores the loaded models; None to store nothing.
+            max_bytes: most bytes of loaded weights; beyond it, the least recently used models are
+                unloaded, and loaded again on request. None for no limit.
 
         Raises:
             ConfigError: the default model cannot be loaded.
@@ -64,7 +64,7 @@ class Repository:
         self._state_file = state_file
         self._max_bytes = max_bytes
         self._lock = RLock()
-        self._loading = Lock()  # one at a time: two versions at once are memory enough
+        self._loading = Lock()  # one load at a time, to bound memory
         self._closed = False
         self._restarter = ModelRestarter(self._replace)
         self.default = name
@@ -73,14 +73,14 @@ class Repository:
         self._slots: dict[str, ModelSlot] = {}
         remembered = self._remembered()
         self._load_default(remembered.pop(name, source))
-        for other, other_source in remembered.items():  # loaded when they are first asked for
+        for other, other_source in remembered.items():  # loaded on first use
             self._slots[other] = ModelSlot(other, other_source)
 
     def load(self, name: str, source: str) -> ModelSlot:
-        """Load `source` and serve it as `name`, in place of what was there.
+        """Load `source` and serve it as `name`, replacing the model of that name.
 
         Raises:
-            ConfigError: it cannot be loaded; what was there serves on.
+            ConfigError: it cannot be loaded; the old model stays.
         """
         slot = ModelSlot(name, source)
         with self._loading:
@@ -89,11 +89,11 @@ class Repository:
         return slot
 
     def remove(self, name: str) -> None:
-        """Unload a model and forget it; requests under way finish.
+        """Unload a model and remove its name; current requests finish.
 
         Raises:
             BadOption: there is no such model.
-            NotAllowed: it is the default.
+            NotAllowed: it is the default model.
         """
         if name == self.default:
             raise NotAllowed(f"'{name}' is the default model. Put another in its place instead.")
@@ -105,11 +105,11 @@ class Repository:
 
     @contextmanager
     def lease(self, name: str | None = None) -> Iterator[Detector]:
-        """A model's detector for the time of one request; it is not closed meanwhile.
+        """The detector of a model, for one request. It is not closed during the lease.
 
         Raises:
             BadOption: there is no such model.
-            ConfigError: it had been unloaded and cannot be loaded again.
+            ConfigError: it was unloaded and cannot be loaded again.
         """
         loaded = self._acquire(name or self.default)
         try:
@@ -118,11 +118,11 @@ class Repository:
             self._release(loaded)
 
     def require_room(self, name: str | None, max_wait: float) -> None:
-        """Let a request go on if its picture would be served soon, as far as can be told.
+        """Check that a picture queued now would not wait too long; passes if that is unknown.
 
         Raises:
             BadOption: there is no such model.
-            Overloaded: a picture for it that is queued now would wait longer, in seconds.
+            Overloaded: it would wait more than `max_wait` seconds.
         """
         with self._lock:
             loaded = self._slot(name or self.default).loaded
@@ -136,11 +136,11 @@ class Repository:
 
     @property
     def notice(self) -> str:
-        """What people should know of the default model; empty once another took its place."""
+        """The notice about the default model; empty once it was replaced."""
         return self._notice if self.slots()[0].source == self._base["source"] else ""
 
     def unhealthy_reasons(self) -> list[str]:
-        """Why it is not ready: dead workers, and what the canary found. Empty if all is well."""
+        """The reasons for not being ready: dead workers and faults. Empty if all is well."""
         found = []
         for slot in self.slots():
             loaded = slot.loaded
@@ -153,7 +153,7 @@ class Repository:
         return found
 
     def hung(self) -> list[str]:
-        """Models whose engine has not returned from a call for two minutes, and why that is bad.
+        """Messages about models with an engine call of more than two minutes.
 
         Nothing in this process can end such a call.
         """
@@ -213,7 +213,7 @@ class Repository:
             self._serve(ModelSlot(self.default, source))
 
     def _load_again(self, slot: ModelSlot) -> None:
-        """Load a model that was unloaded, unless another thread did, or it was replaced."""
+        """Load an unloaded model, unless another thread has loaded or replaced it."""
         with self._loading:
             with self._lock:
                 wanted = self._slots.get(slot.name) is slot and slot.loaded is None
@@ -221,7 +221,7 @@ class Repository:
                 self._serve(slot)
 
     def _replace(self, slot: ModelSlot, dead: LoadedModel) -> bool:
-        """Open a model again whose worker died, unless it was replaced or unloaded."""
+        """Open a dead model again; False if it was replaced or unloaded meanwhile."""
         with self._loading:
             with self._lock:
                 wanted = not self._closed and slot.loaded is dead
@@ -230,7 +230,7 @@ class Repository:
             return wanted
 
     def _serve(self, slot: ModelSlot) -> None:
-        """Load `slot` and put it in its name's place."""
+        """Load the model of `slot`, and put the slot under its name."""
         loaded = LoadedModel(self._open(slot.name, slot.source))
         with self._lock:
             if old := self._slots.get(slot.name):
@@ -263,11 +263,11 @@ class Repository:
 
     def _close_if_done(self, loaded: LoadedModel) -> None:
         if loaded.retired and loaded.leases == 0:
-            # Closing waits for threads; whoever let go last may be the event loop.
+            # On a thread: closing waits for threads, and the caller may be the event loop.
             RETIREMENTS.start(loaded.detector.close)
 
     def _remembered(self) -> dict[str, str | None]:
-        """Sources by name from the state file; another default on the command line wins."""
+        """Name → source, from the state file; a changed default on the command line wins."""
         if self._state_file is None or not self._state_file.is_file():
             return {}
         try:

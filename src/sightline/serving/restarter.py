@@ -1,4 +1,4 @@
-"""A model whose worker died is opened again, by itself."""
+"""Restarts of models: opens a model again when its worker has died."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sightline")
 
-_SOUND_AFTER = 60.0  # seconds of service after which a death is not one in a row
+_SOUND_AFTER = 60.0  # seconds of service after which the backoff starts again
 
 
 class ModelRestarter:
     """Opens dead models again, each on a thread of its own.
 
-    At once the first time; then with a pause that doubles, as long as opening fails or what was
-    opened does not live long.
+    The first attempt is at once. The pause before the next ones doubles while opening fails, or the
+    model dies soon after.
     """
 
     def __init__(self, replace: Callable[[ModelSlot, LoadedModel], bool]) -> None:
-        """Nothing happens before `watch`.
+        """A restarter that watches no model yet.
 
         Args:
-            replace: opens an entry's model again and puts it in the place of a dead version;
-                False if nobody wants that any more. Whatever it raises is logged, and it is
-                called again.
+            replace: opens the model of a slot again, in place of a dead version; returns False if
+                it is not needed any more. Its errors are logged, and it is called again.
         """
         self._replace = replace
         self._stop = Event()
 
     def watch(self, slot: ModelSlot, loaded: LoadedModel) -> None:
-        """Open `slot` again when the worker of `loaded` dies."""
+        """Open the model of `slot` again when the worker of `loaded` dies."""
         opened = monotonic()
 
         def died() -> None:
@@ -49,7 +48,7 @@ class ModelRestarter:
         loaded.detector.when_dead(died)
 
     def close(self) -> None:
-        """Begin no more attempts."""
+        """Start no more attempts."""
         self._stop.set()
 
     def _restart(self, slot: ModelSlot, dead: LoadedModel) -> None:
@@ -58,7 +57,7 @@ class ModelRestarter:
             slot.backoff.fail()
             try:
                 opened = self._replace(slot, dead)
-            except Exception as error:  # noqa: BLE001  whatever it is, it may be over next time
+            except Exception as error:  # noqa: BLE001  the next attempt may succeed
                 dead.fault = f"its inference worker died, and it cannot be opened again: {error}"
                 _log.error(
                     "%s: it cannot be opened again: %s. The next attempt is in %g s.",

@@ -1,4 +1,4 @@
-"""How many images an engine call should take, found by measuring."""
+"""Tuning: measures the best batch size of an engine."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from sightline.engines.cache import EngineCache
     from sightline.types import ModelSpec
 
-# A batch makes its first image wait for its last: for less than a tenth of the time it is not
-# worth it.
+# In a batch, the first image waits for the last. That is worth it only if it saves at least a tenth
+# of the time of an image.
 _WORTH = 0.9
 _CALLS = 3
 
 
 def best_batch(engine: Engine, spec: ModelSpec, cache: EngineCache | None) -> int:
-    """Most images a call: doubled from 1 for as long as an image then takes a tenth less time.
+    """The best batch size: doubled from 1 while each image then takes at least a tenth less time.
 
     Args:
-        engine: not in use yet.
-        spec: whose batch, where the model fixes it, is the answer.
-        cache: where the answer is looked for and kept.
+        engine: not in use by others.
+        spec: of the model; a fixed batch size is the result.
+        cache: stores the result.
     """
     if spec.batch:
         return spec.batch
@@ -51,7 +51,7 @@ def _measure(engine: Engine, spec: ModelSpec) -> int:
 
 
 def _seconds(engine: Engine, spec: ModelSpec, batch: int) -> float:
-    """What an image takes in a call of `batch`; for ever if the network does not take so many."""
+    """Seconds of an image in a call of `batch` images; infinite if the network refuses them."""
     images = np.full((batch, *spec.input_size, 3), spec.pad, np.uint8)
     times = []
     try:

@@ -1,31 +1,29 @@
-"""How fast pictures go through, as measured, to predict a wait."""
+"""Wait estimator: predicts waits from the measured time of pictures in each stage."""
 
 from __future__ import annotations
 
 from math import ceil
 from time import perf_counter
 
-_WEIGHT = 0.1  # of the newest picture in the running means, once there are ten
-_SPREAD = 10.0  # seconds over which callers who were refused come back, at most
-_MOST_LOST = (
-    2.0  # times what the stages take: a pause of the whole machine says nothing of a picture
-)
-_MARGIN = 1.25  # means lag behind, and who comes back too early is refused twice
+_WEIGHT = 0.1  # of the newest picture in the running means, after the first ten
+_SPREAD = 10.0  # seconds over which the retries of refused callers are spread
+_MOST_LOST = 2.0  # cap on the measured pace, in times of the slower stage: ignores machine pauses
+_MARGIN = 1.25  # factor on waits: means lag behind, and a retry too early is refused again
 
 
 class WaitEstimator:
-    """Exponential means of what a picture costs each stage.
+    """Exponential running means of the seconds of a picture in each stage.
 
-    Used from many threads without a lock: a lost update moves a mean a little, and nothing else.
+    Used from many threads without a lock: a lost update only moves a mean a little.
     """
 
     def __init__(self, workers: int, streams: int, batch: int) -> None:
-        """Nothing is predicted before the first picture has gone through.
+        """An estimator without measurements: predicts 0 until the first picture is finished.
 
         Args:
-            workers: threads of the vision pool.
-            streams: engine calls that run at once.
-            batch: most images an engine call.
+            workers: number of decode threads.
+            streams: number of engine calls that run at once.
+            batch: most images of an engine call.
         """
         self._workers = workers
         self._streams = streams
@@ -33,29 +31,29 @@ class WaitEstimator:
         self._noted = 0
         self._vision = 0.0
         self._inference = 0.0
-        self._between = 0.0  # one picture and the next that leave, while there is more to do
-        self._left: float | None = None  # when the last left, if there was more to do
-        self._promised = 0.0  # `perf_counter` seconds until when others were told to come back
+        self._between = 0.0  # seconds between two finished pictures, while the stages are busy
+        self._left: float | None = None  # when the last one finished, if the stages were busy
+        self._promised = 0.0  # latest time that a caller was told to retry at (`perf_counter`)
 
     def note(self, vision: float, inference: float) -> None:
-        """One picture took so many seconds of the vision pool, and of the engine.
+        """Record the seconds of one picture in each stage.
 
         Args:
-            vision: decoding and reading the outputs.
-            inference: its share of an engine call, and of the engine where calls run at once.
+            vision: seconds of decoding and postprocessing.
+            inference: its share of an engine call, divided by the calls that run at once.
         """
-        # The first was the warm-up, slower than any other and with nothing to decode: the second
-        # takes its place.
+        # The first picture is the warm-up, which is slow and has nothing to decode: the second
+        # replaces it.
         weight = max(_WEIGHT, 1 / max(1, self._noted))
         self._noted += 1
         self._vision += weight * (vision - self._vision)
         self._inference += weight * (inference - self._inference)
 
     def leave(self, busy: bool) -> None:
-        """A picture is through.
+        """Record that a picture is finished.
 
         Args:
-            busy: there is enough to do until the next one is.
+            busy: the stages have enough work until the next one is finished.
         """
         now = perf_counter()
         if self._left is not None:
@@ -63,20 +61,20 @@ class WaitEstimator:
         self._left = now if busy else None
 
     def seconds(self, pictures: int) -> float:
-        """Until so many pictures are through.
+        """Predicted seconds until so many pictures are finished.
 
-        The slower of the two stages sets the pace, but for what is lost between them: threads that
-        wait for each other, HTTP, other work on the machine.
+        The pace is that of the slower stage, or the measured one if that is slower: threads wait
+        for each other, for HTTP, and for other work on the machine.
         """
         stage = max(self._inference, self._vision / self._workers)
         return pictures * max(stage, min(self._between, _MOST_LOST * stage))
 
     def retry_after(self, wait: float, bearable: float = 0) -> int:
-        """Whole seconds, at least 1, until a wait of `wait` seconds has become a bearable one.
+        """Whole seconds, at least 1, until a wait of `wait` seconds has shrunk to `bearable`.
 
-        If nobody comes meanwhile but those who were told so: each is told a moment of its own, or
-        all would be back at once for one place. Pictures leave in batches: one more has to be
-        through.
+        Assumes that no other callers arrive than those that were told to retry. Each is told
+        another time, so that they do not all return at once. Includes one more batch, because
+        pictures finish in batches.
         """
         step = self._vision + self._streams * self._batch * self._inference
         now = perf_counter()

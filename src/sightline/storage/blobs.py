@@ -1,6 +1,6 @@
-"""Where the bytes of pictures lie until their task is forgotten.
+"""Blob storage: the bytes of pictures, under keys, in files or in memory.
 
-A key is `task/index`: the blobs of one task are one folder.
+A key is `task/index`. The blobs of one task form a folder.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from sightline.storage.outages import RETRY_SECONDS, Outage, disk_outage
 
 _PART = ".part"
 _NAME = "the folder of pictures"
-_OF_ALL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # what keeps any file from being read
+_OF_ALL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # errors that affect all files
 
 _log = logging.getLogger("sightline.storage")
 
 
 class BlobFolder(NamedTuple):
-    """The blobs of one task: bytes in all, and when (Unix time) the last was written."""
+    """The blobs of one task: their total bytes, and the Unix time of the last write."""
 
     name: str
     bytes: int
@@ -36,44 +36,44 @@ class BlobFolder(NamedTuple):
 
 
 class BlobWriter(Protocol):
-    """A blob that is being written. Nobody sees it before it is finished."""
+    """A blob that is being written. It cannot be read before `finish`."""
 
     def write(self, data: bytes | bytearray) -> None:
-        """Add `data`. Raises StorageUnavailable if there is no room for it; then it is aborted."""
+        """Add `data`. If that fails, aborts the blob and raises StorageUnavailable."""
 
     def finish(self) -> None:
-        """All is there: its bytes are on disk and under its key.
+        """Complete the blob: its bytes are on disk, and its key is visible.
 
-        That the key outlives a power cut, `Blobs.commit` sees to.
+        The key survives a power cut only after `Blobs.commit`.
         """
 
     def abort(self) -> None:
-        """Leave nothing of it. Does nothing once it is finished or aborted."""
+        """Remove the blob. Does nothing after `finish` or `abort`."""
 
 
 class Blobs(Protocol):
-    """Bytes under keys. Safe for many threads; never for the event loop."""
+    """Storage of bytes under keys. Safe for many threads; not for the event loop, it blocks."""
 
     def create(self, key: str) -> BlobWriter:
-        """Begin a blob. Raises StorageUnavailable."""
+        """Begin a new blob. Raises StorageUnavailable."""
 
     def commit(self, folder: str) -> None:
-        """Make what is finished in `folder` outlive a power cut. Raises StorageUnavailable."""
+        """Make the finished blobs of `folder` survive a power cut. Raises StorageUnavailable."""
 
     def read(self, key: str) -> bytes:
-        """All its bytes.
+        """The bytes of a blob.
 
         Raises:
-            ExpiredTask: it is not there (any more).
-            UnreadablePicture: it cannot be read, and others can.
-            StorageUnavailable: none can be read now.
+            ExpiredTask: there is no such blob (any more).
+            UnreadablePicture: only this blob cannot be read.
+            StorageUnavailable: no blob can be read now.
         """
 
     def delete(self, folder: str) -> None:
-        """Remove all of `folder`, if it is there. Raises StorageUnavailable."""
+        """Remove `folder` with its blobs, if it exists. Raises StorageUnavailable."""
 
     def folders(self) -> list[BlobFolder]:
-        """All there are. Raises StorageUnavailable."""
+        """All folders. Raises StorageUnavailable."""
 
 
 class FolderBlobs:
@@ -128,7 +128,7 @@ class FolderBlobs:
             ]
 
     def _is_readable(self) -> bool:
-        """Whether it is one picture's trouble, if one cannot be read."""
+        """Whether the root folder can be read, so that a read error concerns one blob only."""
         try:
             with os.scandir(self._root) as entries:
                 next(entries, None)
@@ -168,7 +168,7 @@ class _FileWriter:
         if self._open:
             self._open = False
             self._file.close()
-            with suppress(OSError):  # an orphan, which the cleaner finds
+            with suppress(OSError):  # the cleaner removes it as an orphan
                 self._part.unlink()
 
     @contextmanager
@@ -182,7 +182,7 @@ class _FileWriter:
 
 
 class MemoryBlobs:
-    """Blobs in memory: gone with the process."""
+    """Blobs in memory. They are lost when the process ends."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -194,7 +194,7 @@ class MemoryBlobs:
         return _MemoryWriter(self, key)
 
     def commit(self, folder: str) -> None:
-        """Nothing in memory outlives a power cut."""
+        """Does nothing: memory does not survive a power cut."""
 
     def read(self, key: str) -> bytes:
         folder, _, name = key.partition("/")
@@ -241,7 +241,7 @@ class _MemoryWriter:
 
 
 def _sync_folder(path: Path) -> None:
-    """What was renamed in `path` survives a power cut. Windows has no such call, and no need."""
+    """Make renames in `path` survive a power cut. Windows has no such call and needs none."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -252,7 +252,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _measure(path: Path) -> BlobFolder | None:
-    """What lies in the folder at `path`; None if it has just been removed."""
+    """Measure the folder at `path`; None if it has just been removed."""
     try:
         stats = [entry.stat() for entry in path.iterdir()]
         written = max([path.stat().st_mtime, *(stat.st_mtime for stat in stats)])
@@ -263,7 +263,10 @@ def _measure(path: Path) -> BlobFolder | None:
 
 @contextmanager
 def _translated(outage: Outage) -> Iterator[None]:
-    """Notes failures alone: that a file can be made or removed says nothing of a full disk."""
+    """Report OSErrors to `outage`, and raise them as StorageUnavailable.
+
+    Success is not reported: files can be created and removed on a full disk too.
+    """
     try:
         yield
     except OSError as error:

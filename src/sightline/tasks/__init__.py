@@ -1,1 +1,1 @@
-"""Work that a client polls for: queued on disk, done in turn, kept for a while."""
+"""Background tasks: their queue in the database, workers, results and callbacks."""

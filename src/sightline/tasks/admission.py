@@ -1,4 +1,4 @@
-"""What is taken into the store, and what makes room for it."""
+"""Admission of new tasks: idempotency keys, backlog limits, and the rows of a new task."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from sightline.tasks.fairness import RANKS, order_key
 from sightline.tasks.task import Backlog, NewTask, Priority
 
 TOMBSTONE_SECONDS = 86_400.0
-"""How long it is known that a task has expired."""
+"""Seconds that a tombstone tells that a task has expired."""
 
 BACKLOG_SECONDS = 10
-"""Told to clients when the backlog is full."""
+"""Seconds after which a client may retry when the backlog is full."""
 
 FEWER = "Send fewer or smaller pictures a task, or raise SIGHTLINE_MAX_BACKLOG_MB on the server."
-"""Told to clients whose task could never be taken."""
+"""Advice to clients whose task is larger than the whole backlog."""
 
-# Made once: to build a statement and to find what it was compiled to costs more than to run it.
+# Built once: building a statement and looking up its compiled form costs more than running it.
 _BACKLOG = select(func.count(), func.coalesce(func.sum(images.c.size), 0)).where(
     images.c.status.in_(bindparam("statuses", expanding=True))
 )
@@ -31,30 +31,32 @@ _ADD_TASK, _ADD_IMAGES = insert(tasks), insert(images)
 
 
 class Found(NamedTuple):
-    """The task that an idempotency key came with before, and what it came with."""
+    """An earlier task with the same idempotency key, and the fingerprint of its request."""
 
     id: str
     fingerprint: str
 
 
 def known(connection: Connection, task: NewTask, now: float) -> str | None:
-    """Id of the task that came with the same idempotency key before.
+    """Id of the earlier task with the same idempotency key; None if there is none.
+
+    Removes that task if it has expired.
 
     Raises:
-        Conflict: it was another request.
+        Conflict: the earlier request was another one.
     """
     found = _under_key(connection, task)
     if found is None:
         return None
     if found.expires is not None and found.expires <= now:
-        tombstone(connection, [found.id], now)  # its blobs are orphans, which the cleaner finds
+        tombstone(connection, [found.id], now)  # the cleaner removes its blobs as orphans
         return None
     require_same(task, found.fingerprint)
     return str(found.id)
 
 
 def find(connection: Connection, task: NewTask, now: float) -> Found | None:
-    """The task under that key that is still to be had, whatever it came with; it only looks."""
+    """The earlier task with the same key that has not expired. Reads only, compares nothing."""
     found = _under_key(connection, task)
     if found is None or (found.expires is not None and found.expires <= now):
         return None
@@ -62,7 +64,7 @@ def find(connection: Connection, task: NewTask, now: float) -> Found | None:
 
 
 def require_same(task: NewTask, fingerprint: str) -> None:
-    """Raises Conflict if the idempotency key of `task` came with another request before."""
+    """Raises Conflict if an earlier request with the same key has another fingerprint."""
     if fingerprint != task.fingerprint:
         raise Conflict(
             "This Idempotency-Key came with another request before. Use a new key for a new "
@@ -82,11 +84,11 @@ def _under_key(connection: Connection, task: NewTask) -> rows.Row | None:
 
 
 def make_room(connection: Connection, limits: Backlog, sizes: Sequence[int]) -> None:
-    """Refuse images with blobs of `sizes` bytes if more would wait than may.
+    """Check that the backlog has room for images with blobs of `sizes` bytes.
 
     Raises:
-        Overloaded: so it is.
-        WrongFileCount, BodyTooLarge: they would be too many by themselves.
+        Overloaded: it has no room now.
+        WrongFileCount, BodyTooLarge: it could not hold them even if it were empty.
     """
     if len(sizes) > limits.images:
         raise WrongFileCount(f"At most {limits.images} pictures may wait: send fewer a task.")
@@ -102,13 +104,13 @@ def make_room(connection: Connection, limits: Backlog, sizes: Sequence[int]) -> 
 
 
 def backlog(connection: Connection, statuses: Iterable[str]) -> tuple[int, int]:
-    """Images with one of `statuses`, and the bytes of their blobs."""
+    """Number of images with one of `statuses`, and the bytes of their blobs."""
     count, size = connection.execute(_BACKLOG, {"statuses": list(statuses)}).one()
     return int(count), int(size)
 
 
 def add(connection: Connection, task: NewTask, now: float, ttl: float) -> None:
-    """Write a new task; it ends at once if all its images have failed already."""
+    """Insert a new task. It ends at once if all its images have failed already."""
     arrival = rows.next_version(connection)
     new_task = {
         "id": task.id,
@@ -133,12 +135,12 @@ def add(connection: Connection, task: NewTask, now: float, ttl: float) -> None:
 
 
 def reached_key(connection: Connection, priority: Priority) -> int:
-    """The largest key of the class that was ever claimed."""
+    """The largest order key of this priority that was ever claimed."""
     return int(connection.execute(_REACHED, {"of_class": priority}).scalar_one())
 
 
 def tombstone(connection: Connection, task_ids: Sequence[str], now: float) -> None:
-    """Remove the rows of tasks; a tombstone each stays for a day."""
+    """Replace the rows of each task by a tombstone, which is kept for a day."""
     for table, column in (
         (images, images.c.task_id),
         (tasks, tasks.c.id),

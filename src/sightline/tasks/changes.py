@@ -1,4 +1,4 @@
-"""Who waits for a task learns of its changes from one reader a process, however many they are."""
+"""Change feed: one thread a process that reads changed tasks for all waiting clients."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from sightline.tasks.store import TaskStore
     from sightline.tasks.task import Task
 
-_LOOK_EVERY = 0.2  # seconds between looks at what others commit, while somebody waits
-_MIN_INTERVAL = 0.01  # seconds between two looks at least: whoever asks meanwhile shares the next
-_FROM_NOW = 2**62  # a sequence number that none has reached: nothing has changed since
-_KEPT = 32 * 2**20  # about so many bytes of tasks are kept in memory
-_IMAGE_BYTES = 400  # of an image, but for its answer
+_LOOK_EVERY = 0.2  # seconds between polls for commits of other processes, while a reader waits
+_MIN_INTERVAL = 0.01  # seconds between two polls; requests in between share the next poll
+_FROM_NOW = 2**62  # a sequence number that is never reached: no change comes after it
+_KEPT = 32 * 2**20  # bytes of cached tasks, about
+_IMAGE_BYTES = 400  # of an image in the cache, without its answer
 
 _log = logging.getLogger("sightline")
 
 
 @dataclass(eq=False, slots=True)
 class _Reader:
-    """Somebody who asks for a task, and knows `version` of it already (None: none)."""
+    """A request for a task with another version than `version` (None: any version)."""
 
     task_id: str
     version: int | None
@@ -38,22 +38,22 @@ class _Reader:
     gone: bool = False
 
     def answer(self, answer: Task | SightlineError) -> None:
-        with suppress(RuntimeError):  # its loop has ended, and so has whoever asked
+        with suppress(RuntimeError):  # its event loop is closed
             self.loop.call_soon_threadsafe(_resolve, self.future, answer)
 
 
 class ChangeFeed:
-    """The tasks as they are now, for the event loop.
+    """Current tasks, and waits for their changes, for the event loop.
 
-    One thread asks the database what has changed, and reads each task that changed and is asked
-    for once: neither grows with the number of readers. What it answers is never older than the
-    question, so that no reader sees a task go back.
+    One thread polls the database for changes, and reads each requested task that changed once:
+    the load does not grow with the number of readers. An answer is never older than its request,
+    so no reader sees a task go back.
     """
 
     def __init__(self, store: TaskStore) -> None:
-        """Start the thread; it looks at `store` while somebody asks, and else rests.
+        """Start the thread. It polls `store` only while there are requests.
 
-        Whoever commits in this process is to call `committed`.
+        Every writer of this process must call `committed` after a commit.
         """
         self._store = store
         self._wake = Condition()
@@ -69,16 +69,16 @@ class ChangeFeed:
         self._thread = CHANGE_FEED.start(self._run)
 
     async def get(self, task_id: str) -> Task:
-        """The task as it is now.
+        """The current task.
 
         Raises:
             UnknownTask, ExpiredTask: as `TaskStore.get`.
-            StorageUnavailable: it cannot be read now.
+            StorageUnavailable: the task cannot be read now.
         """
         return await self._request(task_id, None)
 
     async def wait(self, task_id: str, version: int, timeout: float) -> Task:
-        """The task as soon as it is another than `version` of it; after `timeout` s as it is then.
+        """The task once its version is not `version`; the current one after `timeout` seconds.
 
         Raises:
             UnknownTask, ExpiredTask, StorageUnavailable: as `get`.
@@ -90,7 +90,7 @@ class ChangeFeed:
             return await self.get(task_id)
 
     def close(self) -> None:
-        """End the thread; whoever still waits is told that tasks cannot be read."""
+        """End the thread. Waiting requests fail with StorageUnavailable."""
         with self._wake:
             self._closed = True
             self._wake.notify_all()
@@ -115,13 +115,13 @@ class ChangeFeed:
             self._keep_waiting(reader.task_id, self._waiting.pop(reader.task_id, []))
 
     def committed(self) -> None:
-        """This process has changed a task: look at once. From any thread."""
+        """Poll at once: this process has changed a task. From any thread."""
         with self._wake:
             self._committed = True
             self._wake.notify_all()
 
     def _keep_waiting(self, task_id: str, readers: list[_Reader]) -> None:
-        """With the lock held: those of `readers` that are still there wait on."""
+        """Keep waiting for those `readers` that are not gone. Call it with the lock held."""
         if left := [reader for reader in readers if not reader.gone]:
             self._waiting[task_id] = left
 
@@ -129,7 +129,7 @@ class ChangeFeed:
         while (readers := self._next()) is not None:
             try:
                 changed = self._changed() if readers or self._waiting else set()
-            except Exception as error:  # noqa: BLE001  one look's failure is not the next one's
+            except Exception as error:  # noqa: BLE001  the next poll may succeed
                 _answer_all(readers, _why(error))
                 continue
             self._tell_all(readers, changed)
@@ -139,7 +139,7 @@ class ChangeFeed:
         _answer_all(left, _stopping())
 
     def _next(self) -> list[_Reader] | None:
-        """Who asks, once it is time for a look; None once this is closed."""
+        """The new requests, once it is time for a poll; None once this is closed."""
         with self._wake:
             self._wake.wait_for(self._has_work, _LOOK_EVERY if self._waiting else None)
             pause = self._looked + _MIN_INTERVAL - monotonic()
@@ -166,20 +166,20 @@ class ChangeFeed:
             self._tell(task_id, readers)
 
     def _changed(self) -> set[str]:
-        """Ids of the tasks that changed since the last look; what is kept of them is stale."""
+        """Ids of the tasks that changed since the last poll; marks them as stale in the cache."""
         if self._sequence is None:
             self._sequence = self._store.changes(_FROM_NOW).sequence
-            return set()  # nothing is kept yet
+            return set()  # the cache is empty
         seen = self._store.changes(self._sequence)
         self._sequence = seen.sequence
         self._stale |= self._tasks.keys() & seen.tasks
         return set(seen.tasks)
 
     def _tell(self, task_id: str, readers: list[_Reader]) -> None:
-        """Answer those for whom the task is new; the others wait on."""
+        """Answer the readers that have another version of the task; the others keep waiting."""
         try:
             task = self._read(task_id)
-        except Exception as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
+        except Exception as error:  # noqa: BLE001  no reader may wait for ever
             _answer_all(readers, _why(error))
             return
         waiting = []

@@ -1,6 +1,6 @@
-"""Which images are claimed next.
+"""Claims: selects the next images by fairness, and assigns them to a worker.
 
-The statements of the hot path are made once: making one takes longer than running it.
+The statements of this hot path are built once: building one takes longer than running it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DUE = (
         or_(
             images.c.not_before.is_(None),
             images.c.not_before <= bindparam("now"),
-            images.c.not_before > bindparam("never"),  # the clock was set back meanwhile
+            images.c.not_before > bindparam("never"),  # the clock was set back
         ),
     )
     .order_by(images.c.order_key, images.c.arrival, images.c.position)
@@ -80,10 +80,10 @@ _OF_TASKS = select(tasks.c.id, tasks.c.owner, tasks.c.options, tasks.c.model, ta
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Images whose turn it is, and how the turns stand once they have had it.
+    """The images to claim next, and the state of the turns after them.
 
     Attributes:
-        reached: the largest key of each class that was ever claimed.
+        reached: the largest order key of each class that was ever claimed, these included.
     """
 
     images: list[Row]
@@ -92,14 +92,14 @@ class Chosen:
 
 
 def holds_quarantined(connection: Connection, worker: str) -> bool:
-    """Whether the worker holds a quarantined image, beside which nothing may run."""
+    """Whether the worker holds a quarantined image. Nothing else may run beside it."""
     return connection.execute(_GUARDED, {"mine": worker}).first() is not None
 
 
 def choose(
     connection: Connection, now: float, most: int, *, idle: bool, addresses: bool
 ) -> Chosen | None:
-    """The images that are next; None if there are none for this worker."""
+    """The next images; None if there are none for this worker."""
     waiting = {name: _due(connection, name, now, most, addresses) for name in PRIORITIES}
     left = [name for name in PRIORITIES if waiting[name]]
     if not left:
@@ -107,7 +107,7 @@ def choose(
     stored = {row.priority: row for row in connection.execute(_TURNS)}
     clock = connection.execute(_CLOCK).scalar_one()
     taken = Turns(clock, {name: row.due for name, row in stored.items()})
-    if addresses:  # else a class may seem to be empty that is not
+    if addresses:  # otherwise a class may only seem to be empty
         taken.leave([name for name in PRIORITIES if not waiting[name]])
     chosen: list[Row] = []
     reached: dict[Priority, int] = {name: row.order_key for name, row in stored.items()}
@@ -127,7 +127,7 @@ def choose(
 def take(
     connection: Connection, chosen: Chosen, worker: str, now: float, until: float
 ) -> list[Claim]:
-    """Give the images to the worker."""
+    """Assign the chosen images to the worker until `until` (Unix time)."""
     connection.execute(_SET_CLOCK, {"to_turn": chosen.turns.clock})
     classes = [
         {"of_class": name, "to_due": chosen.turns.due[name], "to_key": chosen.reached[name]}
@@ -149,7 +149,7 @@ def take(
 def _due(
     connection: Connection, name: Priority, now: float, most: int, addresses: bool
 ) -> list[Row]:
-    """The first images of a class, in the order of their keys."""
+    """The first `most` images of a class, by order key."""
     found = _DUE if addresses else _DUE_HERE
     asked = {"of_rank": RANKS[name], "now": now, "never": now + LONGEST_PAUSE, "most": most}
     return list(connection.execute(found, asked))

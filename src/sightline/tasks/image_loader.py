@@ -1,4 +1,4 @@
-"""Gets the bytes of the images that tasks consist of, on threads of its own."""
+"""Loads the bytes of claimed images, on its own threads."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     Fail: TypeAlias = Callable[[BaseException], None]
 
 FETCHING = TASK_FETCHES.count
-"""Pictures that are fetched from other hosts at once."""
+"""Most pictures that are fetched from other hosts at once."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds without fetching, after storage failed
-_MOST_HELD = 32 * 2**20  # compressed bytes in memory, but for one picture alone
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds without fetches after storage failed
+_MOST_HELD = 32 * 2**20  # compressed bytes in memory; one picture alone may be larger
 
 
 class ImageLoader:
-    """Reads blobs, and fetches addresses; slow hosts hold up nobody but each other."""
+    """Reads blobs and fetches URLs. Slow hosts delay other fetches only."""
 
     def __init__(self, blobs: Blobs, fetch: Fetch, places: ObjectReader, seconds: float) -> None:
-        """Start nothing yet.
+        """A loader that has nothing to do yet.
 
         Args:
-            blobs: hold what was uploaded.
-            fetch: gets what lies at an http(s) address.
-            places: hold what is named otherwise.
-            seconds: that fetching one may take.
+            blobs: the uploaded pictures; fetched ones are stored there too.
+            fetch: gets the bytes at an http(s) URL.
+            places: reads URLs of other schemes.
+            seconds: most seconds of one fetch.
         """
         self._blobs = blobs
         self._fetch = fetch
@@ -54,9 +54,10 @@ class ImageLoader:
         self._fetchers = TASK_FETCHES.pool()
 
     def get(self, claim: Claim, take: Take, fail: Fail) -> None:
-        """Have the bytes of `claim` given to `take`, or what is wrong to `fail`, on a thread.
+        """Load the bytes of `claim` on a thread; call `take` with them, or `fail` with the error.
 
-        They count as held until `let_go` is told, unless `take` raises: that goes to `fail`.
+        The bytes count as held until `let_go`. If `take` raises, its error goes to `fail`, and
+        nothing is held.
         """
 
         def run() -> None:
@@ -68,19 +69,19 @@ class ImageLoader:
                 except BaseException:
                     self.let_go(len(data))
                     raise
-            except BaseException as error:  # noqa: BLE001  whatever it is, a claim has to end
+            except BaseException as error:  # noqa: BLE001  every claim must end
                 fail(error)
 
         (self._fetchers if claim.blob is None else self._readers).submit(run)
 
     def let_go(self, size: int) -> None:
-        """`size` bytes that were taken are not in memory any more."""
+        """Release `size` bytes that `take` got."""
         with self._released:
             self._held -= size
             self._released.notify_all()
 
     def close(self) -> None:
-        """Give up what is being fetched; its claims fail or are never heard of again."""
+        """Cancel all loads. Their claims fail, or get no callback at all."""
         self._gone.set()
         with self._released:
             self._released.notify_all()
@@ -100,7 +101,7 @@ class ImageLoader:
         return data
 
     def _keep(self, key: str, data: bytes) -> None:
-        """What was fetched is what will be drawn on: its host may give another the next time."""
+        """Store a fetched picture: boxes are drawn on it later, and its host may change it."""
         try:
             blob = self._blobs.create(key)
             try:
@@ -121,7 +122,7 @@ class ImageLoader:
 
 
 class _CircuitBreaker:
-    """Circuit breaker: after a picture could not be kept, none is fetched for a while."""
+    """Circuit breaker: stops fetches for a while after a picture could not be stored."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -130,21 +131,21 @@ class _CircuitBreaker:
         self._until = 0.0  # monotonic
 
     def require_closed(self) -> None:
-        """Raises StorageUnavailable while nothing is to be fetched."""
+        """Raises StorageUnavailable while the breaker is open."""
         left = self._until - monotonic()
         if left > 0:
             raise StorageUnavailable(self._reason, math.ceil(left))
 
     def trip(self, reason: str) -> int:
-        """A picture could not be kept; returns in how many seconds the next may be fetched."""
+        """Open the breaker: a picture could not be stored. Returns the seconds until it closes."""
         with self._lock:
             now = monotonic()
-            if now >= self._until:  # those that were fetched at the same time count as one
+            if now >= self._until:  # failures at the same time count as one
                 self._reason, self._until = reason, now + self._backoff.fail()
             return math.ceil(self._until - now)
 
     def reset(self) -> None:
-        """A picture was kept."""
+        """Close the breaker: a picture was stored."""
         with self._lock:
             self._backoff.reset()
             self._until = 0.0

@@ -1,4 +1,4 @@
-"""Claims on their way: bytes, the detector's `batch` lane, and what came of each."""
+"""Claims in flight: from loading the bytes through the `batch` lane to an outcome."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from sightline.tasks.image_loader import ImageLoader
     from sightline.tasks.task import Claim
 
-_DEPTH = 4  # claims, where the model is not loaded and cannot be asked
+_DEPTH = 4  # claims, while the default model is not loaded and its depth is not known
 
 
 @dataclass(eq=False, slots=True)
 class _Held:
-    """A claim under way, and what it takes up.
+    """A claim in flight, and its resources.
 
     Attributes:
-        fetching: another host is asked for its bytes.
+        fetching: its bytes are being fetched from another host.
+        lease: on its detector.
     """
 
     claim: Claim
@@ -41,17 +42,17 @@ class _Held:
 
 
 class InFlight:
-    """What is under way for a worker. All but the constructor's callback is for its one thread."""
+    """The claims in flight of one worker. For that worker's thread only."""
 
     def __init__(
         self, repository: Repository, pictures: ImageLoader, came: Callable[[], None]
     ) -> None:
-        """Nothing is under way.
+        """No claims in flight.
 
         Args:
-            repository: holds the models.
-            pictures: gets the bytes; closed with this.
-            came: called on any thread when there is something to collect.
+            repository: the models.
+            pictures: loads the bytes; closed with this.
+            came: called, on any thread, when there is an outcome to collect.
         """
         self._repository = repository
         self._pictures = pictures
@@ -61,22 +62,22 @@ class InFlight:
 
     @property
     def claims(self) -> list[Claim]:
-        """Begun and not collected."""
+        """The claims that were begun and not collected."""
         return [held.claim for held in self._held]
 
     @property
     def busy(self) -> bool:
-        """Whether at least half of what keeps the engine busy is under way still."""
+        """Whether at least half of the claims that keep the engine busy are still unfinished."""
         return 2 * (len(self._held) - self.fetching - len(self._ended)) >= self._depth
 
     @property
     def fetching(self) -> int:
-        """How many wait for other hosts."""
+        """Number of claims whose bytes are being fetched from other hosts."""
         return sum(held.fetching for held in self._held)
 
     @property
     def capacity(self) -> int:
-        """How many more keep the engine busy; those that wait for other hosts do not count."""
+        """Number of further claims that keep the engine busy; fetching ones do not count."""
         return self._depth - len(self._held) + self.fetching
 
     @property
@@ -90,7 +91,7 @@ class InFlight:
         self._pictures.get(claim, partial(self._submit, held), partial(self._fail, held))
 
     def collect(self) -> list[Outcome]:
-        """What came since the last time. It is under way no more."""
+        """The outcomes since the last call. Their claims are not in flight any more."""
         outcomes = []
         while self._ended:
             held, outcome = self._ended.popleft()
@@ -100,10 +101,10 @@ class InFlight:
         return outcomes
 
     def close(self) -> list[Claim]:
-        """Give up what is under way.
+        """Cancel what is in flight.
 
         Returns:
-            Its claims.
+            The claims that were not collected.
         """
         self._pictures.close()
         left = self.claims
@@ -125,14 +126,14 @@ class InFlight:
     def _done(
         self, held: _Held, detector: Detector, size: int, future: Future[InferenceResult]
     ) -> None:
-        held.future = None  # it holds this callback, and with it the claim
+        held.future = None  # breaks a reference cycle: the future holds this callback
         self._pictures.let_go(size)
         outcome = None
         try:
             outcome = Outcome(held.claim, to_answer(detector, future.result()))
         except CancelledError:
-            pass  # given up
-        except BaseException as error:  # noqa: BLE001  whatever it is, a claim has to end
+            pass  # by `close`
+        except BaseException as error:  # noqa: BLE001  every claim must end
             outcome = decide(held.claim, error)
         finally:
             held.lease.close()

@@ -1,4 +1,4 @@
-"""Pictures that a task names in places of the operator's own: `s3://`, `gs://`, `az://`, `file://`."""
+"""Reads pictures from the operator's own stores: `s3://`, `gs://`, `az://`, `file://`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _log = logging.getLogger("sightline")
 
 
 class ObjectReader:
-    """The places that are open. Safe from many threads."""
+    """Reads pictures under the permitted URL prefixes. Safe from many threads."""
 
     def __init__(self, addresses: UrlPolicy, max_bytes: int, seconds: float) -> None:
-        """Nothing is looked at yet.
+        """A reader that has connected to nothing yet.
 
         Args:
-            addresses: says which may be read.
-            max_bytes: of the largest picture.
-            seconds: that reading one from a cloud may take.
+            addresses: decides which URLs may be read.
+            max_bytes: most bytes of a picture.
+            seconds: most seconds of a read from a cloud store.
 
         Raises:
-            ConfigError: a prefix is not understood, or needs what is not installed.
+            ConfigError: a prefix has an unknown scheme, or needs a package that is missing.
         """
         self._addresses = addresses
         self._max_bytes = max_bytes
@@ -50,9 +50,9 @@ class ObjectReader:
         """The file at `url`.
 
         Raises:
-            UrlRefused: it does not lie in an open place.
-            UrlFailed: it is not there, or cannot be read.
-            BodyTooLarge: it is larger than may be.
+            UrlRefused: it is not under a permitted prefix.
+            UrlFailed: it does not exist, or cannot be read.
+            BodyTooLarge: it has more than `max_bytes`.
         """
         self._addresses.require(url)
         return self._read_file(url) if url.startswith("file:") else self._read_cloud(url)
@@ -64,9 +64,9 @@ class ObjectReader:
             path = _path(url)
             if not any(path.is_relative_to(folder) for folder in folders):
                 raise UrlRefused("it leads out of the folder that is open here.", str(path))
-            # A pipe would keep its reader waiting.
+            # Without O_NONBLOCK, opening a pipe blocks.
             number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-            with open(number, "rb") as file:  # noqa: PTH123  what was opened, whatever it is called
+            with open(number, "rb") as file:  # noqa: PTH123  by descriptor
                 if not stat.S_ISREG(os.fstat(number).st_mode):
                     raise UrlFailed("it is not a file.", str(path))
                 data = file.read(self._max_bytes + 1)
@@ -88,16 +88,16 @@ class ObjectReader:
                 raise BodyTooLarge(self._max_bytes)
             return bytes(found.bytes())
         except (BaseError, OSError, ValueError) as error:
-            # What it says may name what lies inside.
+            # For the log only: the message may name internals of the store.
             _log.warning("not read: %s: %s", url[:200], str(error).partition("\n")[0])
             raise UrlFailed("its store did not give it.", repr(error)) from error
 
     def _store(self, bucket: str) -> Any:
-        """Who may read it follows from the environment, as the cloud's own tools have it."""
+        """The store of a bucket, with the credentials of the environment, as the cloud's tools."""
         from obstore.store import from_url
 
         limit = timedelta(seconds=self._seconds)
-        # Where a store is spoken to in the open is the operator's choice, as the store itself is.
+        # The operator chooses the store, and so whether it is reached without TLS.
         options: Any = {"timeout": limit, "connect_timeout": limit, "allow_http": True}
         return from_url(
             bucket,

@@ -1,4 +1,4 @@
-"""All that works on tasks, in the one process that holds the models."""
+"""Task processing: worker, cleaner and callbacks, in the process that holds the models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sightline.tasks.retention import Cleaner
     from sightline.tasks.worker import Worker
 
-# Seconds that what is under way gets at the end; the engine process has four, in all.
+# Seconds that work in flight gets at shutdown; the engine process has four in all.
 _WORKER_TIMEOUT = 2.0
 _DELIVERY_TIMEOUT = 1.0
 
@@ -24,22 +24,22 @@ class TaskProcessing:
     deliveries: DeliveryWorker
 
     def start(self) -> None:
-        """Begin, each on threads of its own."""
+        """Start the threads of each."""
         self.cleaner.start()
         self.deliveries.start()
         self.worker.start()
 
     def wake(self) -> None:
-        """Tasks were submitted, cancelled or are to be tried again. It does not block."""
+        """Look for work at once: tasks were submitted, cancelled or retried. Does not block."""
         self.worker.wake()
         self.deliveries.wake()
 
     def unhealthy_reasons(self) -> list[str]:
-        """Why tasks are not worked on; empty if they are."""
+        """The reasons why tasks are not processed; empty if they are."""
         return self.worker.unhealthy_reasons()
 
     def close(self) -> None:
-        """End; what is under way gets some seconds, and is given back then."""
+        """Stop. Work in flight gets a few seconds, and is then given back to the queue."""
         self.worker.close(_WORKER_TIMEOUT)
         self.deliveries.stop(_DELIVERY_TIMEOUT)
         self.cleaner.stop()

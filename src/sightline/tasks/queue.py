@@ -1,4 +1,4 @@
-"""Tasks as their workers see them: images that are claimed with a lease, and what came of them."""
+"""The queue of images, for workers: claims with a lease, and their outcomes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sightline.tasks.task import Claim, Outcome
 
 LEASE_SECONDS = 30.0
 DEADLY = 2
-"""Deaths of a process that worked on one image and nothing else, after which it is given up."""
+"""After so many deaths of a process that held this image alone, the image fails."""
 
 _HELD = select(images.c.task_id, images.c.position).where(images.c.worker == bindparam("mine"))
 _IMAGE = update(images).where(
@@ -48,13 +48,13 @@ _log = logging.getLogger("sightline.tasks")
 
 
 class TaskQueue:
-    """The images that wait, and those that are under way. Safe for many threads.
+    """The images that wait or are being processed. Safe for many threads.
 
-    Every method raises StorageUnavailable where the database cannot be used now.
+    Every method raises StorageUnavailable if the database cannot be used now.
 
     Attributes:
-        on_change: called after each commit that changed a task, from the thread that made it.
-        dropped: outcomes that came too late, or for images that were cancelled.
+        on_change: called after each commit that changed a task, on the thread that committed.
+        dropped: number of outcomes that came too late, or for cancelled images.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TaskQueue:
         *,
         ttl: float = RESULT_TTL,
     ) -> None:
-        """A queue whose claims hold for `lease` seconds, and whose results live for `ttl`."""
+        """A queue with claims of `lease` seconds, that keeps results for `ttl` seconds."""
         self._database = database
         self._clock = clock
         self._lease = lease
@@ -74,16 +74,16 @@ class TaskQueue:
         self.dropped = 0
 
     def recover(self, worker: str | None) -> int:
-        """Queue again what the dead held: all whose lease has run out, and all of `worker`'s.
+        """Queue the images of dead workers again: all with an expired lease, and all of `worker`.
 
-        Images that a process held when it died are quarantined, and are run alone from then on; one
-        that was alone when the process died, for the second time, ends as a `PoisonImage`.
+        Images that a worker held when it died are quarantined: from then on each runs alone. An
+        image that was alone at two deaths ends as a `PoisonImage`.
 
         Args:
-            worker: a name whose former bearer is dead, because its new one has just started.
+            worker: name of a worker that is dead; None for expired leases only.
 
         Returns:
-            How many images it were.
+            The number of images.
         """
         now = self._clock()
         with self._database.write() as connection:
@@ -108,16 +108,16 @@ class TaskQueue:
         return len(lost)
 
     def claim(self, worker: str, most: int, *, idle: bool, addresses: bool = True) -> list[Claim]:
-        """Take up to `most` images that are due, in the order of their turns.
+        """Claim up to `most` due images for `worker`, in fair order.
 
-        A quarantined image comes alone, to a worker that is `idle`, and nothing else before it has
-        ended; one whose turn it is, is not passed over: the others wait until the worker is idle.
+        A quarantined image is claimed alone, by an idle worker, which gets nothing else until the
+        image has ended. It keeps its turn: the images behind it wait until the worker is idle.
 
         Args:
-            worker: name of who will work on them.
-            most: images, at least 1.
+            worker: name of the worker.
+            most: number of images, at least 1.
             idle: the worker holds nothing.
-            addresses: whether images may be among them whose bytes are still to be fetched.
+            addresses: include images whose bytes are still to be fetched.
         """
         now = self._clock()
         with self._database.write() as connection:
@@ -131,15 +131,15 @@ class TaskQueue:
         return taken
 
     def heartbeat(self, worker: str) -> None:
-        """Prolong all that the worker holds."""
+        """Extend the leases of all images that the worker holds."""
         with self._database.write() as connection:
             until = self._clock() + self._lease
             connection.execute(_HEARTBEAT, {"mine": worker, "until": until})
 
     def finish(self, worker: str, outcomes: Sequence[Outcome]) -> None:
-        """Write what came of claims, all or nothing.
+        """Write the outcomes of claims, in one transaction.
 
-        What is not this worker's any more is dropped, and counted in `dropped`.
+        Outcomes of images that the worker does not hold any more are counted in `dropped`.
         """
         now = self._clock()
         with self._database.write() as connection:
@@ -154,7 +154,7 @@ class TaskQueue:
             self._changed()
 
     def give_back(self, worker: str, given: Sequence[Claim]) -> None:
-        """Queue claims again that were not begun, or not to their end."""
+        """Queue claims again that were not finished."""
         with self._database.write() as connection:
             held = _held(connection, worker)
             ours = [one for one in given if (one.task_id, one.index) in held]
@@ -165,7 +165,7 @@ class TaskQueue:
             self._changed()
 
     def next_due(self) -> float | None:
-        """When (Unix time) the earliest image that failed and is to be repeated may run."""
+        """Unix time of the earliest retry of an image; None if there is none."""
         with self._database.read() as connection:
             found: float | None = connection.execute(_EARLIEST).scalar_one()
             return found
@@ -176,7 +176,7 @@ class TaskQueue:
 
 
 def _held(connection: Connection, worker: str) -> set[tuple[str, int]]:
-    """Task and index of each image that is the worker's."""
+    """Task and index of each image that the worker holds."""
     return {(row.task_id, row.position) for row in connection.execute(_HELD, {"mine": worker})}
 
 
@@ -185,7 +185,7 @@ def _key(claim: Claim) -> dict[str, Any]:
 
 
 def _requeue_lost(connection: Connection, row: Row, *, alone: bool) -> None:
-    """Queue an image again whose worker died, or end it as a poison image."""
+    """Quarantine and queue an image whose worker died, or end it as a poison image."""
     kills = row.kills + alone
     values: dict[str, Any] = {"status": "queued", "quarantined": True}
     if kills >= DEADLY:
@@ -200,7 +200,7 @@ def _requeue_lost(connection: Connection, row: Row, *, alone: bool) -> None:
 
 
 def _written(outcome: Outcome, now: float) -> dict[str, Any]:
-    """What `_WRITE` writes of an outcome."""
+    """The parameters of `_WRITE` for an outcome."""
     values: dict[str, Any] = {
         "to_status": "completed",
         "begun": int(outcome.counts),

@@ -1,4 +1,4 @@
-"""Forgetting: tasks whose time is over, what is too much for the disk, files that nobody knows."""
+"""The cleaner: removes expired tasks, the oldest results on a full disk, and orphaned blobs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from sightline.threads import RETENTION
 INTERVAL_SECONDS = 60.0
 
 ORPHAN_SECONDS = 3600.0
-"""No submission takes as long: blobs without a task that are older belong to nobody."""
+"""Blobs without a task are orphans at this age: no submission takes so long."""
 
-_LEASE_SECONDS = 120.0  # a cleaner that was killed keeps others away for no longer
-_PAUSE_SECONDS = 0.005  # in which others may write
+_LEASE_SECONDS = 120.0  # a killed cleaner blocks others no longer than this
+_PAUSE_SECONDS = 0.005  # between batches, so that others may write
 _BATCH = 25  # tasks
-_SURELY_SECONDS = 30.0  # after its end a task is not being retried any more
+_SURELY_SECONDS = 30.0  # after its expiry a task can not be in the middle of a retry
 
 _Item = TypeVar("_Item")
 
@@ -36,7 +36,7 @@ _log = logging.getLogger("sightline.tasks")
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """What one round removed: expired tasks, tasks for which the disk had no room, orphans."""
+    """Counts of one round: expired tasks, tasks evicted for disk space, orphaned folders."""
 
     expired: int
     evicted: int
@@ -44,10 +44,10 @@ class Cleaned:
 
 
 class Cleaner:
-    """Removes what is over: every minute and at the start, one process at a time.
+    """Removes expired data at the start and every minute, in one process at a time.
 
     Attributes:
-        on_change: called after each round that forgot a task.
+        on_change: called after each round that removed a task.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Cleaner:
         clock: Callable[[], float] = time.time,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
-        """A cleaner that leaves `max_bytes` of blobs to tasks that have ended."""
+        """A cleaner that keeps at most `max_bytes` of blobs of ended tasks."""
         self._database = database
         self._blobs = blobs
         self._max_bytes = max_bytes
@@ -71,17 +71,17 @@ class Cleaner:
         self.on_change: list[Callable[[], None]] = []
 
     def start(self) -> None:
-        """Clean now, and every `interval` seconds from now on, in a thread of its own."""
+        """Clean now and every `interval` seconds, on its own thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Return once the thread has ended, at the latest after the batch that it is at."""
+        """End the thread; waits for the batch that is being removed."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def clean(self) -> Cleaned | None:
-        """One round; None if another cleaner is at it.
+        """Run one round; None if another cleaner is running one.
 
         Raises:
             StorageUnavailable: the database or the blobs cannot be used now.
@@ -118,7 +118,7 @@ class Cleaner:
             self._stopping.wait(self._interval)
 
     def _begin(self) -> bool:
-        """Take the lease, if nobody has it."""
+        """Take the lease; False if another cleaner has it."""
         try:
             return self._take_lease()
         except StorageUnavailable:
@@ -126,9 +126,9 @@ class Cleaner:
             raise
 
     def _make_room(self) -> None:
-        """Remove blobs that nobody can ask for any more, and leave their rows.
+        """Remove the blobs of expired tasks, but not their rows.
 
-        On a full disk nothing can be written, not even that a task is over.
+        On a full disk the database cannot be written, not even to remove a task.
         """
         over = select(tasks.c.id).where(tasks.c.expires <= self._clock() - _SURELY_SECONDS)
         with self._database.read() as connection:
@@ -137,9 +137,9 @@ class Cleaner:
             self._blobs.delete(task_id)
 
     def _expire(self) -> int:
-        """Remove the tasks whose time is over, unless they were retried in this moment.
+        """Remove expired tasks, unless they have just been retried.
 
-        What a crash leaves of their blobs is found among the orphans.
+        After a crash, their blobs are removed as orphans.
         """
         over = select(tasks.c.id).where(tasks.c.expires <= self._clock()).limit(_BATCH)
         count = 0
@@ -160,7 +160,7 @@ class Cleaner:
         return count
 
     def _evict(self) -> int:
-        """Let the oldest expire whose blobs are more than may lie there."""
+        """Expire the oldest ended tasks until their blobs fit `max_bytes`."""
         held = {folder.name: folder.bytes for folder in self._blobs.folders()}
         by_age = select(tasks.c.id).where(tasks.c.ended.is_not(None)).order_by(tasks.c.ended)
         with self._database.read() as connection:
@@ -181,7 +181,7 @@ class Cleaner:
         return self._expire() if evicted else 0
 
     def _remove_orphans(self) -> int:
-        """Remove blobs whose task is forgotten, or never came to be."""
+        """Remove blobs whose task was removed, or was never submitted."""
         count = 0
         for folders in _batches(self._blobs.folders()):
             for folder in self._orphans(folders):
@@ -209,7 +209,7 @@ class Cleaner:
     def _take_lease(self) -> bool:
         now = self._clock()
         with self._database.write() as connection:
-            # One that ends later than any may was given by a clock that went wrong.
+            # A lease that ends later than any can was given by a wrong clock.
             held = leases.c.until.between(now, now + _LEASE_SECONDS)
             theirs = select(leases.c.holder).where(leases.c.name == "cleaner", held)
             if connection.execute(theirs).first() is not None:

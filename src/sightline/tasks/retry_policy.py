@@ -1,4 +1,4 @@
-"""What becomes of an image that nothing could be detected in: its end, or another attempt."""
+"""Retry policy: whether an image whose processing failed ends or is tried again."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from sightline.tasks.task import LONGEST_PAUSE, Claim, Failure, Outcome
 ATTEMPTS = 5
 
 _FIRST_PAUSE = 1.0  # seconds
-_SHORT_PAUSE = 1.0  # seconds, where nothing is wrong with the image
+_SHORT_PAUSE = 1.0  # seconds, if the service was not ready
 _log = logging.getLogger("sightline")
 
 
 def decide(claim: Claim, error: BaseException) -> Outcome:
     """The outcome of a claim that failed with `error`.
 
-    What is wrong with the image or what was asked of it ends it at once. What is nobody's fault
-    (the queue is full, the engine is being started again, the disk is full) is tried again for as
-    long as it lasts. Everything else, such as a picture that the disk does not give though it gives
-    others, may pass, and is tried five times, with longer and longer
-    pauses.
+    An error of the image or its options ends it at once. While the service is not ready (full
+    queue, engine restart, full disk) the image is tried again without limit. Any other error, such
+    as a picture that cannot be read from a working disk, is tried five times in all, with pauses
+    that double.
     """
     failure = _explain(claim, error)
     if isinstance(error, RequestError) and not isinstance(error, UrlFailed):
@@ -53,7 +52,7 @@ def _explain(claim: Claim, error: BaseException) -> Failure:
         if isinstance(error, ConfigError):
             _log.error("image %d of task %s: %s", claim.index, claim.task_id, error)
         known = (cls.__name__ for cls in type(error).__mro__ if hasattr(errors, cls.__name__))
-        # When to try again is the worker's to know.
+        # Clients do not retry an image, the worker does: leave `retry_after` out of the text.
         return Failure(next(known), error.reason if isinstance(error, TryLater) else str(error))
     _log.error("image %d of task %s failed", claim.index, claim.task_id, exc_info=error)
     return Failure("SightlineError", "Something failed inside; the service's log says what.")

@@ -1,4 +1,4 @@
-"""Tasks and images as rows of the database, and what every change of them has in common."""
+"""Tasks and images as rows of the database: reading, versions, and the end of a task."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sightline.tasks.delivery.callbacks import Calls, announce, deliveries_of
 from sightline.tasks.task import ENDED, Failure, Image, Status, Task
 
 Row: TypeAlias = SomeRow[*tuple[Any, ...]]
-"""What a query found, whatever its columns."""
+"""A row of a query's result, with any columns."""
 
 RELEASED: dict[str, Any] = {"worker": None, "lease_until": None, "not_before": None}
-"""What an image has that nobody holds."""
+"""Column values of an image that no worker holds."""
 
 _RAISE = update(state).values(sequence=state.c.sequence + 1).returning(state.c.sequence)
 _TOUCH = (
@@ -53,12 +53,12 @@ _ANSWERS = select(images.c.position, images.c.result).where(
 
 
 def next_version(connection: Connection) -> int:
-    """A number greater than every one before, by the order of commits."""
+    """The next version: greater than all before it, in the order of commits."""
     return int(connection.execute(_RAISE).scalar_one())
 
 
 def touch(connection: Connection, task_ids: Collection[str], **values: Any) -> None:
-    """Give the tasks a new version, and `values` besides."""
+    """Give the tasks a new version and set `values`."""
     if task_ids:
         changed = _TOUCH.values(**values) if values else _TOUCH
         version = next_version(connection)
@@ -68,7 +68,7 @@ def touch(connection: Connection, task_ids: Collection[str], **values: Any) -> N
 def refresh_status(
     connection: Connection, task_ids: Collection[str], now: float, ttl: float
 ) -> None:
-    """Give the tasks a new version, and end those whose images have all ended."""
+    """Give the tasks a new version; end those whose images have all ended."""
     counts: dict[str, dict[Status, int]] = defaultdict(dict)
     asked = {"ids": sorted(task_ids)}
     for task_id, status, count in connection.execute(_COUNTS, asked):
@@ -80,7 +80,7 @@ def refresh_status(
 
 
 def end(connection: Connection, task_id: str, status: Status, now: float, ttl: float) -> None:
-    """The task has ended: its results live from now, and its callback is due."""
+    """End the task: its results expire `ttl` seconds from now, and its callback is due."""
     values = {"to_status": status, "to_ended": now, "to_expires": now + ttl}
     url = connection.execute(_END, {"of_task": task_id, **values}).scalar_one_or_none()
     if url is not None:
@@ -99,7 +99,7 @@ def end(connection: Connection, task_id: str, status: Status, now: float, ttl: f
 
 
 def ended_status(counts: Collection[Status]) -> Status:
-    """Of a task whose images have ended with these statuses."""
+    """The status of a task whose images have ended with these statuses."""
     if "cancelled" in counts:
         return "cancelled"
     return "completed" if "completed" in counts else "error"
@@ -110,16 +110,16 @@ def load(connection: Connection, task_id: str, now: float, known: Task | None = 
 
     Args:
         connection: within a transaction.
-        task_id: as it was asked for.
+        task_id: unchecked, from the client.
         now: Unix time.
-        known: the task as it was before. Answers do not change: those that it has are not read
-            again, and they are most of what there is to read.
+        known: an earlier version of the task. Its answers are not read again: they do not change,
+            and are most of the data.
 
     Raises:
-        UnknownTask: it was never there, or long ago.
-        ExpiredTask: it was there, and its time is over.
+        UnknownTask: there is no such task, or it expired long ago.
+        ExpiredTask: the task has expired.
     """
-    if not task_id.isalnum():  # nor what a database's text cannot hold
+    if not task_id.isalnum():  # also keeps out what database text cannot hold
         raise UnknownTask(task_id)
     row = connection.execute(_TASK, {"of_task": task_id}).one_or_none()
     if row is None:
@@ -139,7 +139,7 @@ def load(connection: Connection, task_id: str, now: float, known: Task | None = 
 def _answers(
     connection: Connection, task_id: str, found: Sequence[Row], known: Task | None
 ) -> dict[int, str]:
-    """The answers of the images that have one, by their positions."""
+    """Answers by the positions of their images, as far as there are any."""
     read = {image.index: image.answer for image in known.images if image.answer} if known else {}
     new = [row.position for row in found if row.status == "completed" and row.position not in read]
     asked = {"of_task": task_id, "positions": new}
@@ -194,5 +194,5 @@ def to_json(value: Any) -> str:
 
 
 def text(value: str) -> str:
-    """`value` without what a database's text cannot hold: NUL, and half a surrogate pair."""
+    """`value` without what database text cannot hold: NUL and lone surrogates."""
     return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Where tasks are handed in and asked after: what every process that speaks HTTP opens."""
+"""Task services of an HTTP process: store, blobs and change feed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TaskServices:
-    """What tasks are known by, open. Close it when nobody uses it any more.
+    """The open services. Close them after their last use.
 
     Attributes:
-        backlog: what may wait.
+        addresses: decides which URLs a task may name.
+        backlog: limits on waiting images.
     """
 
     database: Database

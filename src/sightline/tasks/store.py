@@ -1,4 +1,4 @@
-"""Tasks as their clients see them: submitted, looked at, cancelled, forgotten, tried again."""
+"""The task store, for clients: submit, read, cancel, remove and retry tasks."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from sightline.tasks.admission import Found
 from sightline.tasks.fairness import PRIORITIES, ahead, order_key
 from sightline.tasks.task import ENDED, Backlog, ChangeSet, Glance, Image, NewTask, Priority, Task
 
-RESULT_TTL = 300.0
+RESULT_TTL = 300.0  # seconds
 
 MOST_IDS = 1000
-"""Most ids in a glance."""
+"""Most ids in a `Glance`."""
 
 _TURN = (images.c.order_key, images.c.arrival, images.c.position)
 
 
 class TaskStore:
-    """All tasks. Safe for many threads; never for the event loop.
+    """All tasks. Safe for many threads; not for the event loop, it blocks.
 
-    Every method raises StorageUnavailable where the database or the blobs cannot be used now.
+    Every method raises StorageUnavailable if the database or the blobs cannot be used now.
 
     Attributes:
-        on_change: called after each commit that was made here, from the thread that made it.
+        on_change: called after each commit of this store, on the thread that committed.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class TaskStore:
         *,
         ttl: float = RESULT_TTL,
     ) -> None:
-        """A store with `limits`, that keeps results for `ttl` seconds."""
+        """A store that admits up to `limits`, and keeps results for `ttl` seconds."""
         self._database = database
         self._blobs = blobs
         self._limits = limits
@@ -53,16 +53,17 @@ class TaskStore:
         self.on_change: list[Callable[[], None]] = []
 
     def submit(self, task: NewTask) -> Task:
-        """Take a task whose blobs are written; it and they are on disk on return.
+        """Add a task whose blobs are written. The task and its blobs are on disk on return.
 
-        The blobs of a task that is not taken are removed.
+        The blobs of a task that is not added are removed.
 
         Returns:
-            The task; the one that is there if the idempotency key came with the same before.
+            The new task, or the earlier one of the same idempotency key and request.
 
         Raises:
-            Conflict: the key came with something else before.
-            Overloaded: more would wait than may.
+            Conflict: the idempotency key was used for another request.
+            Overloaded: the backlog has no room.
+            WrongFileCount, BodyTooLarge: the task is larger than the whole backlog.
         """
         now = self._clock()
         written = False
@@ -88,24 +89,24 @@ class TaskStore:
         return kept
 
     def find(self, task: NewTask) -> Found | None:
-        """The task that came under the same owner's same idempotency key before, if it is there."""
+        """The earlier task of the same owner with the same idempotency key, if there is one."""
         with self._database.read() as connection:
             return admission.find(connection, task, self._clock())
 
     def get(self, task_id: str, known: Task | None = None) -> Task:
-        """The task with its images; `known` is how it was, which spares some of the reading.
+        """The task with its images. Answers of `known`, an earlier version, are not read again.
 
         Raises:
-            UnknownTask: it was never there, or long ago.
-            ExpiredTask: it was there, and its time is over.
+            UnknownTask: there is no such task, or it expired long ago.
+            ExpiredTask: the task has expired.
         """
         with self._database.read() as connection:
             return rows.load(connection, task_id, self._clock(), known)
 
     def cancel(self, task_id: str) -> Task:
-        """End it now: what has not ended is cancelled. One that has ended is left alone.
+        """Cancel the images that have not ended, and end the task. Leaves an ended task as it is.
 
-        Results of images that are under way come to nothing.
+        Results of images in progress are dropped.
 
         Raises:
             UnknownTask, ExpiredTask: as `get`.
@@ -126,11 +127,11 @@ class TaskStore:
         return task
 
     def forget(self, task_id: str) -> None:
-        """Remove a task that has ended, and its blobs. That it was there is known for a day.
+        """Remove an ended task and its blobs. For a day, `get` reports it as expired.
 
         Raises:
             UnknownTask, ExpiredTask: as `get`.
-            NotEnded: so it is.
+            NotEnded: the task has not ended.
         """
         now = self._clock()
         with self._database.write() as connection:
@@ -145,11 +146,12 @@ class TaskStore:
         self._changed()
 
     def retry(self, task_id: str) -> Task:
-        """Queue its failed images again, as far as there is something to run.
+        """Queue the failed images again that have a blob or a URL.
 
         Raises:
             UnknownTask, ExpiredTask: as `get`.
-            Overloaded: more would wait than may.
+            Overloaded: the backlog has no room.
+            WrongFileCount, BodyTooLarge: the images are more than the whole backlog holds.
         """
         now = self._clock()
         with self._database.write() as connection:
@@ -166,7 +168,7 @@ class TaskStore:
         return task
 
     def glance(self) -> Glance:
-        """Counts of all tasks, and the ids of the latest."""
+        """Counts of all tasks, and the ids of those that changed last."""
         counted = select(tasks.c.status, tasks.c.priority, func.count()).group_by(
             tasks.c.status, tasks.c.priority
         )
@@ -182,7 +184,7 @@ class TaskStore:
         return Glance(statuses, priorities, waiting, size, ids)
 
     def positions(self) -> dict[str, int]:
-        """Of each task that has images waiting: about how many are begun before its next one."""
+        """Task id → about how many images are begun before the next one of that task."""
         queued = (
             select(images.c.rank, images.c.task_id)
             .where(images.c.status == "queued")
@@ -203,7 +205,7 @@ class TaskStore:
         }
 
     def changes(self, since: int) -> ChangeSet:
-        """The tasks that changed, or were forgotten, after the sequence number `since`."""
+        """The tasks that changed or were removed after the sequence number `since`."""
         changed = union_all(
             select(tasks.c.id).where(tasks.c.version > since),
             select(tombstones.c.id).where(tombstones.c.version > since),
@@ -215,13 +217,13 @@ class TaskStore:
             return ChangeSet(sequence, tuple(connection.execute(changed).scalars()))
 
     def _arrived(self, task_id: str) -> bool:
-        """Whether a task is there though its transaction seemed to fail: a connection broke."""
+        """Whether the task was committed although its transaction failed (lost connection)."""
         with self._database.write() as connection:  # waits until that transaction has ended
             found = select(tasks.c.id).where(tasks.c.id == task_id)
             return connection.execute(found).first() is not None
 
     def _remove(self, task_id: str) -> None:
-        with suppress(StorageUnavailable):  # it is logged, and the cleaner finds them
+        with suppress(StorageUnavailable):  # logged already; the cleaner removes them
             self._blobs.delete(task_id)
 
     def _changed(self) -> None:

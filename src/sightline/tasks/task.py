@@ -1,9 +1,11 @@
-"""What a task is: immutable values, and the states that it and its images go through.
+"""Tasks, images, claims and outcomes: immutable values.
+
+The states of a task and of an image:
 
     queued → processing → completed | error | cancelled
 
-An image that fails for a reason that may pass goes back to `queued`; a task only when somebody asks
-for its failed images to be tried again.
+An image that fails temporarily goes back to `queued`. A task does so only when a client retries its
+failed images.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Status: TypeAlias = Literal["queued", "processing", "completed", "error", "cancelled"]
-"""Of a task and of an image. A task is `error` if all its images are, and `completed` if one is."""
+"""Status of a task or an image. A task is `error` if all its images are, `completed` if one is."""
 
 Priority: TypeAlias = Literal["high", "normal", "low"]
 
 CallbackState: TypeAlias = Literal["due", "delivered", "failed"]
-"""Of the call that tells of a task's end; `failed` is the end of all attempts."""
+"""State of the callback at a task's end; `failed` means that there are no more attempts."""
 
 ENDED: frozenset[Status] = frozenset({"completed", "error", "cancelled"})
 MAX_IMAGES = 100
@@ -29,7 +31,7 @@ LONGEST_PAUSE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an image failed: the name of a class in `errors`, and what it says to the client."""
+    """Why an image failed: the name of a class in `errors`, and the text for the client."""
 
     error: str
     detail: str
@@ -40,11 +42,11 @@ class NewImage:
     """An image of a task that is being submitted.
 
     Attributes:
-        filename: as the client calls it, at most 255 characters; "" if it does not say.
-        blob: key of its bytes; None if it is named by `url`, or failed already.
-        url: where its bytes are to be had; None if they came with the request.
+        filename: the client's name for it, at most 255 characters; "" if there is none.
+        blob: key of its bytes; None if it has a `url`, or has failed already.
+        url: address of its bytes; None if they came with the request.
         size: bytes of the blob, 0 without one.
-        failure: why it will not be run.
+        failure: why it is not processed; None if it is.
     """
 
     filename: str
@@ -60,13 +62,13 @@ class NewTask:
 
     Attributes:
         id: 32 hexadecimal digits.
-        owner: name of the key that it came with, "" without keys.
-        options: what was asked of the detector: `confidence`, `iou`, `classes`, `max_detections`,
-            as far as they were given.
+        owner: name of the client's API key, "" without keys.
+        options: detector options that were given, of `confidence`, `iou`, `classes` and
+            `max_detections`.
         model: name; None for the default.
-        digest: of the model that was served under that name at submission, None if unknown.
-        fingerprint: SHA-256, in hexadecimal, of all that was sent with an idempotency key;
-            compared where the same key comes again.
+        digest: of the model with that name at submission, None if unknown.
+        fingerprint: SHA-256 of the request, in hexadecimal; compared when its idempotency key is
+            used again.
     """
 
     id: str
@@ -83,13 +85,13 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image of a task, as it is now.
+    """An image of a task, in its current state.
 
     Attributes:
-        answer: what `POST /detect` would have answered, as JSON, once it is completed; it does not
-            change any more.
-        failure: why it failed, once it has.
-        attempts: how often it was begun.
+        answer: the JSON text that `POST /detect` answers for it; None until it is completed. Does
+            not change any more.
+        failure: why it failed; None if it has not.
+        attempts: number of counted attempts.
     """
 
     index: int
@@ -104,14 +106,14 @@ class Image:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """`answer`, read; of many boxes that takes its time."""
+        """`answer`, parsed anew at each access; slow if it has many boxes."""
         read: dict[str, Any] | None = None if self.answer is None else json.loads(self.answer)
         return read
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt to call the callback: when (Unix time), and what came of it."""
+    """One attempt at a callback: its Unix time, and the HTTP status or the error."""
 
     at: float
     status: int | None
@@ -120,12 +122,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task, as it is now. Times are seconds of Unix time.
+    """A task, in its current state. Times are Unix times in seconds.
 
     Attributes:
         version: grows with every change of this task.
-        expires: when its results will be forgotten; None before it has ended.
-        answered: name of the model that answered; None as long as none has.
+        expires: when its results are removed; None before it has ended.
+        answered: name of the model that answered; None before the first answer.
         callback_state: None before the task has ended, or without a callback.
         deliveries: attempts to call the callback, oldest first.
     """
@@ -150,7 +152,7 @@ class Task:
 
     @property
     def done(self) -> int:
-        """Images that have ended, however they did."""
+        """Number of images that have ended: completed, failed or cancelled."""
         return sum(image.status in ENDED for image in self.images)
 
     @property
@@ -160,10 +162,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An image that a worker is to work on, and until when (Unix time) it is this worker's.
+    """An image that a worker holds until `lease_until` (Unix time).
 
     Attributes:
-        quarantined: a process died while it held this image: nothing else may run beside it.
+        quarantined: a process died while it held this image, so it must run alone.
     """
 
     task_id: str
@@ -181,13 +183,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a claim: a result, or a failure.
+    """The outcome of a claim: a result, or a failure.
 
     Attributes:
-        result: what `POST /detect` would have answered.
-        failure: why not.
-        retry_in: seconds after which it is to be tried again; None if the failure is its end.
-        counts: whether the attempt counts among the five that an image has.
+        result: the answer of `POST /detect` for the image; None if it failed.
+        failure: why it failed; None if it did not.
+        retry_in: seconds until the next attempt; None if there is none.
+        counts: whether this is one of the image's five attempts.
     """
 
     claim: Claim
@@ -199,7 +201,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Most images, and bytes of their blobs, that may wait in all tasks together."""
+    """Limits on all waiting images together: their number, and the bytes of their blobs."""
 
     images: int
     bytes: int
@@ -207,7 +209,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """How many tasks there are of each status and priority, and how many images wait."""
+    """Counts of tasks by status and by priority, and of waiting images; the latest ids."""
 
     statuses: dict[Status, int]
     priorities: dict[Priority, int]
@@ -218,7 +220,7 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """Ids of the tasks that changed, and the sequence number to ask from the next time."""
+    """Ids of the tasks that changed, and the sequence number for the next request."""
 
     sequence: int
     tasks: tuple[str, ...]

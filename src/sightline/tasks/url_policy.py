@@ -1,4 +1,4 @@
-"""Which addresses a task may name, as far as that can be judged without asking the network."""
+"""Policy for the URLs of a task: which hosts, prefixes and callbacks it may name."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _STORES = ("s3://", "gs://", "az://", "file://")
 
 @dataclass(frozen=True, slots=True)
 class UrlPolicy:
-    """Judges addresses when a task is submitted, and again before they are used.
+    """Checks the URLs of a task, at submission and again before they are read.
 
     Attributes:
-        guard: says which hosts may be asked.
-        resolver: looks hosts up.
-        prefixes: of addresses in object stores and folders that are open.
+        guard: decides which hosts are permitted.
+        resolver: resolves host names.
+        prefixes: permitted prefixes of URLs in object stores and folders.
     """
 
     guard: Guard
@@ -33,12 +33,12 @@ class UrlPolicy:
     prefixes: tuple[str, ...] = ()
 
     def require(self, text: str) -> None:
-        """Let an address of a picture pass.
+        """Check the URL of a picture.
 
-        A name is not looked up here: `net.fetch` does that, and judges what it stands for.
+        Host names are not resolved here: `net.fetch` resolves them and checks their addresses.
 
         Raises:
-            UrlRefused: it may not be used.
+            UrlRefused: it is not permitted.
         """
         if text.lower().startswith(_SCHEMES):
             self._require_host(text)
@@ -49,7 +49,7 @@ class UrlPolicy:
             raise UrlRefused(f"it must begin with one of {known}.")
 
     def require_callback(self, text: str) -> None:
-        """Let the address of a callback pass. It looks up its host: not for the event loop.
+        """Check the URL of a callback. Resolves its host: not for the event loop.
 
         Raises:
             CallbackRefused, Overloaded: as `net.webhooks.check_callback`.

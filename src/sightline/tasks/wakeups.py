@@ -1,7 +1,7 @@
-"""Who submits tasks wakes who works on them, within a process.
+"""Wake-ups of task threads within a process.
 
-From one process to another a wake-up goes over the workers' wire (`Backend.nudge`). None is needed
-for a task to be worked on: who works looks by itself every few seconds.
+Between processes, wake-ups are calls of the backend. They only save time: a worker looks for tasks
+every few seconds by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from threading import Event
 
 
 class WakeEvent:
-    """Wakes one thread. Rung from any; what rings while nobody waits is not lost."""
+    """Wakes one thread, from any thread. A wake-up before `wait` is not lost."""
 
     def __init__(self) -> None:
         self._woken = Event()
@@ -19,6 +19,6 @@ class WakeEvent:
         self._woken.set()
 
     def wait(self, seconds: float) -> None:
-        """Returns once it was rung since the last return, after `seconds` at the latest."""
+        """Wait for a wake-up since the last return, at most `seconds`."""
         self._woken.wait(seconds)
         self._woken.clear()

@@ -1,4 +1,4 @@
-"""Works on tasks: claims images, has them detected, writes what came."""
+"""The task worker: claims images, runs them through a detector, writes their outcomes."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from sightline.tasks.queue import TaskQueue
     from sightline.tasks.task import Outcome
 
-_LOOK_EVERY = 3.0  # seconds; whoever submits wakes it besides
+_LOOK_EVERY = 3.0  # seconds; a submission wakes it earlier
 _SHORTEST_LOOK = 0.1  # seconds
 _HEARTBEAT_EVERY = 8.0  # seconds; several times in a lease
-_RECOVER_EVERY = 15.0  # seconds; others, on other machines, may have died
-_TOGETHER = 0.1  # seconds that what has ended waits for more, while the engine has enough to do
+_RECOVER_EVERY = 15.0  # seconds; workers on other machines may have died
+_TOGETHER = 0.1  # seconds that outcomes wait for more outcomes, while the engine is busy
 _STORAGE_PAUSE = 1.0  # seconds between attempts while nothing can be written
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after it died
-_SOUND_AFTER = 60.0  # seconds of work after which a death is not one in a row
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a restart after its death
+_SOUND_AFTER = 60.0  # seconds of work after which the backoff starts again
 _DYING = "the thread that works on tasks died, and is started again"
 
 _log = logging.getLogger("sightline")
 
 
 class Worker:
-    """One thread that claims and writes; it holds as many images as keep the engine busy.
+    """One thread that claims images and writes their outcomes.
 
-    What is more urgent waits for no more than those. All that came while it wrote is written in
-    one transaction. While nothing can be written it holds what it has, takes no more, and tries
-    again until it can.
+    It holds only as many images as keep the engine busy, so urgent ones wait for no more than
+    those. Outcomes that arrive during a write go into one transaction. While storage fails, it
+    keeps its outcomes, claims nothing, and tries again until they are written.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Worker:
         pictures: ImageLoader,
         folder: Path | None,
     ) -> None:
-        """Nothing is claimed before `start`.
+        """A worker that claims nothing before `start`.
 
         Args:
-            queue: holds the work.
-            repository: holds the models.
-            pictures: gets the images' bytes; closed with this.
-            folder: where tasks are kept; None if in memory.
+            queue: the images to process.
+            repository: the models.
+            pictures: loads the images' bytes; closed with this.
+            folder: the data folder; None if tasks are in memory.
         """
         self._queue = queue
         self._folder = folder
@@ -65,7 +65,7 @@ class Worker:
         self._in_flight = InFlight(repository, pictures, self._wake_event.wake)
         self._unwritten: list[Outcome] = []
         self._lease: WorkerLease | None = None
-        self._at_risk = True  # images may be held in this worker's name that it knows nothing of
+        self._at_risk = True  # the queue may hold claims of this name that it does not know
         self._away = False
         self._death = ""
         self._heartbeat_at = self._recover_at = 0.0
@@ -77,15 +77,15 @@ class Worker:
         self._thread.start()
 
     def wake(self) -> None:
-        """Tasks were submitted: look at once."""
+        """Look for work at once: tasks were submitted."""
         self._wake_event.wake()
 
     def unhealthy_reasons(self) -> list[str]:
-        """Why no task is worked on; empty if all is well."""
+        """The reasons why no task is processed; empty if the worker lives."""
         return [self._death] if self._death else []
 
     def close(self, timeout: float) -> None:
-        """Claim no more; what is not done within so many seconds is given back."""
+        """Stop claiming, and end. Gives back images that are not done within `timeout` seconds."""
         self._end_by = monotonic() + timeout
         self._wake_event.wake()
         self._thread.join()
@@ -97,7 +97,7 @@ class Worker:
             try:
                 self._work()
                 self._leave()
-            except BaseException as error:  # noqa: BLE001  no death may be silent
+            except BaseException as error:  # noqa: BLE001  every death is logged
                 if monotonic() - began > _SOUND_AFTER:
                     backoff.reset()
                 self._at_risk = True
@@ -123,7 +123,7 @@ class Worker:
                 self._wait_for_more()
 
     def _wait_for_more(self) -> None:
-        """A transaction costs as much for one image as for several."""
+        """Collect outcomes for one transaction: it costs as much for one image as for several."""
         end = monotonic() + _TOGETHER
         while self._end_by is None and self._in_flight.busy and (left := end - monotonic()) > 0:
             self._wake_event.wait(left)
@@ -135,13 +135,13 @@ class Worker:
         return not left or monotonic() > self._end_by
 
     def _round(self) -> float:
-        """Write what came and claim more.
+        """Write the outcomes and claim more images.
 
         Returns:
-            Seconds until the next round, unless the bell rings.
+            Seconds until the next round, unless it is woken.
 
         Raises:
-            StorageUnavailable: what came is kept, and written in another round.
+            StorageUnavailable: unwritten outcomes are kept for another round.
         """
         lease = self._take_name()
         self._write(lease.name)
@@ -170,7 +170,7 @@ class Worker:
             self._unwritten = []
 
     def _keep_leases(self, lease: WorkerLease) -> None:
-        """Prolong this worker's, before those that ran out are looked for."""
+        """Extend this worker's leases, and then recover images with expired ones."""
         now = monotonic()
         holding = bool(self._in_flight.claims)
         if holding and now >= min(self._heartbeat_at, self._recover_at):
@@ -179,24 +179,24 @@ class Worker:
         if self._at_risk and not holding:
             for name in lease.dead:
                 self._queue.recover(name)
-            del lease.dead[1:]  # another may have taken a name since
+            del lease.dead[1:]  # another worker may take one of these names later
             self._at_risk = False
         if now >= self._recover_at:
             self._queue.recover(None)
             self._recover_at = now + _RECOVER_EVERY
 
     def _claim(self, name: str) -> bool:
-        """Begin what there is room for.
+        """Claim and begin as many images as there is capacity for.
 
         Returns:
-            Whether there was more room than work.
+            Whether there was capacity for more.
         """
         held, capacity = self._in_flight.claims, self._in_flight.capacity
         if capacity <= 0:
             return False
         if not held:
             self._heartbeat_at = monotonic() + _HEARTBEAT_EVERY
-        self._at_risk = True  # until all that may have been claimed is begun
+        self._at_risk = True  # until all claims are begun
         can_fetch = self._in_flight.fetching < FETCHING
         claims = self._queue.claim(name, capacity, idle=not held, addresses=can_fetch)
         for claim in claims:

@@ -1,4 +1,4 @@
-"""What a worker is called, so that it finds again what its dead predecessor held."""
+"""The name of a worker, by which it recovers the images of its dead predecessor."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 
 class WorkerLease:
-    """A name that is this process's for as long as it lives, and its successor's afterwards.
+    """A worker name that one process holds while it lives; a later process can take it over.
 
-    A lock on a file in the data folder keeps others from it; the system takes the lock back however
+    A lock on a file in the data folder makes it exclusive. The system releases the lock however
     the process ends.
 
     Attributes:
-        dead: names of workers of this folder that are no more: what they held is free. The name
-            that was taken is the first.
+        dead: names of dead workers of this folder, whose images can be recovered. The first is
+            the name that was taken.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        """Take the first name that is free.
+        """Take the first free name.
 
         Args:
-            folder: where tasks are kept; None if they are in memory, and nobody outlives them.
+            folder: the data folder; None if tasks are in memory, where the name is always new.
 
         Raises:
-            OSError: nothing can be written there.
+            OSError: the folder cannot be written.
         """
         self._lock: FileLock | None = None
         self.dead: list[str] = []
@@ -38,7 +38,7 @@ class WorkerLease:
             self.dead.append(f"memory-{uuid.uuid4().hex}")
             return
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "workers.lock"):  # nobody else looks for a name meanwhile
+        with FileLock(folder / "workers.lock"):  # one process at a time looks for names
             self._take(folder, _folder_id(folder))
 
     @property
@@ -46,7 +46,7 @@ class WorkerLease:
         return self.dead[0]
 
     def close(self) -> None:
-        """Leave the name to others."""
+        """Release the name."""
         if self._lock is not None:
             self._lock.release()
 
@@ -59,7 +59,7 @@ class WorkerLease:
             try:
                 lock.acquire()
             except Timeout:
-                continue  # it lives
+                continue  # its worker lives
             self.dead.append(f"{folder_id}-{number}")
             if self._lock is None:
                 self._lock = lock
@@ -68,7 +68,7 @@ class WorkerLease:
 
 
 def _folder_id(folder: Path) -> str:
-    """Tells this folder from others that share a database."""
+    """The id of this folder, among all folders that share a database."""
     path = folder / "worker.id"
     if not path.exists():
         draft = path.with_suffix(".tmp")

@@ -1,4 +1,4 @@
-"""A process that is there again whenever it ends."""
+"""Supervision of a process: restarts it whenever it ends."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Awaitable, Callable
 
-_STABLE_AFTER = 30.0  # seconds after which a process has shown that it can live
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds; after the first death there is none
+_STABLE_AFTER = 30.0  # seconds of life after which the backoff starts again
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds; none after the first death
 
 _log = logging.getLogger("sightline")
 
 
 class SupervisedProcess:
-    """Keeps one process alive. Used from one event loop."""
+    """Starts one process, and restarts it whenever it ends. For one event loop."""
 
     def __init__(
         self, name: str, start: Callable[[], Awaitable[Process]], stopping: asyncio.Event
     ) -> None:
-        """Nothing is started yet.
+        """A process that is not started yet.
 
         Args:
-            name: what the log calls it.
-            start: starts it.
-            stopping: once it is set, what ends stays ended.
+            name: for the log.
+            start: starts the process.
+            stopping: once it is set, the process is not restarted.
         """
         self._name = name
         self._start = start
@@ -41,16 +41,16 @@ class SupervisedProcess:
         self._supervising: asyncio.Task[None] | None = None
 
     async def begin(self) -> Process:
-        """Start it for the first time."""
+        """Start the process for the first time."""
         self._process = await self._start()
         return self._process
 
     def supervise(self, process: Process) -> None:
-        """From now on, start it again whenever it ends; at once, but not again and again."""
+        """Restart the process whenever it ends: first at once, then with growing pauses."""
         self._supervising = asyncio.create_task(self._supervise(process))
 
     async def end(self, timeout: float) -> None:
-        """End it: asked to (SIGTERM), and after so many seconds without being asked."""
+        """End the process with SIGTERM, and after `timeout` seconds with SIGKILL."""
         if self._process is None:
             return
         ended = self._supervising or asyncio.create_task(_until_end(self._process))
@@ -62,7 +62,7 @@ class SupervisedProcess:
         await ended
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal, if it lives."""
+        """Send the process a signal, if it lives."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)

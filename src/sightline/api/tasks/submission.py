@@ -1,4 +1,4 @@
-"""The body of `POST /predict`: up to a hundred files, or addresses, as a new task."""
+"""`POST /predict`: reads up to a hundred files or URLs, and submits them as a task."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ class UrlsBody(BaseModel):
 
 
 async def submit(request: Request, query: PredictQuery, tasks: TaskService) -> tuple[Task, bool]:
-    """The task that `request` asks for, kept safely, and whether it was there already.
+    """Submit the task of `request`. Returns the task, and whether it existed already.
 
     Raises:
         RequestError: the class and the message say what is wrong.
-        Conflict: the idempotency key was used for something else.
-        Overloaded: too much waits.
-        StorageUnavailable: tasks cannot be kept now.
-        ExpiredTask: the task under this idempotency key was forgotten while it was compared.
-        ClientDisconnect: the client hung up in the middle; nothing stays.
+        Conflict: the idempotency key was used for another request.
+        Overloaded: the backlog is full.
+        StorageUnavailable: tasks cannot be stored now.
+        ExpiredTask: the existing task was removed during the comparison.
+        ClientDisconnect: the client hung up; nothing is stored.
     """
     new = _blank(request, query)
     if (found := await tasks.find(new)) is not None:
@@ -76,7 +76,7 @@ async def submit(request: Request, query: PredictQuery, tasks: TaskService) -> t
 
 
 def _blank(request: Request, query: PredictQuery) -> NewTask:
-    """The task without its pictures."""
+    """The task of `request`, still without images and fingerprint."""
     options: dict[str, Any] = query.model_dump(
         include={"confidence", "iou", "max_detections"}, exclude_unset=True, exclude_none=True
     )
@@ -103,9 +103,9 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 async def _read_again(request: Request, new: NewTask) -> str:
-    """The fingerprint of a request that is only compared: it takes no room, so none is asked for.
+    """The fingerprint of a repeated request.
 
-    Nor is anything else asked again that was once allowed.
+    Reserves no room, because nothing is stored, and repeats no checks of the first submission.
     """
     if is_json(request):
         return _fingerprint(new, await _read_urls(request))
@@ -142,7 +142,7 @@ async def _submit_files(
 async def _read_form(
     request: Request, files: TaskFiles | FingerprintReader, grow: Callable[[int], None]
 ) -> None:
-    """Feed the body to `files`; `grow` is told of the bytes that have come, and may refuse them."""
+    """Feed the body to `files`; `grow` gets the number of received bytes, and may refuse them."""
     content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
     info = info_of(request.scope)
     reader = MultipartReader(content_type, parameters, files)
@@ -164,7 +164,7 @@ async def _read_urls(request: Request) -> list[str]:
 
 
 def _name_in(url: str) -> str:
-    """What a picture is called by its address."""
+    """The file name in a picture's URL."""
     return url.partition("?")[0].rpartition("/")[2][:_MAX_NAME]
 
 

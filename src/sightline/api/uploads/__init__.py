@@ -1,1 +1,1 @@
-"""From request bodies to pictures: checked while they arrive, within a budget."""
+"""Uploads: reads pictures from request bodies, checks them on arrival, limits their memory."""

@@ -1,4 +1,4 @@
-"""The body of a request that names a picture instead of sending it: `{"url": "https://…"}`."""
+"""Requests with a picture's URL in JSON (`{"url": "https://…"}`), and the pool that fetches it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 Fetch: TypeAlias = Callable[[str, float, threading.Event], bytes]
-"""The picture at an address, within so many seconds, unless the event says that nobody waits."""
+"""(URL, seconds, cancelled) -> the picture's bytes; gives up once the event is set."""
 
 _MAX_BODY = 64 * 1024
-_MAX_SHARE = (
-    0.5  # the part of its time that a request may wait for a thread: the rest is the host's
-)
+_MAX_SHARE = 0.5  # of the timeout, for waiting for a thread; the rest is for the host
 
 
 class UrlBody(BaseModel):
@@ -43,11 +41,10 @@ class UrlBody(BaseModel):
 
 
 class FetchPool:
-    """Pictures under way from other hosts.
+    """Fetches pictures from other hosts, on its own threads.
 
-    Threads of their own wait for them, so that slow hosts never use up those that serve others.
-    A request's time runs from its arrival and the threads take requests in their order: each is
-    begun, or turned away, before its time is up.
+    So slow hosts never use up the threads of other work. The timeout of a request begins at its
+    arrival, and requests are taken in order: each is started or refused before its timeout.
     """
 
     def __init__(self, fetch: Fetch, timeout: float) -> None:
@@ -56,12 +53,12 @@ class FetchPool:
         self._pool = FETCHES.pool()
 
     async def get(self, request: Request, url: str) -> bytes:
-        """The picture at `url`, for as long as the client of `request` waits.
+        """Fetch the picture at `url`; stops when the client of `request` disconnects.
 
         Raises:
             SightlineError: as `net.fetch.Fetcher.fetch`.
             ClientDisconnect: the client hung up first.
-            Overloaded: all threads wait for slow hosts.
+            Overloaded: all threads were busy with slow hosts.
         """
         gone = threading.Event()
         future = self._pool.submit(self._run, url, gone, time.monotonic())
@@ -73,7 +70,7 @@ class FetchPool:
     def _run(self, url: str, gone: threading.Event, asked: float) -> bytes:
         waited = time.monotonic() - asked
         if waited > self._timeout * _MAX_SHARE:
-            # Whatever is under way or waits now has ended by then.
+            # All current fetches have ended by then.
             raise Overloaded("Too many pictures are being fetched.", math.ceil(self._timeout))
         return self._fetch(url, self._timeout - waited, gone)
 
@@ -82,17 +79,17 @@ class FetchPool:
 async def picture_of(
     request: Request, max_bytes: int, budget: UploadBudget, fetches: FetchPool
 ) -> AsyncIterator[Upload]:
-    """The one picture that the body holds or names.
+    """The picture of a request: in its body, or at the URL in its JSON body.
 
     Args:
-        request: its body has not been touched.
-        max_bytes: of the picture.
-        budget: what it is held in, until the context ends.
-        fetches: gets it, if it is named.
+        request: its body is unread.
+        max_bytes: most bytes of the picture.
+        budget: counts its bytes until the context ends.
+        fetches: fetches a URL.
 
     Raises:
-        RequestError: there is none; the class and the message say why.
-        Overloaded: too many others are being sent or fetched.
+        RequestError: there is no valid picture; the class and the message say why.
+        Overloaded: too many pictures are being sent or fetched.
         ClientDisconnect: the client hung up first.
     """
     if not is_json(request):

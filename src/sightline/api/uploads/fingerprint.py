@@ -1,4 +1,4 @@
-"""A submission whose idempotency key came before: it is compared, and nothing of it is kept."""
+"""Fingerprints of a repeated submission: hashes its files without storing them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
     from sightline.api.uploads.task_file import Fingerprint
 
-_BLOCK = 128 * 1024  # bytes that are held until a thread has looked at them
+_BLOCK = 128 * 1024  # bytes that are collected before a thread hashes them
 
 
 class FingerprintReader:
-    """Takes the files of a form, as its `Parts`, and keeps of each what tells it from others.
+    """`Parts` of a form that keeps only the name and the hash of each file.
 
-    It takes no room, on disk or in the backlog: a task that is there can be asked for again however
-    much waits.
+    It uses no disk and no backlog room, so a submission can be repeated while the backlog is full.
     """
 
     def __init__(self) -> None:
@@ -32,7 +31,7 @@ class FingerprintReader:
         self._bytes = self._unseen = 0
 
     def begin(self, name: str, filename: str) -> None:
-        """Raises WrongFileCount if the field is another, or there are too many."""
+        """Raises WrongFileCount for an unknown field, or too many files."""
         require_file(name, len(self._names))
         self._names.append(shown_name(filename))
         self._hashes.append(hashlib.sha256())
@@ -43,19 +42,19 @@ class FingerprintReader:
         self._held.append((self._hashes[-1], data))
 
     def end(self) -> None:
-        """There is nothing to judge."""
+        """Nothing to check."""
 
     def require_pictures(self, received: int) -> None:
-        """Raises MalformedBody if far more bytes were received than there are of files."""
+        """Raises MalformedBody if far more bytes were received than the files have."""
         require_pictures(received, self._bytes, len(self._names))
 
     async def flush(self) -> None:
-        """Have what has arrived looked at."""
+        """Hash the received bytes on a thread, if there are enough."""
         if self._unseen >= _BLOCK:
             await self._look()
 
     async def fingerprints(self) -> list[Fingerprint]:
-        """What tells these files from others, once all of them are there."""
+        """Fingerprints of all files, after the end of the body."""
         await self._look()
         return [
             (name, one.hexdigest()) for name, one in zip(self._names, self._hashes, strict=True)

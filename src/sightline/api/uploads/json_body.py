@@ -1,4 +1,4 @@
-"""JSON bodies that name pictures by their addresses."""
+"""JSON bodies: detection, reading and validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def is_json(request: Request) -> bool:
-    """Whether the Content-Type of `request` is JSON of some kind."""
+    """Whether the Content-Type of `request` is JSON (`application/json` or `+json`)."""
     content_type = request.headers.get("content-type", "")
     kind, _, subtype = content_type.partition(";")[0].strip().lower().partition("/")
     return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
@@ -26,15 +26,15 @@ async def read_json(request: Request, model: type[Body], max_bytes: int, example
     """The body of `request`, read and validated.
 
     Args:
-        request: its body has not been touched.
-        model: of the body.
-        max_bytes: of the body.
-        example: a good body, for error messages.
+        request: its body is unread.
+        model: the schema of the body.
+        max_bytes: most bytes of the body.
+        example: a valid body, for error messages.
 
     Raises:
-        BodyTooLarge: more than `max_bytes`.
-        MalformedBody: not JSON.
-        BadOption: JSON of another shape.
+        BodyTooLarge: it has more than `max_bytes`.
+        MalformedBody: it is not JSON.
+        BadOption: it does not fit the schema.
     """
     body = await read_bytes(request, max_bytes)
     try:

@@ -1,4 +1,4 @@
-"""multipart/form-data (RFC 7578), part by part as it arrives."""
+"""Incremental parser of multipart/form-data (RFC 7578)."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENVELOPE_BYTES = 64 * 1024
-"""Boundaries and part headers around a picture."""
+"""Most bytes of boundaries and part headers around a picture."""
 
 _MAX_HEADER = 16 * 1024
 
 
 class Parts(Protocol):
-    """What becomes of the parts. Whatever its methods raise ends the reading."""
+    """Receives the parts of a body. Errors of its methods end the parsing."""
 
     def begin(self, name: str, filename: str) -> None:
-        """A part begins: the form field's name, and what the client calls the file (or "")."""
+        """A part begins: the form field's name, and the client's file name (or "")."""
 
     def append(self, data: bytes) -> None:
-        """More of it."""
+        """The next bytes of the part."""
 
     def end(self) -> None:
-        """All of it is there."""
+        """The part has ended."""
 
 
 class MultipartReader:
-    """Feeds a body to `Parts`."""
+    """Parses a body, and passes its parts to `Parts`."""
 
     def __init__(
         self, content_type: bytes, parameters: Mapping[bytes, bytes], parts: Parts
     ) -> None:
-        """A body of this type.
+        """A parser for one body.
 
         Args:
-            content_type: media type, without parameters.
+            content_type: media type of the body, without parameters.
             parameters: of the media type.
-            parts: told of everything.
+            parts: receives the parts.
 
         Raises:
             MalformedBody: it is not multipart/form-data with a usable boundary.
@@ -76,10 +76,10 @@ class MultipartReader:
             raise MalformedBody(f"The multipart boundary is not usable: {error}.") from error
 
     def feed(self, chunk: bytes) -> None:
-        """The next bytes of the body.
+        """Parse the next bytes of the body.
 
         Raises:
-            MalformedBody: they break the format.
+            MalformedBody: they violate the format.
         """
         try:
             self._parser.write(chunk)
@@ -87,10 +87,10 @@ class MultipartReader:
             raise MalformedBody(f"The multipart body is malformed: {error}.") from error
 
     def finish(self) -> None:
-        """The body has ended.
+        """End the body.
 
         Raises:
-            MalformedBody: in the middle.
+            MalformedBody: it is incomplete.
         """
         if not self._ended:
             raise MalformedBody("The multipart body ends before its closing boundary.")

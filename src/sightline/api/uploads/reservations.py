@@ -1,4 +1,4 @@
-"""Submissions that are being read: their bytes take room as if they waited already."""
+"""Reservations: backlog room for the bytes of submissions that are being read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from sightline.tasks.task import Backlog, Glance
 
-_RETRY_AFTER = 10  # seconds, as the store tells where the backlog is full
+_RETRY_AFTER = 10  # seconds, as `tasks.admission.BACKLOG_SECONDS`
 
 
 class Reservations:
-    """Lets submissions in as far as the backlog has room, before they are read.
+    """Admits submissions while the backlog has room, before they are read.
 
-    An estimate: the store counts exactly when they are there. Used from one event loop.
+    An estimate: the store counts exactly, once they are read. For one event loop.
     """
 
     def __init__(self, limits: Backlog) -> None:
@@ -31,13 +31,13 @@ class Reservations:
 
     @contextmanager
     def admit(self, waiting: Glance, announced: int) -> Iterator[Reservation]:
-        """A submission of so many bytes, as far as they are announced.
+        """Admit a submission of `announced` bytes (0 if unknown).
 
-        They take no room before they are there: whoever only announces keeps nobody out.
+        Room is reserved only for received bytes, so an announcement alone blocks no others.
 
         Raises:
-            Overloaded: there is no room for it.
-            BodyTooLarge: there never is.
+            Overloaded: the backlog has no room for it now.
+            BodyTooLarge: it is larger than the whole backlog.
         """
         self.require_possible(announced)
         if waiting.images_waiting >= self._limits.images:
@@ -51,31 +51,31 @@ class Reservations:
             self._reserved -= reservation.size
 
     def require_possible(self, size: int) -> None:
-        """Raises BodyTooLarge if a submission of `size` bytes could never be kept."""
+        """Raises BodyTooLarge if `size` bytes are more than the whole backlog holds."""
         if size > self._limits.bytes + MAX_IMAGES * ENVELOPE_BYTES:
             raise BodyTooLarge(self._limits.bytes, FEWER)
 
     def require_room(self, size: int) -> None:
-        """Raises Overloaded if `size` more bytes are too many, unless there are no others."""
+        """Raises Overloaded if `size` more bytes have no room; in an empty backlog they do."""
         others = self._waiting + self._reserved
         if others and others + size > self._limits.bytes:
             raise Overloaded(f"{others / 2**20:.0f} MB of pictures wait already.", _RETRY_AFTER)
 
     def take(self, size: int) -> None:
-        """Count `size` more bytes. Raises Overloaded if they are too many."""
+        """Reserve `size` more bytes. Raises Overloaded if there is no room."""
         self.require_room(size)
         self._reserved += size
 
 
 class Reservation:
-    """One submission that is being read."""
+    """The reserved bytes of one submission that is being read."""
 
     def __init__(self, reservations: Reservations) -> None:
         self._reservations = reservations
         self.size = 0
 
     def grow(self, received: int) -> None:
-        """So many bytes there are by now. Raises as `Reservations.admit`."""
+        """Reserve up to `received` bytes in all. Raises as `Reservations.admit`."""
         if received > self.size:
             self._reservations.require_possible(received)
             self._reservations.take(received - self.size)

@@ -1,4 +1,4 @@
-"""Read one picture from a request body, judged while it arrives."""
+"""Reads one picture from a request body, and checks it while it arrives."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 async def read_picture(
     request: Request, max_bytes: int, budget: UploadBudget
 ) -> AsyncIterator[Upload]:
-    """The one picture in the body: multipart field `file`, or the whole body.
+    """Read the one picture in the body: multipart field `file`, or the whole body.
 
-    The body is refused at the first byte that makes it unacceptable: the picture's type once its
-    first bytes are there, a second file where it begins.
+    An invalid body is refused at once: a wrong file type after its first bytes, a second file where
+    it begins.
 
     Args:
-        request: its body has not been touched.
-        max_bytes: the largest picture.
-        budget: where its bytes are held, until the context ends.
+        request: its body is unread.
+        max_bytes: most bytes of the picture.
+        budget: counts its bytes until the context ends.
 
     Raises:
-        MalformedBody: the multipart envelope is broken.
-        BodyTooLarge: more than `max_bytes`.
-        WrongFileCount: no file, or a second one.
-        ImageError: not a picture, by its first bytes.
+        MalformedBody: the multipart body is malformed.
+        BodyTooLarge: the picture has more than `max_bytes`.
+        WrongFileCount: there is no file, or more than one.
+        ImageError: the first bytes are not those of a picture.
         Overloaded: there is no room for it.
     """
     content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
@@ -61,10 +61,10 @@ async def read_picture(
 
 
 async def read_bytes(request: Request, max_bytes: int) -> bytes:
-    """A small body, whole.
+    """The whole of a small body.
 
     Raises:
-        BodyTooLarge: more than `max_bytes`.
+        BodyTooLarge: it has more than `max_bytes`.
     """
     body = bytearray()
     async for chunk in request.stream():
@@ -75,7 +75,7 @@ async def read_bytes(request: Request, max_bytes: int) -> bytes:
 
 
 class _RawReader:
-    """The body is the picture (whatever it calls itself: the first bytes decide)."""
+    """Reads a body that is the picture itself. Ignores the Content-Type."""
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
@@ -88,13 +88,13 @@ class _RawReader:
 
 
 class _OneFile:
-    """The parts of a form that has one, named `file`."""
+    """`Parts` of a form with exactly one part, named `file`."""
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
         self.found = False
 
-    def begin(self, name: str, filename: str) -> None:  # noqa: ARG002  `Parts` has it
+    def begin(self, name: str, filename: str) -> None:  # noqa: ARG002  part of `Parts`
         if name != "file":
             raise WrongFileCount(
                 f"There is a field '{name[:80]}' that is not used: send one picture as the field "
@@ -112,7 +112,7 @@ class _OneFile:
 
 
 class _FormReader:
-    """multipart/form-data with that one part."""
+    """Reads a multipart/form-data body with one file."""
 
     def __init__(self, content_type: bytes, parameters: dict[bytes, bytes], upload: Upload) -> None:
         self._file = _OneFile(upload)

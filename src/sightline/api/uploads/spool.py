@@ -1,4 +1,4 @@
-"""Where uploads lie until they are queued: memory for as long as there is room, then disk."""
+"""Spooling of uploads: in memory while there is room, then on disk."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from io import FileIO
 
 SMALL = 64 * 1024
-"""Bytes of a body that are always held in memory."""
+"""Bytes of each body that are always held in memory."""
 
 DISK_BYTES = 4 * 2**30
-"""Most bytes of bodies that lie on disk at once."""
+"""Most bytes of all bodies on disk at once."""
 
 
 class UploadBudget:
-    """How many bytes of bodies that are being read, or wait to be queued, may be held.
+    """Bytes in memory and on disk that are free for uploads.
 
-    Used from the event loop alone.
+    For the event loop only.
     """
 
     def __init__(self, memory: int, disk: int, retry_after: int) -> None:
-        """Room for so many bytes.
+        """A budget that is all free.
 
         Args:
-            memory: beyond it, what a body has above `SMALL` goes to disk.
-            disk: beyond it, bodies are refused.
-            retry_after: seconds after which every body of now has ended.
+            memory: bytes in memory, beyond the first `SMALL` of each body.
+            disk: bytes on disk; without room there, bodies are refused.
+            retry_after: seconds after which all current bodies have ended.
         """
         self.memory = memory
         self.disk = disk
@@ -40,15 +40,15 @@ class UploadBudget:
 
 
 class Upload:
-    """The bytes of one picture: in memory while there is room, else in a file without a name.
+    """The bytes of one picture: in memory while there is room, else in an unnamed temporary file.
 
-    The file vanishes with the last who holds it, even if the process is killed.
+    The system deletes the file once it is closed, even if the process is killed.
     """
 
     def __init__(self, budget: UploadBudget) -> None:
         self._budget = budget
         self._bytes = bytearray()
-        self._held = 0  # of the room in memory
+        self._held = 0  # bytes of the budget's memory
         self._file: FileIO | None = None
         self._writing = self._closed = False
         self._on_disk = 0
@@ -58,27 +58,27 @@ class Upload:
         return self._on_disk + len(self._bytes)
 
     def append(self, chunk: bytes) -> None:
-        """Take a part of the picture.
+        """Add the next bytes of the picture.
 
         Raises:
-            ImageError: it is not a picture, by its first bytes.
+            ImageError: the first bytes are not those of a picture.
         """
         self._bytes += chunk
         self._sniffer.feed(chunk)
 
     def finish(self) -> None:
-        """All of it is there.
+        """End the picture.
 
         Raises:
-            ImageError: empty, or not a picture.
+            ImageError: it is empty, or not a picture.
         """
         self._sniffer.finish()
 
     async def flush(self) -> None:
-        """Find a place for what has arrived.
+        """Reserve memory for the received bytes, or write them to disk.
 
         Raises:
-            Overloaded: there is no room left, not even on disk.
+            Overloaded: there is no room on disk either.
         """
         more = len(self._bytes) - self._held - SMALL
         if more <= 0:
@@ -101,7 +101,7 @@ class Upload:
         self._held = 0
 
     def _write(self) -> None:
-        """On a thread, which goes on when whoever waits for it is cancelled, and closes it."""
+        """Write to the file, on a thread. If `close` comes first, closes the file itself."""
         self._writing = True
         try:
             if not self._closed:
@@ -120,14 +120,14 @@ class Upload:
         self._bytes = bytearray()
 
     def load(self) -> bytes:
-        """All its bytes. Reads the disk: not for the event loop."""
+        """All bytes of the picture. Reads the disk: not for the event loop."""
         if self._file is None:
             return bytes(self._bytes)
         self._file.seek(0)
         return (self._file.read() or b"") + bytes(self._bytes)
 
     def close(self) -> None:
-        """Give its room back."""
+        """Delete the bytes, and give their room back to the budget."""
         self._budget.memory += self._held
         self._budget.disk += self._on_disk
         self._held = self._on_disk = 0

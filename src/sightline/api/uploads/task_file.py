@@ -1,4 +1,4 @@
-"""One file of a submission, judged while it arrives."""
+"""One file of a submission: checked, hashed and stored while it arrives."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from sightline.storage.blobs import Blobs, BlobWriter
 
 Fingerprint: TypeAlias = tuple[str, str]
-"""Of a file: what it is called, and the SHA-256 of its bytes in hexadecimal."""
+"""A file's name, and the SHA-256 of its bytes in hexadecimal."""
 
 _MAX_NAME = 255
-_RETRY_AFTER = 10  # seconds, where the disk is full of what others send
+_RETRY_AFTER = 10  # seconds, if the disk is full of other uploads
 
 
 class TaskFile:
-    """One file. Its bytes go through `take` on the event loop and `write` on threads."""
+    """One file: `take` gets its bytes on the event loop, `write` stores them on threads."""
 
     def __init__(
         self, key: str, filename: str, blobs: Blobs, limits: tuple[int, int], *, compared: bool
     ) -> None:
-        """Nothing has come yet.
+        """A file without bytes yet.
 
         Args:
             key: of its blob.
-            filename: what the client calls it.
-            blobs: where it is kept.
+            filename: the client's name for it.
+            blobs: stores it.
             limits: most bytes, and most pixels.
-            compared: its fingerprint will be asked for.
+            compared: compute its fingerprint.
         """
         self.key = key
         self.filename = shown_name(filename)
@@ -51,7 +51,7 @@ class TaskFile:
         self._writer: BlobWriter | None = None
 
     def take(self, data: bytes) -> None:
-        """More of it; what follows a failure only tells it from others."""
+        """Add the next bytes. After a failure they are only hashed."""
         self.held += data
         if self.error is not None:
             return
@@ -63,14 +63,14 @@ class TaskFile:
             self._sniffer.feed(data)
 
     def end(self) -> None:
-        """All of it has come."""
+        """End the file."""
         self.ended = True
         if self.error is None:
             with self._failing():
                 self._sniffer.finish()
 
     def write(self, *, last: bool = False) -> None:
-        """Check and write what is held, unless the picture failed; `last` makes the blob safe.
+        """Check and write the held bytes, unless the picture failed; `last` finishes the blob.
 
         Raises:
             StorageUnavailable: it cannot be written now.
@@ -104,7 +104,7 @@ class TaskFile:
             raise Overloaded("The disk has no room for uploads.", _RETRY_AFTER) from error
 
     def discard(self) -> None:
-        """Nothing of it stays, unless it is finished."""
+        """Remove what was written, unless the blob is finished."""
         if self._header is not None:
             self._header.close()
         if self._writer is not None:
@@ -117,14 +117,14 @@ class TaskFile:
         return NewImage(self.filename, blob=self.key, size=self._size)
 
     def fingerprint(self) -> Fingerprint:
-        """What tells it from another."""
+        """Its name and hash; only with `compared`."""
         if self._hash is None:
             raise RuntimeError("its fingerprint was not to be asked for")
         return self.filename, self._hash.hexdigest()
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Keeps what is wrong with the picture as its error."""
+        """Store an ImageError as the error of the picture."""
         try:
             yield
         except ImageError as error:
@@ -132,5 +132,5 @@ class TaskFile:
 
 
 def shown_name(filename: str) -> str:
-    """What a file is called, as far as it can be shown."""
+    """A file name, shortened, with its unprintable characters replaced."""
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in filename[:_MAX_NAME])

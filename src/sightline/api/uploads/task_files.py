@@ -1,4 +1,4 @@
-"""The pictures of one submission on their way to the blobs, each judged while it arrives."""
+"""The files of one submission: checked while they arrive, and written as blobs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from sightline.api.uploads.task_file import Fingerprint
     from sightline.storage.blobs import Blobs
 
-_BLOCK = 256 * 1024  # bytes of a picture that are held in memory until they are written
-_PART_BYTES = 8 * 1024  # of boundary and headers around each picture, on average
-_FINISHING = 8  # pictures of one submission that are being made safe at once
+_BLOCK = 256 * 1024  # bytes of a picture that are collected in memory before they are written
+_PART_BYTES = 8 * 1024  # most bytes of boundary and headers for each picture, on average
+_FINISHING = 8  # pictures of one submission that are finished at once
 
 
 def require_file(field: str, index: int) -> None:
-    """Raises WrongFileCount unless the form's field `field` may be its file number `index`."""
+    """Raises WrongFileCount if `field` is unknown, or file `index` (from 0) is one too many."""
     if field not in {"files", "file"}:
         raise WrongFileCount(
             f"There is a field '{field[:80]}' that is not used: send pictures as fields "
@@ -38,13 +38,13 @@ def require_file(field: str, index: int) -> None:
 
 
 def require_pictures(received: int, of_files: int, files: int) -> None:
-    """Raises MalformedBody if far more bytes were received than there are of files."""
+    """Raises MalformedBody if far more bytes were received than the files have."""
     if received - of_files > ENVELOPE_BYTES + _PART_BYTES * files:
         raise MalformedBody("There is more around the pictures than any form needs.")
 
 
 class WriterPool:
-    """Threads that write pictures, and how many of all submissions may wait for them."""
+    """Threads that write pictures, and a limit on the pictures that wait for them."""
 
     def __init__(self, waiting: int) -> None:
         self.threads = BLOB_WRITERS.pool()
@@ -52,10 +52,10 @@ class WriterPool:
 
 
 class TaskFiles:
-    """Takes the files of a form, as its `Parts`.
+    """`Parts` of a form that stores its files as blobs.
 
-    Used from the event loop, where nothing blocks: what has come lies in memory until `flush`
-    has had it written on threads.
+    For the event loop; nothing blocks. Received bytes stay in memory until `flush` has them
+    written on threads.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class TaskFiles:
         strict: bool,
         compared: bool,
     ) -> None:
-        """For a new task.
+        """The files of a new task; none yet.
 
         Args:
-            task_id: begins the keys of its blobs.
-            blobs: where pictures are kept.
+            task_id: prefix of the keys of its blobs.
+            blobs: stores the pictures.
             writers: write them.
             limits: most bytes, and most pixels, of a picture.
-            strict: raise what is wrong with a picture, instead of letting it fail alone.
-            compared: `fingerprints` will be asked for.
+            strict: raise the error of an invalid picture; otherwise only that picture fails.
+            compared: compute `fingerprints`.
         """
         self._task_id = task_id
         self._blobs = blobs
@@ -93,7 +93,7 @@ class TaskFiles:
         self._bytes = 0
 
     def begin(self, name: str, filename: str) -> None:
-        """Raises WrongFileCount if the field is another, or there are too many."""
+        """Raises WrongFileCount for an unknown field, or too many files."""
         index = len(self._pictures)
         require_file(name, index)
         picture = TaskFile(
@@ -107,27 +107,27 @@ class TaskFiles:
         self._unflushed.append(picture)
 
     def append(self, data: bytes) -> None:
-        """Raises what is wrong with the picture, if it is to."""
+        """Add bytes to the current file. Raises its error if `strict`."""
         self._bytes += len(data)
         self._pictures[-1].take(data)
         self._require_good(self._pictures[-1])
 
     def end(self) -> None:
-        """Raises what is wrong with the picture, if it is to."""
+        """End the current file. Raises its error if `strict`."""
         self._pictures[-1].end()
         self._require_good(self._pictures[-1])
 
     def require_pictures(self, received: int) -> None:
-        """Raises MalformedBody if far more bytes were received than there are of files."""
+        """Raises MalformedBody if far more bytes were received than the files have."""
         require_pictures(received, self._bytes, len(self._pictures))
 
     async def flush(self) -> None:
-        """Have what has arrived written.
+        """Have the received bytes written on threads.
 
         Raises:
-            StorageUnavailable: it cannot be written now.
+            StorageUnavailable: they cannot be written now.
             Overloaded: the disk has no room for temporary files.
-            ImageError: a header is wrong, if that is to be raised.
+            ImageError: a header is invalid, and `strict` is set.
         """
         begun, self._unflushed = self._unflushed, []
         for picture in begun:
@@ -144,11 +144,11 @@ class TaskFiles:
                 self._unflushed.append(picture)
 
     async def finish(self) -> tuple[NewImage, ...]:
-        """The pictures, all safe.
+        """Finish all blobs, and return the images.
 
         Raises:
             StorageUnavailable, Overloaded, ImageError: as `flush`.
-            WrongFileCount: there is none.
+            WrongFileCount: there are no files.
         """
         if not self._pictures:
             raise WrongFileCount("There is no file: send up to 100 as fields 'files'.")
@@ -156,15 +156,15 @@ class TaskFiles:
         return tuple(picture.image() for picture in self._pictures)
 
     def fingerprints(self) -> list[Fingerprint]:
-        """What tells these pictures from others."""
+        """Fingerprints of all files."""
         return [picture.fingerprint() for picture in self._pictures]
 
     def keep(self) -> None:
-        """The blobs are the store's from now on, whether or not it takes the task."""
+        """Leave the blobs to the task store: `abandon` does not remove them any more."""
         self._kept = True
 
     def abandon(self) -> None:
-        """Nothing of it is needed any more, unless it is kept."""
+        """Cancel the writing and remove the blobs, unless `keep` was called."""
         if self._kept:
             return
         for one in self._finishing:
@@ -187,10 +187,10 @@ class TaskFiles:
     def _on_finished(self, finished: asyncio.Task[None]) -> None:
         self._places.release()
         if not finished.cancelled():
-            finished.exception()  # is noted: where several fail, the first is the answer
+            finished.exception()  # marked as retrieved: only the first error is raised
 
     async def _flush_until(self, left: int) -> None:
-        """Wait until only so many are being made safe; raises what happened to one."""
+        """Wait until at most `left` pictures are being finished; raises the first error."""
         while len(self._finishing) > left:
             done, self._finishing = await asyncio.wait(
                 self._finishing, return_when=asyncio.FIRST_COMPLETED

@@ -1,1 +1,1 @@
-"""Callbacks: written with the end of a task, made until they are taken."""
+"""Callbacks: stored when a task ends, and sent until the receiver accepts them."""

@@ -1,8 +1,7 @@
 """Callbacks as rows of the database: one for each time that a task with a `callback_url` ended.
 
-It is written in the transaction in which the task ends: one cannot be without the other. It holds
-all that the call says, but for where the service shows the task, so that the task may expire before
-somebody takes the call.
+The row is written in the transaction that ends the task, so neither exists without the other. It
+holds the whole body except the path of the task, so the task may expire before delivery.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 Calls: TypeAlias = tuple[CallbackState | None, tuple[Delivery, ...]]
-"""How it stands with a callback, and its attempts, oldest first."""
+"""The state of a callback (None: there is none), and its attempts, oldest first."""
 
 
 def announce(
@@ -34,7 +33,7 @@ def announce(
     failed: int,
     now: float,
 ) -> None:
-    """Make it due to tell `url` that the task has ended; part of the caller's transaction."""
+    """Insert a callback to `url` for a task that has ended, in the caller's transaction."""
     body = {
         "type": f"task.{status}",
         "timestamp": datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z"),
@@ -60,10 +59,10 @@ def announce(
 
 
 def deliveries_of(connection: Connection, task_id: str) -> Calls:
-    """How it stands with the last call about a task, and its attempts, oldest first.
+    """The state of the last callback of a task, and its attempts, oldest first.
 
     Returns:
-        `due`, `delivered` or `failed`; None and () where no call has become due yet.
+        The state is `due`, `delivered` or `failed`. None and () if there is no callback yet.
     """
     row = connection.execute(
         select(webhooks.c.state, webhooks.c.attempts)
@@ -75,6 +74,6 @@ def deliveries_of(connection: Connection, task_id: str) -> Calls:
 
 
 def read_attempts(attempts: str) -> tuple[Delivery, ...]:
-    """What a row says of the attempts so far."""
+    """The attempts in a row's `attempts` column, in JSON."""
     found: list[Any] = json.loads(attempts)
     return tuple(Delivery(at, status, error) for at, status, error in found)

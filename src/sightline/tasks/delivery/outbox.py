@@ -1,7 +1,8 @@
-"""Which callbacks are due, and what came of them.
+"""Outbox: claims callbacks that are due, and records their attempts.
 
-`due` is when the next attempt may begin. Whoever begins one moves it to when the attempt is given
-up for lost (its lease), and may record what came of it only while it is still there.
+The column `due` is the time of the next attempt. A claim moves it to the end of the claim's lease.
+An outcome is recorded only if `due` still has that value: otherwise another process has claimed the
+callback.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = 86_400.0
 """Most seconds between two attempts at a call."""
 
-_LONGEST_LEASE = 600.0  # seconds: a call that was not tried yet is put off for no longer
+_LONGEST_LEASE = 600.0  # seconds; `due` of a call that was never tried is not later than this
 
-_KEPT = 86_400.0  # seconds that a call outlives its task, once there is nothing more to do about it
+_KEPT = 86_400.0  # seconds that a call is kept after its last attempt
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An attempt that is to be made now.
+    """A claimed callback, to be sent now.
 
     Attributes:
-        id: the same for all attempts; `webhook-id`.
-        host: whom it goes to, port included.
-        attempts: those before, oldest first.
-        lease_until: Unix time after which somebody else may make it.
+        id: the header `webhook-id`, the same for all attempts.
+        host: the receiver's host, with its port if the URL has one.
+        attempts: earlier attempts, oldest first.
+        lease_until: Unix time from which another process may claim it.
     """
 
     id: str
@@ -51,7 +52,7 @@ class Call:
 
 
 class Outbox:
-    """What is due, each to one caller at a time, across processes."""
+    """The callbacks in the database. Each is claimed by one process at a time."""
 
     def __init__(
         self,
@@ -61,17 +62,17 @@ class Outbox:
         *,
         root_path: str = "",
     ) -> None:
-        """The calls in `database`; `root_path` goes before the paths of the service they name."""
+        """The callbacks in `database`; `root_path` is the prefix of the service's paths in them."""
         self._root_path = root_path
         self._database = database
         self._clock = clock
         self._lease = lease
 
     def next_due(self, busy: Collection[str] = ()) -> float | None:
-        """Seconds until an attempt at a host that is not `busy` may begin; None if there is none.
+        """Seconds until the next attempt at a host that is not `busy`; None if there is none.
 
         Raises:
-            StorageUnavailable: it cannot be known now.
+            StorageUnavailable: the database cannot be read now.
         """
         of_these = (webhooks.c.state == "due") & webhooks.c.host.not_in(busy)
         with self._database.read() as connection:
@@ -84,10 +85,10 @@ class Outbox:
         return None if due is None else max(0.0, due - now)
 
     def claim(self, busy: Collection[str] = ()) -> Call | None:
-        """The attempt that has been due for longest, now the caller's; None if there is none.
+        """Claim the callback that has been due for longest; None if there is none.
 
         Raises:
-            StorageUnavailable: it cannot be claimed now.
+            StorageUnavailable: the database cannot be written now.
         """
         with self._database.write() as connection:
             now = self._clock()
@@ -114,7 +115,7 @@ class Outbox:
         )
 
     def _body(self, task_id: str, kept: str) -> bytes:
-        """What is sent: what is kept, and where this service shows the task."""
+        """The body to send: the stored one, and the path of the task's result."""
         body = json.loads(kept)
         body["data"]["result"] = f"{self._root_path}/result/{task_id}"
         return json.dumps(body, separators=(",", ":")).encode()
@@ -122,16 +123,16 @@ class Outbox:
     def record(
         self, call: Call, attempt: Delivery | None, state: CallbackState, again_in: float = 0.0
     ) -> bool:
-        """What came of `call`; False if it had been given up for lost, and nothing is kept.
+        """Record an attempt at `call`. Returns False, and records nothing, if its lease was lost.
 
         Args:
             call: as it was claimed.
-            attempt: what came of it; None if it was not even made.
-            state: `delivered`, `failed`, or `due` again …
-            again_in: … after so many seconds.
+            attempt: the attempt; None if none was made.
+            state: `delivered`, `failed`, or `due` for another attempt.
+            again_in: seconds until that attempt.
 
         Raises:
-            StorageUnavailable: it cannot be kept now.
+            StorageUnavailable: the database cannot be written now.
         """
         attempts = call.attempts if attempt is None else (*call.attempts, attempt)
         mine = (webhooks.c.id == call.id) & (webhooks.c.due == call.lease_until)
@@ -148,10 +149,10 @@ class Outbox:
         return kept
 
     def sweep(self) -> int:
-        """Forget calls that are through and whose tasks are gone; how many.
+        """Delete finished calls whose tasks are gone. Returns their number.
 
         Raises:
-            StorageUnavailable: not now.
+            StorageUnavailable: the database cannot be written now.
         """
         old = (webhooks.c.state != "due") & (webhooks.c.due < self._clock() - _KEPT)
         alone = webhooks.c.task_id.not_in(select(tasks.c.id))
@@ -160,7 +161,7 @@ class Outbox:
 
 
 def _is_never(now: float) -> ColumnElement[bool]:
-    """What is due later than anything is put off: the clock was set back meanwhile."""
+    """Rows that are due later than any pause allows: the clock was set back."""
     untried = webhooks.c.attempts == "[]"
     return (webhooks.c.due > now + LONGEST_PAUSE) | (
         untried & (webhooks.c.due > now + _LONGEST_LEASE)

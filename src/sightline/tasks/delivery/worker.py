@@ -1,8 +1,8 @@
-"""Makes the calls that are due, until they were taken or a day is over.
+"""Delivery worker: sends callbacks until the receiver accepts them, for about a day.
 
-A thread a call, a few at once, and fewer to one host: one that is slow or away holds up nobody
-else's. What a dying process leaves is tried again by the next, with the same id: a receiver is
-called at least once, and can tell that it was twice.
+Each call has its own thread. The number of threads is limited, in all and for each host, so that a
+slow host does not delay the others. A call that was in flight when its process died is sent again
+with the same id: delivery is at least once, and receivers can detect duplicates.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SCHEDULE = (5.0, 15.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 28_800.0, 28
 """Seconds from each failed attempt to the next: eleven attempts in 23.6 hours."""
 
 Post: TypeAlias = Callable[[str, str, bytes], Reply]
-"""As `net.webhooks.WebhookSender.post`: URL, id, body."""
+"""(URL, id, body) -> reply; as `net.webhooks.WebhookSender.post`."""
 
 _PER_HOST = 2
-_LOOK_EVERY = 5.0  # seconds: what other processes make due shows by nothing else
-_MIN_INTERVAL = 0.5  # seconds between looks, however often there is a nudge
+_LOOK_EVERY = 5.0  # seconds; other processes do not announce new calls
+_MIN_INTERVAL = 0.5  # seconds between looks, even if it is woken more often
 _SWEEP_EVERY = 3600.0
 _JITTER = 0.1
 
@@ -40,7 +40,7 @@ _log = logging.getLogger("sightline")
 
 
 class DeliveryWorker:
-    """Runs in one process of each service, in threads of its own; `wake` from anywhere."""
+    """Sends due callbacks, on its own threads, in one process of a service."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class DeliveryWorker:
         self._thread.start()
 
     def wake(self) -> None:
-        """Something may be due; costs nothing."""
+        """Look for due calls soon. From any thread; does not block."""
         self._wake.set()
 
     def stop(self, seconds: float = 3.0) -> None:
-        """Begin nothing more, and wait so long for what is under way.
+        """Start no more calls, and wait for those in flight, at most `seconds` for each step.
 
-        What has not ended by then may have been heard, and is tried again by the next process.
+        Unfinished calls may have reached their receivers. The next process sends them again.
         """
         self._stopped.set()
         self._wake.set()
@@ -90,14 +90,14 @@ class DeliveryWorker:
                 if not away:
                     _log.warning("callbacks wait: %s", error.reason)
                 away = True
-            except Exception:  # noqa: BLE001  a callback is never worth the thread
+            except Exception:  # noqa: BLE001  the thread must go on
                 _log.exception("looking for callbacks that are due failed")
             self._wake.wait(pause)
             if not began:
                 self._stopped.wait(_MIN_INTERVAL)
 
     def _begin_what_is_due(self) -> tuple[bool, float]:
-        """Whether there was any, and seconds after which to look again, unless nudged."""
+        """Start the due calls; returns whether there were any, and seconds until the next look."""
         began = False
         if time.monotonic() - self._swept > _SWEEP_EVERY:
             self._outbox.sweep()
@@ -123,24 +123,24 @@ class DeliveryWorker:
         try:
             self._record(call, *self._attempt(call))
         except StorageUnavailable as error:
-            # Its lease runs out, and it is made again: rather twice than never.
+            # The call is sent again after its lease: delivery is at least once.
             _log.warning("what came of callback %s cannot be kept: %s", call.id, error)
         finally:
             with self._changed:
                 self._active[call.host] -= 1
-                self._active += Counter()  # those of nobody go
+                self._active += Counter()  # drops hosts with no calls
                 self._changed.notify_all()
             self._wake.set()
 
     def _attempt(self, call: Call) -> tuple[Reply | None, str | None, float]:
-        """What was answered, or why nothing was; and how long to leave the receiver alone."""
+        """The reply, the error, and the least seconds until the next attempt."""
         try:
             reply = self._post(call.url, call.id, call.body)
         except CallFailed as error:
             return None, str(error), 0.0
         except TryLater as error:
             return None, None, float(error.retry_after)
-        except Exception:  # noqa: BLE001  it counts as an attempt, so that it comes to an end
+        except Exception:  # noqa: BLE001  counts as an attempt, so that attempts end
             _log.exception("callback %s failed", call.id)
             return None, "the service failed at it", 0.0
         why = None if reply.accepted else f"answered {reply.status}"
@@ -158,7 +158,7 @@ class DeliveryWorker:
         elif (reply is not None and reply.gone) or number >= len(self._schedule):
             state, pause = "failed", 0.0
         else:
-            spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  no secret
+            spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  not for security
             state, pause = "due", max(asked, self._schedule[number] * spread)
         kept = self._outbox.record(call, attempt, state, pause)
         _log.log(
