@@ -93,7 +93,7 @@ class Batcher:
     def call_seconds(self) -> float:
         """Seconds since the oldest running engine call began; 0 if there is none."""
         began = [stream.call_began for stream in self._streams]
-        return max((perf_counter() - one for one in began if one is not None), default=0.0)
+        return max((perf_counter() - start for start in began if start is not None), default=0.0)
 
     def put(self, job: Job) -> None:
         """Queue a decoded job. It fails at once after `close`, or after a thread died."""

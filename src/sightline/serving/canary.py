@@ -136,12 +136,12 @@ def difference(first: Detections, now: Detections) -> str | None:
         bbox = np.array(wanted.bbox)
         # The IoU of very thin boxes is low even after a tiny move: compare corners too.
         moved = np.abs(now.boxes - bbox).max(axis=1, initial=0)
-        alike = (
+        matches = (
             ((iou(bbox, now.boxes) >= 0.7) | (moved <= 0.01 * max(first.width, first.height)))
             & (now.class_id == wanted.class_id)
             & (np.abs(now.confidence - wanted.confidence) <= 0.1)
         )
-        if not alike.any():
+        if not matches.any():
             return f"it no longer sees the {wanted.label} that it saw when it was loaded"
     return None
 
@@ -152,11 +152,11 @@ def missing(truth: Detections, answer: Detections) -> str | None:
     An object is found by its class, an IoU of at least 0.5, and a confidence of at least 0.3.
     """
     for wanted in truth:
-        seen = (
+        matches = (
             (iou(np.array(wanted.bbox), answer.boxes) >= 0.5)
             & (answer.class_id == wanted.class_id)
             & (answer.confidence >= 0.3)
         )
-        if not seen.any():
+        if not matches.any():
             return f"it does not see the {wanted.label} of the known scene"
     return None

@@ -99,8 +99,8 @@ class Lanes:
             self._waiting.add(job.nbytes)
         # A weak reference: the job holds the future, and the future its callbacks. Such a cycle
         # would keep the result's picture alive until a garbage collection.
-        itself = weakref.ref(job)
-        job.future.add_done_callback(lambda _: self._discard(itself(), waiting))
+        reference = weakref.ref(job)
+        job.future.add_done_callback(lambda _: self._discard(reference(), waiting))
 
     def _discard(self, job: Job | None, lane: _Lane) -> None:
         """Remove a job whose future ended while it waited (its caller cancelled it)."""

@@ -41,12 +41,12 @@ def best_batch(engine: Engine, spec: ModelSpec, cache: EngineCache | None) -> in
 
 
 def _measure(engine: Engine, spec: ModelSpec) -> int:
-    best, pace = 1, _seconds(engine, spec, 1)
+    best, best_seconds = 1, _seconds(engine, spec, 1)
     while 2 * best <= engine.max_batch:
         seconds = _seconds(engine, spec, 2 * best)
-        if seconds > _WORTH * pace:
+        if seconds > _WORTH * best_seconds:
             break
-        best, pace = 2 * best, seconds
+        best, best_seconds = 2 * best, seconds
     return best
 
 

@@ -148,8 +148,8 @@ def tombstone(connection: Connection, task_ids: Sequence[str], now: float) -> No
         connection.execute(delete(table).where(column.in_(task_ids)))
     version = rows.next_version(connection)
     until = now + TOMBSTONE_SECONDS
-    stones = [{"id": task_id, "version": version, "until": until} for task_id in task_ids]
-    connection.execute(insert(tombstones), stones)
+    new_tombstones = [{"id": task_id, "version": version, "until": until} for task_id in task_ids]
+    connection.execute(insert(tombstones), new_tombstones)
 
 
 def _row(task: NewTask, number: int, reached: int, arrival: int) -> dict[str, Any]:

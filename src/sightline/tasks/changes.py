@@ -134,7 +134,7 @@ class ChangeFeed:
                 continue
             self._tell_all(readers, changed)
         with self._wake:
-            left = [*self._readers, *(one for some in self._waiting.values() for one in some)]
+            left = [*self._readers, *(r for readers in self._waiting.values() for r in readers)]
             self._readers, self._waiting = [], {}
         _answer_all(left, _stopping())
 
@@ -170,10 +170,10 @@ class ChangeFeed:
         if self._sequence is None:
             self._sequence = self._store.changes(_FROM_NOW).sequence
             return set()  # the cache is empty
-        seen = self._store.changes(self._sequence)
-        self._sequence = seen.sequence
-        self._stale |= self._tasks.keys() & seen.tasks
-        return set(seen.tasks)
+        changes = self._store.changes(self._sequence)
+        self._sequence = changes.sequence
+        self._stale |= self._tasks.keys() & changes.tasks
+        return set(changes.tasks)
 
     def _tell(self, task_id: str, readers: list[_Reader]) -> None:
         """Answer the readers that have another version of the task; the others keep waiting."""

@@ -150,9 +150,9 @@ def _due(
     connection: Connection, name: Priority, now: float, most: int, addresses: bool
 ) -> list[Row]:
     """The first `most` images of a class, by order key."""
-    found = _DUE if addresses else _DUE_HERE
-    asked = {"of_rank": RANKS[name], "now": now, "never": now + LONGEST_PAUSE, "most": most}
-    return list(connection.execute(found, asked))
+    statement = _DUE if addresses else _DUE_HERE
+    parameters = {"of_rank": RANKS[name], "now": now, "never": now + LONGEST_PAUSE, "most": most}
+    return list(connection.execute(statement, parameters))
 
 
 def _claim(image: Row, task: Row, until: float) -> Claim:

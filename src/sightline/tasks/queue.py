@@ -96,10 +96,10 @@ class TaskQueue:
                     images.c.lease_until,
                 ).where(images.c.status == "processing")
             ).all()
-            company = Counter(row.worker for row in held)
+            held_by = Counter(row.worker for row in held)
             lost = [row for row in held if row.worker == worker or row.lease_until <= now]
             for row in lost:
-                _requeue_lost(connection, row, alone=company[row.worker] == 1)
+                _requeue_lost(connection, row, alone=held_by[row.worker] == 1)
             if lost:
                 rows.refresh_status(connection, {row.task_id for row in lost}, now, self._ttl)
         if lost:
@@ -144,7 +144,11 @@ class TaskQueue:
         now = self._clock()
         with self._database.write() as connection:
             held = _held(connection, worker)
-            ours = [one for one in outcomes if (one.claim.task_id, one.claim.index) in held]
+            ours = [
+                outcome
+                for outcome in outcomes
+                if (outcome.claim.task_id, outcome.claim.index) in held
+            ]
             if ours:
                 connection.execute(_WRITE, [_written(outcome, now) for outcome in ours])
                 of_tasks = {outcome.claim.task_id for outcome in ours}
@@ -157,7 +161,7 @@ class TaskQueue:
         """Queue claims again that were not finished."""
         with self._database.write() as connection:
             held = _held(connection, worker)
-            ours = [one for one in given if (one.task_id, one.index) in held]
+            ours = [claim for claim in given if (claim.task_id, claim.index) in held]
             if ours:
                 connection.execute(_RELEASE, [_key(claim) for claim in ours])
                 rows.touch(connection, {claim.task_id for claim in ours})

@@ -173,10 +173,10 @@ class Cleaner:
             if task_id in held:
                 surplus -= held[task_id]
                 evicted.append(task_id)
-        for some in _batches(evicted):
+        for batch in _batches(evicted):
             with self._database.write() as connection:
-                still = tasks.c.id.in_(some) & tasks.c.ended.is_not(None)
-                ended = connection.execute(select(tasks.c.id).where(still)).scalars().all()
+                still_ended = tasks.c.id.in_(batch) & tasks.c.ended.is_not(None)
+                ended = connection.execute(select(tasks.c.id).where(still_ended)).scalars().all()
                 rows.touch(connection, ended, expires=self._clock())
         return self._expire() if evicted else 0
 
@@ -211,8 +211,8 @@ class Cleaner:
         with self._database.write() as connection:
             # A lease that ends later than any can was given by a wrong clock.
             held = leases.c.until.between(now, now + _LEASE_SECONDS)
-            theirs = select(leases.c.holder).where(leases.c.name == "cleaner", held)
-            if connection.execute(theirs).first() is not None:
+            others = select(leases.c.holder).where(leases.c.name == "cleaner", held)
+            if connection.execute(others).first() is not None:
                 return False
             connection.execute(delete(leases).where(leases.c.name == "cleaner"))
             connection.execute(

@@ -70,13 +70,13 @@ def refresh_status(
 ) -> None:
     """Give the tasks a new version; end those whose images have all ended."""
     counts: dict[str, dict[Status, int]] = defaultdict(dict)
-    asked = {"ids": sorted(task_ids)}
-    for task_id, status, count in connection.execute(_COUNTS, asked):
+    parameters = {"ids": sorted(task_ids)}
+    for task_id, status, count in connection.execute(_COUNTS, parameters):
         counts[task_id][status] = count
     touch(connection, task_ids)
-    for task_id, found in counts.items():
-        if found.keys() <= ENDED:
-            end(connection, task_id, ended_status(found), now, ttl)
+    for task_id, statuses in counts.items():
+        if statuses.keys() <= ENDED:
+            end(connection, task_id, ended_status(statuses), now, ttl)
 
 
 def end(connection: Connection, task_id: str, status: Status, now: float, ttl: float) -> None:
@@ -84,9 +84,9 @@ def end(connection: Connection, task_id: str, status: Status, now: float, ttl: f
     values = {"to_status": status, "to_ended": now, "to_expires": now + ttl}
     url = connection.execute(_END, {"of_task": task_id, **values}).scalar_one_or_none()
     if url is not None:
-        of_it = images.c.task_id == task_id
-        failed = select(func.count()).where(of_it, images.c.status == "error")
-        total = select(func.count()).where(of_it)
+        of_task = images.c.task_id == task_id
+        failed = select(func.count()).where(of_task, images.c.status == "error")
+        total = select(func.count()).where(of_task)
         announce(
             connection,
             task_id=task_id,
@@ -140,12 +140,14 @@ def _answers(
     connection: Connection, task_id: str, found: Sequence[Row], known: Task | None
 ) -> dict[int, str]:
     """Answers by the positions of their images, as far as there are any."""
-    read = {image.index: image.answer for image in known.images if image.answer} if known else {}
-    new = [row.position for row in found if row.status == "completed" and row.position not in read]
-    asked = {"of_task": task_id, "positions": new}
-    for row in connection.execute(_ANSWERS, asked) if new else ():
-        read[row.position] = row.result
-    return read
+    answers = {image.index: image.answer for image in known.images if image.answer} if known else {}
+    new = [
+        row.position for row in found if row.status == "completed" and row.position not in answers
+    ]
+    parameters = {"of_task": task_id, "positions": new}
+    for row in connection.execute(_ANSWERS, parameters) if new else ():
+        answers[row.position] = row.result
+    return answers
 
 
 def _task(

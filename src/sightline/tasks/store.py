@@ -156,11 +156,15 @@ class TaskStore:
         now = self._clock()
         with self._database.write() as connection:
             task = rows.load(connection, task_id, now)
-            again = [one for one in task.images if one.status == "error" and (one.blob or one.url)]
-            if not again:
+            failed = [
+                image
+                for image in task.images
+                if image.status == "error" and (image.blob or image.url)
+            ]
+            if not failed:
                 return task
-            admission.make_room(connection, self._limits, [image.size for image in again])
-            _requeue(connection, task, again)
+            admission.make_room(connection, self._limits, [image.size for image in failed])
+            _requeue(connection, task, failed)
             status = task.status if task.status == "processing" else "queued"
             rows.touch(connection, [task_id], status=status, ended=None, expires=None)
             task = rows.load(connection, task_id, now)
@@ -231,9 +235,9 @@ class TaskStore:
             call()
 
 
-def _requeue(connection: Connection, task: Task, again: Sequence[Image]) -> None:
+def _requeue(connection: Connection, task: Task, failed: Sequence[Image]) -> None:
     reached = admission.reached_key(connection, task.priority)
-    for number, image in enumerate(again):
+    for number, image in enumerate(failed):
         queued = update(images).where(images.c.task_id == task.id, images.c.position == image.index)
         connection.execute(
             queued.values(

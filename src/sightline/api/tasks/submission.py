@@ -169,5 +169,5 @@ def _name_in(url: str) -> str:
 
 
 def _fingerprint(new: NewTask, pictures: list[Any]) -> str:
-    asked = [new.options, new.priority, new.model, new.callback_url, pictures]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    content = [new.options, new.priority, new.model, new.callback_url, pictures]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -57,7 +57,8 @@ class FingerprintReader:
         """Fingerprints of all files, after the end of the body."""
         await self._look()
         return [
-            (name, one.hexdigest()) for name, one in zip(self._names, self._hashes, strict=True)
+            (name, file_hash.hexdigest())
+            for name, file_hash in zip(self._names, self._hashes, strict=True)
         ]
 
     async def _look(self) -> None:
@@ -66,5 +67,5 @@ class FingerprintReader:
 
 
 def _update(held: list[tuple[Hash, bytes]]) -> None:
-    for one, data in held:
-        one.update(data)
+    for file_hash, data in held:
+        file_hash.update(data)

@@ -167,8 +167,8 @@ class TaskFiles:
         """Cancel the writing and remove the blobs, unless `keep` was called."""
         if self._kept:
             return
-        for one in self._finishing:
-            one.cancel()
+        for finishing in self._finishing:
+            finishing.cancel()
         for job in list(self._jobs):
             job.cancel()
         if self._pictures:
@@ -195,8 +195,8 @@ class TaskFiles:
             done, self._finishing = await asyncio.wait(
                 self._finishing, return_when=asyncio.FIRST_COMPLETED
             )
-            for one in done:
-                one.result()
+            for finished in done:
+                finished.result()
 
     async def _run(self, work: Callable[[], None]) -> None:
         job = self._threads.submit(work)

@@ -74,12 +74,12 @@ class Outbox:
         Raises:
             StorageUnavailable: the database cannot be read now.
         """
-        of_these = (webhooks.c.state == "due") & webhooks.c.host.not_in(busy)
+        waiting = (webhooks.c.state == "due") & webhooks.c.host.not_in(busy)
         with self._database.read() as connection:
             now = self._clock()
-            due = connection.execute(select(func.min(webhooks.c.due)).where(of_these)).scalar()
+            due = connection.execute(select(func.min(webhooks.c.due)).where(waiting)).scalar()
             if due is not None and due > now:
-                lost = select(webhooks.c.due).where(of_these, _is_never(now)).limit(1)
+                lost = select(webhooks.c.due).where(waiting, _is_never(now)).limit(1)
                 if connection.execute(lost).first() is not None:
                     return 0.0
         return None if due is None else max(0.0, due - now)
@@ -139,7 +139,7 @@ class Outbox:
         values = {
             "state": state,
             "due": self._clock() + again_in,
-            "attempts": json.dumps([[one.at, one.status, one.error] for one in attempts]),
+            "attempts": json.dumps([[made.at, made.status, made.error] for made in attempts]),
         }
         with self._database.write() as connection:
             written = connection.execute(update(webhooks).where(mine).values(values))
@@ -155,9 +155,9 @@ class Outbox:
             StorageUnavailable: the database cannot be written now.
         """
         old = (webhooks.c.state != "due") & (webhooks.c.due < self._clock() - _KEPT)
-        alone = webhooks.c.task_id.not_in(select(tasks.c.id))
+        orphaned = webhooks.c.task_id.not_in(select(tasks.c.id))
         with self._database.write() as connection:
-            return int(connection.execute(delete(webhooks).where(old & alone)).rowcount)
+            return int(connection.execute(delete(webhooks).where(old & orphaned)).rowcount)
 
 
 def _is_never(now: float) -> ColumnElement[bool]:
