@@ -52,7 +52,6 @@ REQUESTS = Threads("request", 40)  # wait for the detector: as many as anyio has
 DECODERS = Threads("decoder", 0)  # a model: one per core up to 4, and one whose result waits
 BATCHERS = Threads("batcher", 0)  # a model: one per stream of its engine
 CANARY = Threads("canary")
-IMPORTS = Threads("imports")  # of the API's modules, while the model is loaded
 RESTARTS = Threads("restart", 0)  # one per model whose worker died
 RETIREMENTS = Threads("retirement", 0, daemon=False)  # one per model that is being closed
 PIXELS = Threads("pixels")  # frees the memory of decoded images that were garbage-collected

@@ -20,7 +20,6 @@ from sightline.cli.progress import find_model
 from sightline.errors import ConfigError
 from sightline.settings import Settings, load_settings
 from sightline.telemetry.logs import configure_logs
-from sightline.threads import IMPORTS
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -97,8 +96,6 @@ def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     gc.disable()  # nothing of what is imported and loaded here is garbage, until it serves
     signal.signal(signal.SIGTERM, partial(_abandon, 0))
     signal.signal(signal.SIGINT, partial(_abandon, 130))
-    # Half of a start is imports: they go on while the model is loaded.
-    IMPORTS.start(import_module, "sightline.api.app")
     from uvicorn.loops.auto import auto_loop_factory
 
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
@@ -110,7 +107,9 @@ async def _serve(settings: Settings, notice: str, listener: socket.socket) -> No
     from sightline.backend.operations import STATUS
     from sightline.wiring.runtime import open_runtime
 
+    importing = asyncio.create_task(_import_api())
     async with open_runtime(settings, notice) as runtime:
+        await importing
         from sightline.api.app import create_app
         from sightline.api.server.config import DrainingServer, make_config
 
@@ -129,6 +128,12 @@ async def _serve(settings: Settings, notice: str, listener: socket.socket) -> No
         gc.freeze()
         gc.enable()
         await server.serve(sockets=[listener])
+
+
+async def _import_api() -> None:
+    """Half of a start is imports: they block the event loop while a thread loads the model."""
+    await asyncio.sleep(0)  # that thread is started first
+    import_module("sightline.api.app")
 
 
 def _supervise(settings: Settings, listener: socket.socket) -> None:
