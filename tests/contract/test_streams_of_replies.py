@@ -102,7 +102,7 @@ def under_way(backend: Backend) -> int:
     """Calls that the front end's side of the socket still knows of."""
     if not isinstance(backend, RemoteBackend):
         return 0
-    return 0 if backend._connection is None else backend._connection.under_way
+    return 0 if backend._connection is None else len(backend._connection._waiting)
 
 
 async def until(condition: Callable[[], bool]) -> None:

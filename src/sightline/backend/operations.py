@@ -7,7 +7,7 @@ its messages, and the method that handles it.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -27,7 +27,7 @@ from sightline.backend.messages import (
 )
 
 if TYPE_CHECKING:
-    from sightline.backend.protocols import Background, Inference, Limits, Models, Status
+    from sightline.backend.protocols import Inference, Limits, Models, Status
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -41,7 +41,6 @@ class Handlers:
     models: Models
     limits: Limits
     status: Status
-    background: Sequence[Background] = ()
 
 
 Handle: TypeAlias = Callable[[Handlers, Q, Any], Awaitable[R]]

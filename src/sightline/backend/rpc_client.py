@@ -81,11 +81,6 @@ class RpcConnection:
         for number in self._waiting:
             self.take(Frame({"id": number} | died))
 
-    @property
-    def under_way(self) -> int:
-        """Calls and streams that have not ended."""
-        return len(self._waiting)
-
     def _open(self) -> tuple[int, asyncio.Queue[Frame]]:
         number = next(self._numbers)
         replies = self._waiting[number] = asyncio.Queue[Frame]()
