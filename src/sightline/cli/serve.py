@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import socket
 from contextlib import nullcontext
@@ -20,6 +19,7 @@ from sightline.cli.progress import find_model
 from sightline.errors import ConfigError
 from sightline.settings import Settings, load_settings
 from sightline.telemetry.logs import configure_logs
+from sightline.workers.signals import abandon, exit_cleanly
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -94,8 +94,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _run(settings: Settings, notice: str, listener: socket.socket) -> None:
     gc.disable()  # nothing of what is imported and loaded here is garbage, until it serves
-    signal.signal(signal.SIGTERM, partial(_abandon, 0))
-    signal.signal(signal.SIGINT, partial(_abandon, 130))
+    signal.signal(signal.SIGTERM, partial(abandon, 0))
+    signal.signal(signal.SIGINT, partial(abandon, 130))
     from uvicorn.loops.auto import auto_loop_factory
 
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
@@ -150,19 +150,9 @@ def _supervise(settings: Settings, listener: socket.socket) -> None:
     ClientLimits(settings)
     open_fetcher(settings)
     settings, notice = find_model(settings)
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, exit_cleanly)
     announce = partial(_announce, settings=settings, listener=listener, keys=keys)
     raise typer.Exit(supervise(settings, notice, listener, announce))
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
-
-
-def _abandon(code: int, _signal: int, _frame: FrameType | None) -> None:
-    """A model that is still being loaded is nothing to wait for, and its thread would be."""
-    logging.shutdown()  # the last line is written
-    os._exit(code)
 
 
 def _announce(model: ModelInfo, settings: Settings, listener: socket.socket, keys: Keys) -> None:

@@ -9,7 +9,8 @@ import typer
 
 from sightline.errors import SightlineError
 from sightline.telemetry.logs import configure_logs
-from sightline.workers.child import WorkerConfig, exit_cleanly, receive_config
+from sightline.workers.child import WorkerConfig, receive_config
+from sightline.workers.signals import exit_cleanly
 
 
 def _main() -> None:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
 from sightline.threads import ORPHAN
 from sightline.workers.handover import from_json, to_json
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from sightline.settings import Settings
 
 Role = Literal["engine", "front"]
@@ -68,17 +65,6 @@ def receive_config() -> WorkerConfig:
     config = WorkerConfig.from_line(sys.stdin.buffer.readline())
     ORPHAN.start(_end_with_supervisor, config.folder)
     return config
-
-
-def abandon(_signal: int, _frame: FrameType | None) -> None:
-    """A SIGTERM handler while a model is being loaded: exits without waiting for that thread."""
-    logging.shutdown()  # writes the last line
-    os._exit(0)
-
-
-def exit_cleanly(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """A SIGTERM handler while nothing is under way: exits with code 0."""
-    raise SystemExit(0)
 
 
 def _end_with_supervisor(folder: Path) -> None:

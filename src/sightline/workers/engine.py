@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -14,7 +15,7 @@ import uvloop
 from sightline.backend.rpc_server import RpcServer
 from sightline.machine import budget
 from sightline.wiring.runtime import open_runtime
-from sightline.workers.child import abandon
+from sightline.workers.signals import abandon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ def run(config: WorkerConfig) -> None:
     Raises:
         ConfigError: a model cannot be loaded, or a setting is invalid.
     """
-    signal.signal(signal.SIGTERM, abandon)
+    signal.signal(signal.SIGTERM, partial(abandon, 0))
     uvloop.run(_serve(config))
 
 
