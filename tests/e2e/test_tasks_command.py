@@ -194,7 +194,7 @@ def test_watching_goes_on_while_the_service_is_away(run: Run) -> None:
     assert watched.stdout.startswith(f"{'0' * 32}  completed")
 
 
-def test_watching_ends_after_all_patience(run: Run) -> None:
+def test_watching_ends_after_its_retry_timeout(run: Run) -> None:
     asked = threading.Semaphore(0)
 
     def behave(connection: socket.socket) -> None:

@@ -58,7 +58,7 @@ def test_requests_end_and_it_is_not_ready_until_it_returns(
     eventually(lambda: httpx.post(url, content=GOOD).status_code == 200, "in half a second")
 
 
-def test_a_canary_that_loses_patience_keeps_no_place_in_the_queue(
+def test_a_canary_that_times_out_keeps_no_place_in_the_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     models = Repository(lambda name, _: Detector(name=name, engine="fake"), "m", None)

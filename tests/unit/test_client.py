@@ -232,7 +232,7 @@ def test_retry_after_may_be_nonsense(make_client: MakeClient, after: str) -> Non
     assert len(script.pauses) == 1
 
 
-def test_patience_has_an_end(make_client: MakeClient) -> None:
+def test_retries_have_an_end(make_client: MakeClient) -> None:
     script = Script(later(503, "overloaded", "300"))
     with pytest.raises(errors.Overloaded) as refused:
         make_client(script).detect(b"a picture")

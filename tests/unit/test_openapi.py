@@ -168,7 +168,7 @@ def test_every_example_is_what_its_schema_says(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"admin_key": "a"}, {"api_keys": "me:b"}])
-def test_keys_are_asked_for_as_the_gate_does(options: dict[str, str]) -> None:
+def test_keys_are_described_as_access_control_wants_them(options: dict[str, str]) -> None:
     told = description(**options)
     schemes = set(told["components"]["securitySchemes"])
     assert schemes == {"bearer", "apiKey", "basic"}
